@@ -1,0 +1,49 @@
+#!/usr/bin/env bash
+# Runs every test there is. As root on Debian it first installs the real servers and clients that the tests
+# use; elsewhere it says what is missing and those tests say that they are skipped. With CI set, or
+# POCZTA_REQUIRE_SERVICES=1, a missing service is a failure.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+packages="postgresql postfix dovecot-core dovecot-pop3d swaks msmtp mpop fetchmail getmail6 curl python3 gcc libc6-dev procps openssl dpkg-dev systemd"
+commands="/usr/lib/postgresql/*/bin/postgres /usr/sbin/postfix /usr/sbin/dovecot /usr/lib/dovecot/pop3 /usr/bin/swaks
+  /usr/bin/msmtp /usr/bin/mpop /usr/bin/fetchmail /usr/bin/getmail /usr/bin/curl /usr/bin/gcc /usr/bin/openssl /usr/bin/dpkg-deb /usr/bin/systemd-analyze"
+
+missing() {
+	local c
+	for c in $commands; do
+		# shellcheck disable=SC2086 # the patterns are meant to expand
+		compgen -G "$c" >/dev/null || echo "$c"
+	done
+}
+
+if [ -n "${CI:-}" ]; then export POCZTA_REQUIRE_SERVICES=1; fi
+export POCZTA_TESTDATA="${POCZTA_TESTDATA:-$PWD/../shared/testdata}"
+[ -d "$POCZTA_TESTDATA" ] || echo "note: no foreign test data at $POCZTA_TESTDATA; tests that use it are skipped"
+
+if [ -n "$(missing)" ]; then
+	if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+		echo "installing the servers and clients that the tests use (Debian packages)"
+		export DEBIAN_FRONTEND=noninteractive
+		log=$(mktemp)
+		# A policy that starts no service: the tests start their own, on ports of their own.
+		policy=/usr/sbin/policy-rc.d
+		made_policy=
+		[ -e $policy ] || { printf '#!/bin/sh\nexit 101\n' >$policy; chmod +x $policy; made_policy=1; }
+		# shellcheck disable=SC2086
+		{ apt-get update && apt-get install -y --no-install-recommends $packages; } >"$log" 2>&1 || { tail -20 "$log"; exit 1; }
+		[ -z "$made_policy" ] || rm -f $policy
+	fi
+	if [ -n "$(missing)" ]; then
+		echo "not installed, tests that need them are skipped: $(missing | tr '\n' ' ')"
+		[ -z "${POCZTA_REQUIRE_SERVICES:-}" ] || { echo "CI needs them all: install the Debian packages $packages"; exit 1; }
+	fi
+fi
+
+./scripts/lint.sh
+
+echo "== all tests under the race detector"
+CGO_ENABLED=1 go test -race -shuffle=on -timeout 20m -p 2 ./...
+
+echo "== fuzz targets, ten seconds each, 4 at a time is too many for small machines: one by one"
+./scripts/fuzz.sh "${FUZZTIME:-10s}"
