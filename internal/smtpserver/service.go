@@ -1,9 +1,13 @@
+// Package smtpserver is the SMTP and LMTP server: it holds the sessions, their
+// states, limits and extensions, and leaves to a Service who may send what to whom
+// (RFC 5321, 2033, 2920, 3030, 3207, 4954).
 package smtpserver
 
 import (
 	"context"
 	"crypto/tls"
 	"io"
+	"net/netip"
 
 	"poczta.example/poczta/internal/envelope"
 	"poczta.example/poczta/internal/sasl"
@@ -16,6 +20,7 @@ type Session struct {
 	Origin   envelope.Origin // Time is the connection's begin; a transaction has its own
 	Identity sasl.Identity   // Account zero until AUTH succeeded
 	TLS      *tls.ConnectionState
+	Local    netip.AddrPort // our end, after PROXY or XCLIENT; invalid on a UNIX socket
 }
 
 // Service decides who may send what to whom. Package receive (port 25, LMTP) and
