@@ -24,6 +24,8 @@ var (
 	ErrUnavailable = errors.New("authentication is temporarily unavailable")
 	ErrMalformed   = errors.New("authentication response is malformed")
 	ErrMechanism   = errors.New("authentication mechanism is not supported")
+	// ErrCancelled is the client's "*" (RFC 4954 §4): 501 5.7.0 / -ERR.
+	ErrCancelled = errors.New("authentication was cancelled")
 )
 
 // Identity is who has authenticated.
@@ -46,14 +48,21 @@ type Keys struct {
 	Iterations int
 	StoredKey  []byte
 	ServerKey  []byte
+	// Others are further credentials under the same salt and iterations, as app
+	// passwords are; a proof that fits any of them is right.
+	Others []KeyPair
 }
+
+// KeyPair is one credential's keys under a salt and iterations told elsewhere.
+type KeyPair struct{ StoredKey, ServerKey []byte }
 
 // Verifier knows the credentials; package account implements it. Errors are the
 // sentinels above, wrapped. Safe for concurrent use. Calls may block on a
 // bounded hashing pool until ctx ends.
 type Verifier interface {
 	// VerifyPlain checks a password given in the clear (PLAIN, LOGIN, USER/PASS).
-	// authzid is "" or must name the same account.
+	// authzid is "" or must name the same account. Strings are as the peer sent
+	// them: a Verifier prepares them (RFC 4013, 8265) itself.
 	VerifyPlain(ctx context.Context, peer Peer, authzid, authcid, password string) (Identity, error)
 	// ScramKeys returns the keys of authcid for a SCRAM exchange.
 	ScramKeys(ctx context.Context, peer Peer, authcid string) (Keys, error)
