@@ -47,6 +47,7 @@ type bench struct {
 	seconds time.Duration
 	poczta  string // path of the binary
 	stops   []func()
+	huge    *ours // a store with 1,000,000 messages, made once
 }
 
 func main() {
