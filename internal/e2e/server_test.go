@@ -1,0 +1,269 @@
+package e2e_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+const (
+	domain   = "example.org"
+	password = "Correct Horse 7"
+)
+
+// binary is cmd/poczta, built once for the whole test run.
+var binary = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("", "poczta-e2e-")
+	if err != nil {
+		return "", err
+	}
+	out := filepath.Join(dir, "poczta")
+	cmd := exec.Command("go", "build", "-o", out, "../../cmd/poczta")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if text, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build: %w: %s", err, text)
+	}
+	return out, os.Chmod(dir, 0o755)
+})
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if path, err := binary(); err == nil {
+		_ = os.RemoveAll(filepath.Dir(path))
+	}
+	os.Exit(code)
+}
+
+// server is one installation: a configuration, a data folder, perhaps a process.
+type server struct {
+	t    *testing.T
+	dir  string // holds everything
+	conf string
+	base int // added to standard ports
+	cmd  *exec.Cmd
+	log  *lockedBuffer
+	done chan error
+}
+
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+// setup installs a server with the account ala@example.org in a temporary folder.
+// extra is TOML that is added to the configuration.
+func setup(t *testing.T, extra ...string) *server {
+	t.Helper()
+	return setupIn(t, t.TempDir(), extra...)
+}
+
+func setupIn(t *testing.T, dir string, extra ...string) *server {
+	t.Helper()
+	s := &server{t: t, dir: dir, conf: filepath.Join(dir, "poczta.toml"), base: freeBase(t)}
+	secret := filepath.Join(dir, "secret")
+	if err := os.WriteFile(secret, []byte(password+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s.run("", "setup", "--data", filepath.Join(dir, "data"), "--hostname", "mx."+domain, "--domain", domain, "--account", "ala@"+domain,
+		"--password-file", secret, "--listen-host", "127.0.0.1", "--port-base", strconv.Itoa(s.base), "--tls", "self-signed", "--yes")
+	s.configure(extra...)
+	return s
+}
+
+// configure adds TOML to the configuration: tables are merged into those that setup wrote.
+func (s *server) configure(extra ...string) {
+	s.t.Helper()
+	text, err := os.ReadFile(s.conf)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	conf := string(text)
+	for _, e := range extra {
+		head, rest, isTable := strings.Cut(e, "\n")
+		if isTable && strings.HasPrefix(head, "[") && strings.Contains("\n"+conf, "\n"+head+"\n") {
+			conf = strings.Replace("\n"+conf, "\n"+head+"\n", "\n"+head+"\n"+rest+"\n", 1)[1:]
+		} else {
+			conf += "\n" + e + "\n"
+		}
+	}
+	if err := os.WriteFile(s.conf, []byte(conf), 0o644); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+var nextBase = struct {
+	sync.Mutex
+	n int
+}{n: 20000 + os.Getpid()%20*1000}
+
+// freeBase finds a port base whose sums with the standard ports are free.
+func freeBase(t *testing.T) int {
+	t.Helper()
+	nextBase.Lock()
+	defer nextBase.Unlock()
+	for range 40 {
+		nextBase.n += 1000
+		if nextBase.n > 60000 {
+			nextBase.n = 20000
+		}
+		free := true
+		for _, p := range []int{24, 25, 80, 110, 443, 465, 587, 995} {
+			l, err := net.Listen("tcp", loopback(nextBase.n+p))
+			if err != nil {
+				free = false
+				break
+			}
+			_ = l.Close()
+		}
+		if free {
+			return nextBase.n
+		}
+	}
+	t.Fatal("no free range of ports on loopback")
+	return 0
+}
+
+func loopback(port int) string { return "127.0.0.1:" + strconv.Itoa(port) }
+
+// addr is where the service of a standard port listens.
+func (s *server) addr(port int) string { return loopback(s.base + port) }
+
+// port is the moved port as text.
+func (s *server) port(standard int) string { return strconv.Itoa(s.base + standard) }
+
+// command runs a poczta command and returns stdout, stderr and the exit status.
+func (s *server) command(stdin string, args ...string) (stdout, stderr string, code int) {
+	s.t.Helper()
+	bin, err := binary()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, bin, append(args, "--config", s.conf)...)
+	var out, errOut bytes.Buffer
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(stdin), &out, &errOut
+	err = cmd.Run()
+	if exit := new(exec.ExitError); errors.As(err, &exit) {
+		code = exit.ExitCode()
+	} else if err != nil {
+		s.t.Fatalf("poczta %s: %v", strings.Join(args, " "), err)
+	}
+	return out.String(), errOut.String(), code
+}
+
+// run runs a command that must succeed.
+func (s *server) run(stdin string, args ...string) string {
+	s.t.Helper()
+	stdout, stderr, code := s.command(stdin, args...)
+	if code != 0 {
+		s.t.Fatalf("poczta %s: exit %d\nstdout: %s\nstderr: %s", strings.Join(args, " "), code, stdout, stderr)
+	}
+	return stdout
+}
+
+// list runs a list command with --json.
+func (s *server) list(args ...string) []map[string]any {
+	s.t.Helper()
+	var rows []map[string]any
+	out := s.run("", append(args, "--json")...)
+	if err := json.Unmarshal([]byte(out), &rows); err != nil {
+		s.t.Fatalf("poczta %s --json: %v: %s", strings.Join(args, " "), err, out)
+	}
+	return rows
+}
+
+// start starts the server and waits for the word ready.
+func (s *server) start() {
+	s.t.Helper()
+	bin, err := binary()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.log = &lockedBuffer{}
+	s.cmd = exec.Command(bin, "serve", "--config", s.conf)
+	s.cmd.Stdout, s.cmd.Stderr = s.log, s.log
+	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := s.cmd.Start(); err != nil {
+		s.t.Fatal(err)
+	}
+	cmd, done := s.cmd, make(chan error, 1)
+	s.done = done
+	go func() { done <- cmd.Wait(); close(done) }()
+	s.t.Cleanup(func() { s.kill() })
+	s.await("the server is ready", 20*time.Second, func() bool {
+		select {
+		case err := <-done:
+			s.t.Fatalf("the server ended: %v\n%s", err, s.log)
+		default:
+		}
+		return strings.Contains(s.log.String(), "ready")
+	})
+}
+
+// await polls until f holds.
+func (s *server) await(what string, limit time.Duration, f func() bool) {
+	s.t.Helper()
+	deadline := time.After(limit)
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for !f() {
+		select {
+		case <-deadline:
+			s.t.Fatalf("waited %s in vain until %s; log:\n%s", limit, what, s.log)
+		case <-tick.C:
+		}
+	}
+}
+
+// kill ends the server at once, as a crash does. Harmless when it has ended.
+func (s *server) kill() {
+	if s.cmd == nil {
+		return
+	}
+	_ = s.cmd.Process.Kill()
+	<-s.done
+	s.cmd = nil
+}
+
+// stop asks the server to end and wants it to end well.
+func (s *server) stop() {
+	s.t.Helper()
+	if err := s.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		s.t.Fatal(err)
+	}
+	select {
+	case err := <-s.done:
+		if err != nil {
+			s.t.Errorf("the server ended badly after SIGTERM: %v\n%s", err, s.log)
+		}
+	case <-time.After(40 * time.Second):
+		s.t.Errorf("the server did not end after SIGTERM\n%s", s.log)
+		s.kill()
+	}
+	s.cmd = nil
+}
