@@ -101,3 +101,18 @@ func AppendField(b []byte, name, value string) []byte {
 	f.words(value)
 	return f.end()
 }
+
+// AppendText appends an unstructured field: folded when value is ASCII, as
+// encoded-words otherwise. Control characters become blanks.
+func AppendText(b []byte, name, value string) []byte {
+	value = strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f {
+			return ' '
+		}
+		return r
+	}, value)
+	if !NeedsUTF8([]byte(value)) {
+		return AppendField(b, name, value)
+	}
+	return appendEncoded(b, name, value)
+}
