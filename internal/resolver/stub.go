@@ -1,0 +1,232 @@
+package resolver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/miekg/dns"
+)
+
+// udpSize is the size of answers we accept over UDP, which avoids fragments (RFC 9715 §3).
+const udpSize = 1232
+
+// resolvConf is where the system names its servers.
+const resolvConf = "/etc/resolv.conf"
+
+// Config says whom a Stub asks.
+type Config struct {
+	// Servers are addresses, with a port when it is not 53. Empty means those of
+	// /etc/resolv.conf, or the one on 127.0.0.1 if it names none.
+	Servers []string
+	Timeout time.Duration // for one question to one server; 0 is 5 s
+	// Trusted says that the AD bit of all Servers is believed; else only that of
+	// servers on loopback is, since anyone on the way could set it.
+	Trusted bool
+}
+
+// Stub is a Resolver that asks recursive servers over UDP, and TCP when an
+// answer is truncated. Each server is asked in turn, the whole list twice. It
+// keeps no answers.
+type Stub struct {
+	servers []netip.AddrPort
+	timeout time.Duration
+	trusted bool
+}
+
+// New makes a Stub. It reads /etc/resolv.conf when c names no servers.
+func New(c Config) (*Stub, error) {
+	s := &Stub{timeout: c.Timeout, trusted: c.Trusted}
+	if s.timeout == 0 {
+		s.timeout = 5 * time.Second
+	}
+	names := c.Servers
+	if len(names) == 0 {
+		if sys, err := dns.ClientConfigFromFile(resolvConf); err == nil {
+			names = sys.Servers
+		}
+	}
+	if len(names) == 0 {
+		names = []string{"127.0.0.1"}
+	}
+	for _, n := range names {
+		ap, err := netip.ParseAddrPort(n)
+		if err != nil {
+			a, err := netip.ParseAddr(strings.Trim(n, "[]"))
+			if err != nil {
+				return nil, fmt.Errorf("name server %q: not an IP address; write as in 127.0.0.1 or [::1]:53", n)
+			}
+			ap = netip.AddrPortFrom(a, 53)
+		}
+		s.servers = append(s.servers, ap)
+	}
+	return s, nil
+}
+
+// Servers returns whom the stub asks.
+func (s *Stub) Servers() []netip.AddrPort { return s.servers }
+
+// Lookup implements Resolver.
+func (s *Stub) Lookup(ctx context.Context, name string, t Type) (Answer, error) {
+	fqdn, err := question(name)
+	if err != nil {
+		return Answer{}, err
+	}
+	var last error
+	for range 2 {
+		for _, server := range s.servers {
+			reply, err := s.ask(ctx, server, fqdn, t)
+			if err == nil {
+				ans, err := read(reply, fqdn, t)
+				ans.Secure = reply.AuthenticatedData && (s.trusted || server.Addr().IsLoopback())
+				if err == nil || !errors.Is(err, ErrTemporary) {
+					return ans, err
+				}
+				last = err
+				continue
+			}
+			last = fmt.Errorf("ask %s for %s: %w: %w", server, strings.TrimSuffix(fqdn, "."), ErrTemporary, err)
+			if ctx.Err() != nil {
+				return Answer{}, last
+			}
+		}
+	}
+	return Answer{}, last
+}
+
+// ask puts one question to one server.
+func (s *Stub) ask(ctx context.Context, server netip.AddrPort, fqdn string, t Type) (*dns.Msg, error) {
+	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	defer cancel()
+	m := new(dns.Msg)
+	m.SetQuestion(fqdn, uint16(t))
+	m.SetEdns0(udpSize, true)
+	m.AuthenticatedData = true
+	reply, err := exchange(ctx, "udp", server, m)
+	if err == nil && reply.Truncated {
+		reply, err = exchange(ctx, "tcp", server, m)
+	}
+	if err == nil && reply.Rcode == dns.RcodeFormatError { // a server from before EDNS
+		m.Extra = nil
+		reply, err = exchange(ctx, "udp", server, m)
+	}
+	return reply, err
+}
+
+func exchange(ctx context.Context, network string, server netip.AddrPort, m *dns.Msg) (*dns.Msg, error) {
+	var d net.Dialer
+	conn, err := d.DialContext(ctx, network, server.String())
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close()
+	deadline, _ := ctx.Deadline()
+	if err := conn.SetDeadline(deadline); err != nil {
+		return nil, err
+	}
+	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
+	defer stop()
+	dc := &dns.Conn{Conn: conn, UDPSize: udpSize}
+	if err := dc.WriteMsg(m); err != nil {
+		return nil, err
+	}
+	for { // whoever answers another question is ignored, until the deadline
+		reply, err := dc.ReadMsg()
+		if err != nil {
+			if network == "udp" && reply != nil && reply.Id == m.Id && reply.Truncated {
+				return reply, nil
+			}
+			if _, isNet := errors.AsType[net.Error](err); isNet || network == "tcp" || ctx.Err() != nil {
+				return nil, err
+			}
+			continue
+		}
+		if reply.Id == m.Id && reply.Response && len(reply.Question) == 1 &&
+			strings.EqualFold(reply.Question[0].Name, m.Question[0].Name) && reply.Question[0].Qtype == m.Question[0].Qtype {
+			return reply, nil
+		}
+		if network == "tcp" {
+			return nil, errors.New("answer to another question")
+		}
+	}
+}
+
+// question checks a name and writes it in lower case with its final dot.
+func question(name string) (string, error) {
+	if _, ok := dns.IsDomainName(name); !ok || name == "" {
+		return "", fmt.Errorf("look up %q: %w", name, ErrName)
+	}
+	for _, label := range strings.Split(strings.TrimSuffix(name, "."), ".") {
+		if label == "" || len(label) > 63 {
+			return "", fmt.Errorf("look up %q: %w", name, ErrName)
+		}
+	}
+	return strings.ToLower(dns.Fqdn(name)), nil
+}
+
+// maxAliases bounds the CNAMEs that are followed within an answer.
+const maxAliases = 16
+
+// read takes the records of type t from a reply, following CNAMEs inside it.
+func read(m *dns.Msg, fqdn string, t Type) (Answer, error) {
+	plain := strings.TrimSuffix(fqdn, ".")
+	switch m.Rcode {
+	case dns.RcodeSuccess:
+	case dns.RcodeNameError:
+		return Answer{}, fmt.Errorf("look up %s: %w", plain, ErrNotFound)
+	default:
+		return Answer{}, fmt.Errorf("look up %s: %w (%s)", plain, ErrTemporary, dns.RcodeToString[m.Rcode])
+	}
+	name := fqdn
+	for range maxAliases {
+		ans, alias := Answer{Name: strings.TrimSuffix(name, ".")}, ""
+		for _, rr := range m.Answer {
+			h := rr.Header()
+			if !strings.EqualFold(h.Name, name) || h.Class != dns.ClassINET {
+				continue
+			}
+			if c, ok := rr.(*dns.CNAME); ok && t != CNAME {
+				alias = strings.ToLower(c.Target)
+			} else if h.Rrtype == uint16(t) {
+				ans.Records = append(ans.Records, record(rr))
+			}
+		}
+		if len(ans.Records) > 0 {
+			return ans, nil
+		}
+		if alias == "" {
+			return Answer{}, fmt.Errorf("look up %s: %w", plain, ErrNoRecords)
+		}
+		name = alias
+	}
+	return Answer{}, fmt.Errorf("look up %s: %w (more than %d CNAMEs)", plain, ErrTemporary, maxAliases)
+}
+
+func record(rr dns.RR) Record {
+	r := Record{TTL: time.Duration(rr.Header().Ttl) * time.Second}
+	host := func(s string) string { return strings.ToLower(strings.TrimSuffix(s, ".")) }
+	switch x := rr.(type) {
+	case *dns.A:
+		r.Addr, _ = netip.AddrFromSlice(x.A.To4())
+	case *dns.AAAA:
+		r.Addr, _ = netip.AddrFromSlice(x.AAAA.To16())
+	case *dns.NS:
+		r.Host = host(x.Ns)
+	case *dns.CNAME:
+		r.Host = host(x.Target)
+	case *dns.PTR:
+		r.Host = host(x.Ptr)
+	case *dns.MX:
+		r.Host, r.Preference = host(x.Mx), x.Preference
+	case *dns.TXT:
+		r.Text = strings.Join(x.Txt, "")
+	case *dns.TLSA:
+		r.Usage, r.Selector, r.Matching = x.Usage, x.Selector, x.MatchingType
+		r.Data = hexOctets(x.Certificate)
+	}
+	return r
+}
