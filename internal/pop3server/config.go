@@ -1,7 +1,6 @@
 package pop3server
 
 import (
-	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -30,7 +29,7 @@ type Config struct {
 	Maildrops  Maildrops     // required
 	Verifier   sasl.Verifier // required
 	Hostname   string        // told in the greeting; required
-	Mechanisms []string      // SASL mechanisms offered, strongest first; nil is none, USER and PASS work without
+	Mechanisms []string      // narrows the SASL mechanisms that package sasl offers, in this order; empty is all
 
 	TLS           *tls.Config    // nil: no STLS, and ServeTLS fails
 	PlaintextFrom []netip.Prefix // peers that may send passwords without TLS
@@ -51,8 +50,9 @@ type Config struct {
 
 	// Admit decides whether a connection is taken. peer is the client's address,
 	// after PROXY. release is called when the session has ended. A *pop3.Error is
-	// sent as it is, another error as [SYS/TEMP]. nil admits all.
-	Admit func(ctx context.Context, peer netip.AddrPort) (release func(), err error)
+	// sent as it is, another error as [SYS/TEMP]. It must not block. An invalid
+	// AddrPort is a peer without an address (an in-memory pair). nil admits all.
+	Admit func(peer netip.AddrPort) (release func(), err error)
 
 	Logger *slog.Logger // nil discards
 	Hooks  Hooks
