@@ -2,6 +2,7 @@ package e2e_test
 
 import (
 	"bufio"
+	"encoding/base64"
 	"fmt"
 	"net"
 	"strings"
@@ -87,4 +88,9 @@ func (c *client) lines() []string {
 		}
 		all = append(all, strings.TrimPrefix(line, "."))
 	}
+}
+
+// plain is the response of SASL PLAIN.
+func plain(login, secret string) string {
+	return base64.StdEncoding.EncodeToString([]byte("\x00" + login + "\x00" + secret))
 }
