@@ -20,10 +20,31 @@ var (
 	ErrFull     = errors.New("no space left for the database")
 	ErrClosed   = errors.New("database is closed")
 	ErrSchema   = errors.New("database schema is older than this program")
+
+	// ErrNewer: a newer release ran a step it declared incompatible with this one.
+	ErrNewer = errors.New("database schema is newer than this program")
+	// ErrConstraint: a NOT NULL, CHECK or FOREIGN KEY constraint.
+	ErrConstraint = errors.New("row breaks a constraint")
+	// ErrTooLong: a View ran longer than MaxView; read in pages by key.
+	ErrTooLong = errors.New("read transaction ran too long")
+	// ErrUnknownOutcome: the commit was sent and its answer never came, or the disk
+	// failed while it was made durable. Look the work up by its id before doing
+	// it again.
+	ErrUnknownOutcome = errors.New("outcome of the commit is unknown")
 )
 
 // Tx is a transaction's hand. It is valid only inside the function it was given
 // to and not for concurrent use. Statements are prepared once a connection.
+//
+// After a statement failed (ErrNotFound is no failure) the transaction can only
+// end: every later statement returns the same error, and so does Update even if
+// the function returns nil. Use INSERT … ON CONFLICT and the number of changed
+// rows where a conflict is expected.
+//
+// Parameters may also be of any type whose kind is an integer, a string, a bool
+// a slice or an array of octets, and pointers to those (nil is NULL). Destinations of Scan
+// are pointers to such types; a pointer to a pointer takes NULL as nil. Text that
+// is not valid UTF-8 or holds NUL is refused on both engines: see Text.
 type Tx interface {
 	// Exec runs a statement and returns the number of rows it changed.
 	Exec(query string, args ...any) (int64, error)
@@ -82,4 +103,9 @@ type Component struct {
 type Step struct {
 	Number int // 1, 2, 3 … within the component
 	SQL    string
+
+	// Incompatible says that programs which do not know this step must not use
+	// the database any more. Additive steps leave it false: then the schema of
+	// release N serves the program of release N-1.
+	Incompatible bool
 }
