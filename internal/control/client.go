@@ -54,10 +54,11 @@ func Run(ctx context.Context, conn net.Conn, program string, args []string, s St
 	if len(body) > maxPayload {
 		return 1, fmt.Errorf("the command's arguments have %d octets, the most is %d; give them in several commands", len(body), maxPayload)
 	}
-	if err := writeFrame(conn, kindRequest, body); err != nil {
-		return 1, fmt.Errorf("ask server: %w", err)
+	sent := writeFrame(conn, kindRequest, body)
+	code, err = follow(conn, s) // a server that refuses says why, though it does not read the request
+	if sent != nil && errors.Is(err, io.EOF) {
+		err = fmt.Errorf("ask server: %w", sent)
 	}
-	code, err = follow(conn, s)
 	if ctx.Err() != nil {
 		return 1, fmt.Errorf("run command in the server: %w", ctx.Err())
 	}

@@ -170,6 +170,9 @@ func TestWrongOwner(t *testing.T) {
 	if err := os.Chmod(path, 0o666); err != nil { // so that SO_PEERCRED alone stands in the way
 		t.Fatal(err)
 	}
+	if err := os.Chmod(filepath.Dir(filepath.Dir(path)), 0o755); err != nil {
+		t.Fatal(err)
+	}
 	type result struct {
 		conn net.Conn
 		err  error
