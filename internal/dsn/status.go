@@ -8,7 +8,7 @@ import (
 )
 
 // maxDiagnosticOctets bounds what another host's reply may put into a report.
-const maxDiagnosticOctets = 2000
+const maxDiagnosticOctets = 900
 
 // status writes the machine's part (RFC 3464 §2, RFC 6533 §3).
 func (r *Report) status(p *printer) {

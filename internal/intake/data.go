@@ -1,0 +1,317 @@
+package intake
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+
+	"poczta.example/poczta/internal/authres"
+	"poczta.example/poczta/internal/body"
+	"poczta.example/poczta/internal/dsn"
+	"poczta.example/poczta/internal/envelope"
+	"poczta.example/poczta/internal/message"
+	"poczta.example/poczta/internal/post"
+	"poczta.example/poczta/internal/report"
+	"poczta.example/poczta/internal/smtp"
+	"poczta.example/poczta/internal/smtpserver"
+)
+
+// bufferOctets is the first size of the buffer that header sections are read
+// into and bodies pass through; larger ones are not pooled.
+const bufferOctets = 32 << 10
+
+// buffers are reused between messages; the pool holds *[]byte of bufferOctets.
+var buffers = sync.Pool{New: func() any { b := make([]byte, bufferOctets); return &b }}
+
+// Data takes the mail data and returns once the message is durable for every
+// accepted recipient (RFC 5321 §4.2.5). It ends the transaction.
+func (t *Transaction) Data(ctx context.Context, msg io.Reader) (smtpserver.Outcome, error) {
+	defer t.release()
+	began := t.in.c.Now()
+	d, header, err := t.read(ctx, msg)
+	if err != nil {
+		return smtpserver.Outcome{}, t.in.refused(refusal(err))
+	}
+	defer d.Staged.Discard()
+	if err := t.attachReports(ctx, d, header); err != nil {
+		return smtpserver.Outcome{}, t.in.refused(refusal(err))
+	}
+	for i := range d.Also {
+		defer d.Also[i].Staged.Discard()
+	}
+	if err := t.in.c.Accepter.Accept(ctx, d); err != nil {
+		return smtpserver.Outcome{}, t.in.refused(refusal(fmt.Errorf("accept message %s: %w", d.ID, err)))
+	}
+	if t.in.c.Hooks.Accepted != nil {
+		t.in.c.Hooks.Accepted(d.Staged.Octets(), len(d.Locals), len(d.Remotes), t.in.c.Now().Sub(began))
+	}
+	return t.outcome(d.ID), nil
+}
+
+// outcome is the reply to DATA, and with LMTP one for each accepted RCPT.
+func (t *Transaction) outcome(id message.ID) smtpserver.Outcome {
+	reply := smtp.Reply{Code: 250, Text: "Accepted as " + id.String()}
+	o := smtpserver.Outcome{Reply: reply}
+	if strings.Contains(t.env.Origin.Protocol, "LMTP") {
+		o.Recipients = make([]smtp.Reply, t.accepted)
+		for i := range o.Recipients {
+			o.Recipients[i] = reply
+		}
+	}
+	return o
+}
+
+// read takes the message from its first octet to its last into staging. On an
+// error nothing stays staged. The header section returned is a copy of the edited
+// one, for reports; nil when none is asked for.
+func (t *Transaction) read(ctx context.Context, msg io.Reader) (*post.Delivery, []byte, error) {
+	pooled := buffers.Get().(*[]byte)
+	defer buffers.Put(pooled)
+	buf, n, ended, err := readHeader(msg, *pooled)
+	if err != nil {
+		return nil, nil, err
+	}
+	draft := Draft{Envelope: &t.env, Time: t.in.c.Now()}
+	if draft.ID, err = message.NewID(draft.Time, t.in.c.Random); err != nil {
+		return nil, nil, err
+	}
+	if err := t.edit(ctx, &draft, buf[:n:n]); err != nil {
+		return nil, nil, err
+	}
+	d := t.delivery(&draft)
+	if d.Staged, err = t.in.c.Accepter.Stage(ctx, t.env.Size); err != nil {
+		return nil, nil, fmt.Errorf("stage message: %w", err)
+	}
+	if err := fill(d.Staged, draft.Header, buf[n:ended.have], msg, *pooled, ended.eof); err != nil {
+		d.Staged.Discard()
+		return nil, nil, err
+	}
+	if !t.asksReport() {
+		return d, nil, nil
+	}
+	return d, append([]byte(nil), draft.Header...), nil // the buffer goes back to its pool
+}
+
+// asksReport says whether a success report may have to be written.
+func (t *Transaction) asksReport() bool {
+	if t.env.ReversePath.IsNull() {
+		return false
+	}
+	for i := range t.env.Recipients {
+		if t.env.Recipients[i].Notify&envelope.NotifySuccess != 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// readState says how far readHeader came.
+type readState struct {
+	have int  // octets in the buffer
+	eof  bool // the message has ended
+}
+
+// readHeader reads until the header section is whole and returns the buffer,
+// grown when needed, and the section's length.
+func readHeader(msg io.Reader, buf []byte) ([]byte, int, readState, error) {
+	have := 0
+	for {
+		c, err := msg.Read(buf[have:])
+		from := have
+		have += c
+		n, complete := message.HeaderLen(buf[:have], from)
+		if err != nil && !errors.Is(err, io.EOF) {
+			return nil, 0, readState{}, err
+		}
+		eof := err != nil
+		if n > message.MaxHeaderOctets {
+			return nil, 0, readState{}, Refuse(552, 3, 4, "The message's header section is too large", nil)
+		}
+		if complete || eof {
+			return buf, n, readState{have, eof}, nil
+		}
+		if have == len(buf) {
+			grown := make([]byte, min(2*len(buf), message.MaxHeaderOctets+bufferOctets))
+			copy(grown, buf)
+			buf = grown
+		}
+	}
+}
+
+// fill writes the edited header section, what was read behind it, and the rest
+// of the message. A body that no empty line parts from a header section gets one.
+func fill(w body.Staged, header, rest []byte, msg io.Reader, buf []byte, eof bool) error {
+	if len(header) > 0 {
+		if _, err := w.Write(header); err != nil {
+			return fmt.Errorf("stage header section: %w", err)
+		}
+	}
+	if len(rest) > 0 && rest[0] != '\r' && rest[0] != '\n' {
+		if _, err := w.Write([]byte("\r\n")); err != nil {
+			return fmt.Errorf("stage message: %w", err)
+		}
+	}
+	if len(rest) > 0 {
+		if _, err := w.Write(rest); err != nil {
+			return fmt.Errorf("stage message: %w", err)
+		}
+	}
+	if eof {
+		return nil
+	}
+	return copyBody(w, msg, buf)
+}
+
+// copyBody streams the rest; errors of the reader are returned as they are.
+func copyBody(w io.Writer, msg io.Reader, buf []byte) error {
+	for {
+		n, err := msg.Read(buf)
+		if n > 0 {
+			if _, werr := w.Write(buf[:n]); werr != nil {
+				return fmt.Errorf("stage message: %w", werr)
+			}
+		}
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// edit removes what must go, refuses loops, and lets the rules judge.
+func (t *Transaction) edit(ctx context.Context, draft *Draft, header []byte) error {
+	id := t.in.c.Hostname.String()
+	received := 0
+	draft.Header = message.Strip(header, func(f message.Field) bool {
+		switch {
+		case f.Is("Received"):
+			received++
+			return false
+		case message.IsReturnPath(f), message.IsMboxLine(f):
+			return true
+		case f.Is("Authentication-Results"):
+			return authres.Claims(f.Value(), id)
+		}
+		return t.rules.StripBcc && message.IsBcc(f)
+	})
+	if received > MaxReceived {
+		return Refuse(554, 4, 6, fmt.Sprintf("The message has passed through %d hosts: it is in a loop", received), nil)
+	}
+	if t.rules.Judge == nil {
+		return nil
+	}
+	return t.rules.Judge(ctx, draft)
+}
+
+// delivery makes the delivery of a judged draft.
+func (t *Transaction) delivery(draft *Draft) *post.Delivery {
+	origin := &t.env.Origin
+	trace := message.Received{
+		Helo: origin.Helo, PeerName: origin.PeerName, Peer: origin.Peer.Addr(), HideClient: t.rules.HideClient,
+		By: t.in.c.Hostname.String(), With: origin.Protocol, TLS: origin.TLS, ID: draft.ID, Time: draft.Time,
+	}
+	if len(t.env.Recipients) == 1 {
+		trace.For = t.env.Recipients[0].ForwardPath
+	}
+	d := &post.Delivery{
+		ID: draft.ID, Envelope: t.env, Head: trace.Append(make([]byte, 0, 256)),
+		Locals: t.plan.locals, Remotes: t.plan.remotes,
+	}
+	d.MessageID, _ = message.Get(draft.Header, "Message-ID")
+	d.UTF8 = message.NeedsUTF8(draft.Header) || message.NeedsUTF8(d.Head)
+	for _, l := range d.Locals {
+		d.UTF8 = d.UTF8 || message.NeedsUTF8(l.Prefix)
+	}
+	return d
+}
+
+// attachReports adds the reports that NOTIFY=SUCCESS asks for now: delivery into
+// mailboxes here, and expansion of an alias that leads to several places, some of
+// them elsewhere (RFC 3461 §5.2.2, §5.2.7). An alias to one other address passes
+// the request on with the message instead.
+func (t *Transaction) attachReports(ctx context.Context, d *post.Delivery, header []byte) error {
+	if !t.asksReport() {
+		return nil
+	}
+	var told []dsn.Recipient
+	for i := range d.Envelope.Recipients {
+		r := d.Envelope.Recipients[i]
+		if r.Notify&envelope.NotifySuccess == 0 || r.Notify == envelope.NotifyNever {
+			continue
+		}
+		action := dsn.Delivered
+		if !t.plan.success[i] {
+			if t.targets(i) < 2 {
+				continue
+			}
+			action = dsn.Expanded
+			d.Envelope.Recipients[i].Notify = withoutSuccess(r.Notify)
+		}
+		told = append(told, dsn.Recipient{
+			Final: r.ForwardPath, Original: r.Original, Action: action,
+			Status: dsn.Status{Class: 2, Subject: 0, Detail: 0}, Attempted: t.in.c.Now(),
+		})
+	}
+	if len(told) == 0 {
+		return nil
+	}
+	also, err := t.in.c.Reporter.Prepare(ctx, report.Original{ID: d.ID, Envelope: d.Envelope, Header: header}, told)
+	if err != nil {
+		return fmt.Errorf("prepare success report: %w", err)
+	}
+	if also != nil {
+		d.Also = append(d.Also, *also)
+	}
+	return nil
+}
+
+// targets counts where recipient i leads to.
+func (t *Transaction) targets(i int) int {
+	n := 0
+	for _, l := range t.plan.locals {
+		for _, r := range l.Recipients {
+			if r == i {
+				n++
+			}
+		}
+	}
+	for _, r := range t.plan.remotes {
+		if r.Recipient == i {
+			n++
+		}
+	}
+	return n
+}
+
+// withoutSuccess is what the members of an expanded alias are asked for.
+func withoutSuccess(n envelope.Notify) envelope.Notify {
+	if n &^= envelope.NotifySuccess; n == 0 {
+		return envelope.NotifyNever
+	}
+	return n
+}
+
+// CodeOf returns the reply code of a refusal, 451 for other errors.
+func CodeOf(err error) int {
+	var e *smtp.Error
+	if errors.As(err, &e) {
+		return e.Reply.Code
+	}
+	return 451
+}
+
+// cutAt parts an address key at its last "@".
+func cutAt(key string) (local, domain string, ok bool) {
+	i := strings.LastIndexByte(key, '@')
+	if i < 0 {
+		return key, "", false
+	}
+	return key[:i], key[i+1:], true
+}
+
+var _ smtpserver.Transaction = (*Transaction)(nil)

@@ -1,0 +1,248 @@
+package intake
+
+import (
+	"context"
+	"errors"
+
+	"poczta.example/poczta/internal/account"
+	"poczta.example/poczta/internal/address"
+	"poczta.example/poczta/internal/envelope"
+	"poczta.example/poczta/internal/mailbox"
+	"poczta.example/poczta/internal/message"
+	"poczta.example/poczta/internal/post"
+)
+
+// Transaction is one mail transaction: recipients gather, then comes Data or
+// Abort. It is a smtpserver.Transaction; used by one goroutine.
+type Transaction struct {
+	in       *Intake
+	rules    Rules
+	env      envelope.Envelope
+	plan     plan
+	accepted int // RCPT commands accepted, repeated ones included
+	releases []func()
+}
+
+// plan is where a message goes.
+type plan struct {
+	seen    map[string]int // forward-path as printed → index into the envelope
+	locals  []post.Local
+	byBox   map[envelope.AccountID]int // index into locals
+	remotes []post.Remote
+	success []bool // by recipient: every target is a mailbox here
+}
+
+// Begin opens a transaction after MAIL was judged by the caller. It refuses a
+// declared size over the limit (552 5.3.4, RFC 1870 §6.1).
+func (in *Intake) Begin(env envelope.Envelope, rules Rules) (*Transaction, error) {
+	if in.c.MaxOctets > 0 && env.Size > in.c.MaxOctets {
+		return nil, in.refused(Refuse(552, 3, 4, "Message exceeds the size limit", nil))
+	}
+	env.Recipients = nil
+	return &Transaction{in: in, rules: rules, env: env}, nil
+}
+
+// refused counts a refusal for metrics.
+func (in *Intake) refused(err error) error {
+	if in.c.Hooks.Refused != nil {
+		in.c.Hooks.Refused(CodeOf(err))
+	}
+	return err
+}
+
+// Rcpt routes a recipient and holds room for it. A forward-path named before is
+// accepted and folded into the first.
+func (t *Transaction) Rcpt(ctx context.Context, r envelope.Recipient) error {
+	if i, ok := t.plan.seen[r.ForwardPath.String()]; ok {
+		t.merge(i, r)
+		t.accepted++
+		return nil
+	}
+	if err := t.add(ctx, r); err != nil {
+		return t.in.refused(err)
+	}
+	t.accepted++
+	return nil
+}
+
+// merge folds a repeated recipient into the first: whoever asked for more
+// notifications gets them, unless one of both asked for none.
+func (t *Transaction) merge(i int, r envelope.Recipient) {
+	first := &t.env.Recipients[i]
+	if first.Original.Address == "" {
+		first.Original = r.Original
+	}
+	switch {
+	case first.Notify == 0 || r.Notify == envelope.NotifyNever:
+		first.Notify = r.Notify
+	case first.Notify != envelope.NotifyNever:
+		first.Notify |= r.Notify
+	}
+}
+
+// add judges a new recipient and puts it into the plan.
+func (t *Transaction) add(ctx context.Context, r envelope.Recipient) error {
+	route, err := t.in.c.Router.Route(ctx, r.ForwardPath)
+	if errors.Is(err, account.ErrNotLocal) {
+		return t.addRemote(ctx, r)
+	}
+	if err != nil {
+		return routeRefusal(err)
+	}
+	if len(t.plan.locals)+len(t.plan.remotes)+len(route.Locals)+len(route.Remotes) > MaxTargets {
+		return Refuse(452, 5, 3, "Too many recipients behind the aliases of this message; send the rest separately", nil)
+	}
+	for _, s := range route.Skipped {
+		t.in.c.Logger.Warn("alias target skipped", "conn_id", t.env.Origin.ConnID, "forward_path", r.ForwardPath.String(),
+			"target", s.Target.String(), "cause", s.Err.Error())
+	}
+	releases, err := t.reserve(ctx, r, route)
+	if err != nil {
+		return err
+	}
+	if err := t.count(ctx, r); err != nil {
+		for _, release := range releases {
+			release()
+		}
+		return err
+	}
+	t.releases = append(t.releases, releases...)
+	t.addRoute(r, route)
+	return nil
+}
+
+func (t *Transaction) count(ctx context.Context, r envelope.Recipient) error {
+	if t.rules.Count == nil {
+		return nil
+	}
+	return t.rules.Count(ctx, r)
+}
+
+// routeRefusal turns a route's error into a reply; others are temporary.
+func routeRefusal(err error) error {
+	switch {
+	case errors.Is(err, account.ErrUnknownUser):
+		return Refuse(550, 1, 1, "No such mailbox here", err)
+	case errors.Is(err, account.ErrDisabled):
+		return Refuse(550, 2, 1, "Mailbox is disabled, not accepting messages", err)
+	case errors.Is(err, account.ErrLoop):
+		return Refuse(550, 4, 6, "The alias leads back to itself; its owner must repair it", err)
+	}
+	return err
+}
+
+// addRemote takes a recipient of another host, if the rules relay.
+func (t *Transaction) addRemote(ctx context.Context, r envelope.Recipient) error {
+	if t.rules.Relay == nil {
+		return Refuse(550, 7, 1, "Relaying denied", nil)
+	}
+	if len(t.plan.locals)+len(t.plan.remotes) >= MaxTargets {
+		return Refuse(452, 5, 3, "Too many recipients; send the rest separately", nil)
+	}
+	if err := t.rules.Relay(ctx, r); err != nil {
+		return err
+	}
+	if err := t.count(ctx, r); err != nil {
+		return err
+	}
+	i := t.append(r, false)
+	t.plan.remotes = append(t.plan.remotes, post.Remote{Recipient: i, ForwardPath: r.ForwardPath})
+	return nil
+}
+
+// append adds r to the envelope and returns its index.
+func (t *Transaction) append(r envelope.Recipient, allLocal bool) int {
+	i := len(t.env.Recipients)
+	t.env.Recipients = append(t.env.Recipients, r)
+	t.plan.success = append(t.plan.success, allLocal)
+	if t.plan.seen == nil {
+		t.plan.seen = map[string]int{}
+	}
+	t.plan.seen[r.ForwardPath.String()] = i
+	return i
+}
+
+// reserve holds room in the route's mailboxes that this transaction does not yet
+// write to. A recipient is refused when none of its mailboxes has room: one full
+// mailbox behind an alias must not keep the others from their mail; it takes the
+// message all the same. The postmaster's and abuse mailboxes always have room
+// (RFC 5321 §4.5.1, RFC 2142).
+func (t *Transaction) reserve(ctx context.Context, r envelope.Recipient, route account.Route) ([]func(), error) {
+	var releases []func()
+	var full error
+	room := len(route.Remotes) > 0 || roleAccount(r.ForwardPath, route)
+	for _, l := range route.Locals {
+		if _, already := t.plan.byBox[l.Account]; already {
+			room = true
+			continue
+		}
+		release, err := t.in.c.Rooms.Reserve(ctx, l.Account, l.Quota, t.env.Size)
+		switch {
+		case err == nil:
+			releases = append(releases, release)
+			room = true
+		case errors.Is(err, mailbox.ErrOverQuota):
+			full = err
+		default:
+			for _, release := range releases {
+				release()
+			}
+			return nil, err
+		}
+	}
+	if full != nil && !room {
+		return nil, Refuse(452, 2, 2, "Mailbox is full; try again later", full)
+	}
+	return releases, nil
+}
+
+// roleAccount reports the addresses that always accept.
+func roleAccount(p address.ForwardPath, route account.Route) bool {
+	if route.Match == account.MatchPostmaster || p.IsPostmaster() {
+		return true
+	}
+	local, _, _ := cutAt(p.Address().Key())
+	return local == "postmaster" || local == "abuse"
+}
+
+// addRoute puts a local recipient's targets into the plan, one entry per mailbox.
+func (t *Transaction) addRoute(r envelope.Recipient, route account.Route) {
+	i := t.append(r, len(route.Remotes) == 0)
+	if t.plan.byBox == nil {
+		t.plan.byBox = map[envelope.AccountID]int{}
+	}
+	for _, l := range route.Locals {
+		if at, already := t.plan.byBox[l.Account]; already {
+			t.plan.locals[at].Recipients = append(t.plan.locals[at].Recipients, i)
+			continue
+		}
+		t.plan.byBox[l.Account] = len(t.plan.locals)
+		t.plan.locals = append(t.plan.locals, post.Local{
+			Recipients: []int{i}, Account: l.Account, Login: l.Login,
+			Prefix: message.AppendPrefix(nil, t.env.ReversePath, deliveredTo(r.ForwardPath, route.Match, l)),
+		})
+	}
+	for _, a := range route.Remotes {
+		t.plan.remotes = append(t.plan.remotes, post.Remote{Recipient: i, ForwardPath: address.NewForwardPath(a)})
+	}
+}
+
+// deliveredTo is the address of the mailbox: with its subaddress when that was
+// used, the account's own behind an alias.
+func deliveredTo(p address.ForwardPath, m account.Match, l account.Local) address.Address {
+	if (m == account.MatchAddress || m == account.MatchSubaddress) && !p.IsPostmaster() || l.Address.IsZero() {
+		return p.Address()
+	}
+	return l.Address
+}
+
+// Abort ends the transaction without Data.
+func (t *Transaction) Abort() { t.release() }
+
+// release gives back the room that was held; harmless twice.
+func (t *Transaction) release() {
+	for _, release := range t.releases {
+		release()
+	}
+	t.releases = nil
+}

@@ -1,0 +1,52 @@
+// Package receive decides what mail of strangers comes in: on port 25, and by
+// LMTP. It takes mail for our own mailboxes and aliases and never relays.
+package receive
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+
+	"poczta.example/poczta/internal/envelope"
+	"poczta.example/poczta/internal/intake"
+	"poczta.example/poczta/internal/smtpserver"
+)
+
+// Config is what a Service needs. Intake is required.
+type Config struct {
+	Intake *intake.Intake
+	// Authenticated takes the transactions of sessions that have authenticated,
+	// where port 25 offers AUTH; nil treats them as strangers.
+	Authenticated smtpserver.Service
+	Logger        *slog.Logger // nil discards
+}
+
+// Service is the receiving side. Safe for concurrent use.
+type Service struct{ c Config }
+
+// New checks the configuration.
+func New(c Config) (*Service, error) {
+	if c.Intake == nil {
+		return nil, errors.New("receive: Intake is required")
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	return &Service{c: c}, nil
+}
+
+// Begin answers MAIL. Every reverse-path is taken, the null one too. Recipients
+// are then judged by intake: those of other hosts are refused (550 5.7.1), from
+// every peer, loopback and LMTP included.
+func (s *Service) Begin(ctx context.Context, session *smtpserver.Session, env envelope.Envelope) (smtpserver.Transaction, error) {
+	if session.Identity.Account != 0 && s.c.Authenticated != nil {
+		return s.c.Authenticated.Begin(ctx, session, env)
+	}
+	t, err := s.c.Intake.Begin(env, intake.Rules{})
+	if err != nil {
+		return nil, err
+	}
+	return t, nil
+}
+
+var _ smtpserver.Service = (*Service)(nil)
