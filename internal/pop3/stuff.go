@@ -11,7 +11,6 @@ import "bytes"
 // reader, however tolerant, takes a line of the message for the end.
 type Stuffer struct {
 	mid bool // the last octet was not LF
-	any bool // something was fed
 }
 
 // Append appends the stuffed form of p to dst.
@@ -19,7 +18,6 @@ func (s *Stuffer) Append(dst, p []byte) []byte {
 	if len(p) == 0 {
 		return dst
 	}
-	s.any = true
 	if !s.mid && p[0] == '.' {
 		dst = append(dst, '.')
 	}
@@ -39,7 +37,6 @@ func (s *Stuffer) Append(dst, p []byte) []byte {
 // message begins with a dot.
 func (s *Stuffer) Skip(p []byte) {
 	if len(p) > 0 {
-		s.any = true
 		s.mid = p[len(p)-1] != '\n'
 	}
 }

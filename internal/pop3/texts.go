@@ -52,10 +52,10 @@ const (
 	TextShutdown
 	TextTimeout
 	TextRefused
-	numTexts
+	NumTexts // how many Texts there are, TextNone included
 )
 
-var texts = [numTexts][numLanguages]string{
+var texts = [NumTexts][numLanguages]string{
 	TextReady:         {"POP3 server ready", "serwer POP3 gotowy"},
 	TextBye:           {"bye", "do widzenia"},
 	TextByeRemoved:    {"deleted, bye", "usunięto, do widzenia"},

@@ -66,7 +66,7 @@ func (s *session) authenticate(ctx context.Context, cmd pop3.Command) error {
 	start := time.Now()
 	id, err := s.converse(ctx, x, initial)
 	if errors.Is(err, sasl.ErrCancelled) {
-		return refuse(pop3.TextCancelled)
+		return fault(pop3.TextCancelled)
 	}
 	if s.out.err != nil || errors.Is(err, errConnection) {
 		s.ended(err)
