@@ -4,12 +4,17 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
+	"unicode/utf8"
 
 	"golang.org/x/net/idna"
 )
 
-// maxLabelOctets is the limit of one label (RFC 1035 §2.3.4).
-const maxLabelOctets = 63
+// Limits of names in the DNS (RFC 1035 §2.3.4): the 255 octets of a whole name
+// count length octets and the root, which leaves 253 as it is written.
+const (
+	maxLabelOctets = 63
+	maxNameOctets  = 253
+)
 
 // ParseDomain reads a domain name, in A- or U-labels, with or without a final
 // dot, or an address literal such as [192.0.2.1] or [IPv6:2001:db8::1]. U-labels
@@ -32,8 +37,11 @@ func parseName(s string) (Domain, error) {
 	if s == "" {
 		return Domain{}, fmt.Errorf("%w: the domain is empty", ErrSyntax)
 	}
-	if len(s) > 4*MaxDomainOctets { // the Unicode form can be longer than its A-labels, but not so much
-		return Domain{}, fmt.Errorf("%w: the domain has %d octets, at most %d are possible", ErrTooLong, len(s), MaxDomainOctets)
+	if len(s) > 4*maxNameOctets { // the Unicode form can be longer than its A-labels, but not so much
+		return Domain{}, fmt.Errorf("%w: the domain has %d octets, at most %d are possible", ErrTooLong, len(s), maxNameOctets)
+	}
+	if !utf8.ValidString(s) {
+		return Domain{}, fmt.Errorf("%w: the domain is not UTF-8", ErrSyntax)
 	}
 	ace, ascii := scanName(s)
 	name := s
@@ -63,8 +71,8 @@ func scanName(s string) (ace, ascii bool) {
 
 // checkName judges an ASCII name by RFC 5321 §4.1.2: sub-domain *("." sub-domain).
 func checkName(name string) error {
-	if len(name) > MaxDomainOctets {
-		return fmt.Errorf("%w: the domain has %d octets, at most %d are possible", ErrTooLong, len(name), MaxDomainOctets)
+	if len(name) > maxNameOctets {
+		return fmt.Errorf("%w: the domain has %d octets, at most %d are possible", ErrTooLong, len(name), maxNameOctets)
 	}
 	for label := range strings.SplitSeq(name, ".") {
 		switch {
