@@ -1,0 +1,164 @@
+package body
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"poczta.example/poczta/internal/disk"
+)
+
+// storeError wraps err, met while doing what, in ErrFull or ErrFailed.
+func storeError(what string, err error) error {
+	kind := ErrFailed
+	if disk.IsFull(err) {
+		kind = ErrFull
+	}
+	return fmt.Errorf("%s: %w: %w", what, kind, err)
+}
+
+// writer appends to a segment that this process created. Its segment is pinned
+// from newWriter to seal or retire. Not for concurrent use.
+type writer struct {
+	s      *Segments
+	name   string
+	file   disk.File
+	head   segmentHead
+	end    int64 // of what is durable
+	body   int64 // octets of body records
+	events int64 // octets of event records
+}
+
+// newWriter creates a segment; when it returns the file, its header and its name
+// are durable. origin and created are those of the segment it takes over, or zero.
+func (s *Segments) newWriter(flags uint32, origin string, created time.Time) (*writer, error) {
+	name := s.newName(suffixShared)
+	if origin == "" {
+		origin, created = name, time.Now()
+	}
+	w := &writer{s: s, name: name, end: segmentHeader,
+		head: segmentHead{flags: flags, created: created, first: segmentHeader, origin: origin}}
+	if err := s.fillSalt(&w.head.salt); err != nil {
+		s.unpin(name)
+		return nil, err
+	}
+	file, err := s.config.FS.Create(s.path(name))
+	if err != nil {
+		s.unpin(name)
+		return nil, storeError("create segment "+name, err)
+	}
+	w.file = file
+	if err := w.begin(); err != nil {
+		_ = file.Close()                     // nothing of it counts
+		_ = s.config.FS.Remove(s.path(name)) // best effort: Merge removes it otherwise
+		s.unpin(name)
+		return nil, storeError("begin segment "+name, err)
+	}
+	return w, nil
+}
+
+// fillSalt fills a salt with randomness.
+func (s *Segments) fillSalt(to *salt) error {
+	if _, err := io.ReadFull(s.config.Random, to[:]); err != nil {
+		return fmt.Errorf("read randomness for a segment: %w", err)
+	}
+	return nil
+}
+
+// begin writes the header and makes the file count.
+func (w *writer) begin() error {
+	if _, err := w.file.WriteAt(w.head.encode(), 0); err != nil {
+		return err
+	}
+	if err := w.file.Sync(); err != nil {
+		return err
+	}
+	return w.s.config.FS.SyncDir(w.s.config.Folder)
+}
+
+// append makes whole records durable behind the end. After ErrFull from the write
+// the segment is as before; after any other error it must be retired, which
+// broken says.
+func (w *writer) append(records []byte) (broken bool, err error) {
+	if _, err := w.file.WriteAt(records, w.end); err != nil {
+		err = storeError("write segment "+w.name, err)
+		if !errors.Is(err, ErrFull) {
+			return true, err
+		}
+		// What was written must not be taken for records by a later scan.
+		return w.file.Truncate(w.end) != nil, err
+	}
+	if err := w.file.Sync(); err != nil {
+		return true, storeError("sync segment "+w.name, err)
+	}
+	w.end += int64(len(records))
+	return false, nil
+}
+
+// retire gives a broken segment up: it is never written or synced again. What is
+// durable in it stays readable.
+func (w *writer) retire(cause error) {
+	_ = w.file.Close() // its fate is decided by what is durable
+	w.s.config.Logger.Error("segment failed and is not written any more", "segment", w.name, "error", cause)
+	if w.s.config.Hooks.Failed != nil {
+		w.s.config.Hooks.Failed(w.name, cause)
+	}
+	w.s.unpin(w.name)
+}
+
+// seal ends the segment with a record that says it is whole, and closes it.
+// sources are the segments whose content it took over. The writer is gone after it.
+func (w *writer) seal(sources []string) error {
+	record := w.sealRecord(sources)
+	if _, err := w.append(record); err != nil {
+		w.retire(err)
+		return err
+	}
+	if err := w.file.Close(); err != nil {
+		err = storeError("close segment "+w.name, err)
+		w.retire(err)
+		return err
+	}
+	w.s.mu.Lock()
+	w.s.infos[w.name] = segmentInfo{head: w.head, sealed: true, end: w.end, body: w.body, events: w.events, sources: sources}
+	w.s.mu.Unlock()
+	w.s.unpin(w.name)
+	return nil
+}
+
+// sealRecord encodes the seal: its octets are its own offset, so that it is found
+// from the end of the file.
+func (w *writer) sealRecord(sources []string) []byte {
+	var meta []byte
+	totals := binary.AppendUvarint(binary.AppendUvarint(nil, uint64(w.body)), uint64(w.events))
+	meta = appendField(meta, fieldTotals, totals)
+	for _, name := range sources {
+		meta = appendField(meta, fieldSource, name)
+	}
+	octets := binary.BigEndian.AppendUint64(nil, uint64(w.end))
+	h := recordHead{kind: kindSeal, offset: w.end}
+	return appendRecord(nil, &h, &w.head.salt, meta, octets)
+}
+
+// appendRecord appends a whole record of metadata and octets; it fills in the
+// lengths of h.
+func appendRecord(b []byte, h *recordHead, s *salt, meta []byte, octets ...[]byte) []byte {
+	h.meta, h.octets = int64(len(meta)), 0
+	sum := updateCRC(0, meta)
+	for _, part := range octets {
+		h.octets += int64(len(part))
+		sum = updateCRC(sum, part)
+	}
+	h.stored = recordHeaderLen + h.meta + h.octets + recordTrailer
+	start := len(b)
+	b = append(b, make([]byte, recordHeaderLen)...)
+	h.put(b[start:], s)
+	sum = recordSum(sum, b[start:])
+	b = append(b, meta...)
+	for _, part := range octets {
+		b = append(b, part...)
+	}
+	return binary.BigEndian.AppendUint32(b, sum)
+}
