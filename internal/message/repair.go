@@ -108,11 +108,11 @@ func (r *Reader) step(p []byte) int {
 		r.pending, r.in = crlf, r.in[1:]
 		return 0
 	}
-	end := bytes.IndexAny(r.in, "\r\n")
-	if end < 0 {
-		end = len(r.in)
+	part := r.in[:min(len(r.in), len(p))]
+	if end := bytes.IndexAny(part, "\r\n"); end >= 0 {
+		part = part[:end]
 	}
-	c := copy(p, r.in[:end])
+	c := copy(p, part)
 	r.last, r.in = p[c-1], r.in[c:]
 	return c
 }
