@@ -50,17 +50,11 @@ type Config struct {
 	Hooks    Hooks
 }
 
-// openerAt is the optional ability of a body store to open a body whose
-// location the caller has read already.
-type openerAt interface {
-	OpenAt(ctx context.Context, id message.ID, loc body.Location, from, n int64) (io.ReadCloser, error)
-}
-
 // Store is the mailboxes of all accounts. Safe for concurrent use.
 type Store struct {
 	cfg      Config
-	openAt   openerAt // nil when the body store has none
-	single   bool     // this process alone writes the database
+	openAt   body.OpenerAt // nil when the body store has none
+	single   bool          // this process alone writes the database
 	listings *cache
 	inflight *reservations
 	locks    locker
@@ -77,7 +71,7 @@ func New(cfg Config) (*Store, error) {
 	}
 	cfg.fill()
 	s := &Store{cfg: cfg, single: cfg.DB.Engine() == "sqlite"}
-	s.openAt, _ = cfg.Body.(openerAt)
+	s.openAt, _ = cfg.Body.(body.OpenerAt)
 	s.listings = newCache(cfg.ListingBudget, cfg.Hooks.ListingBytes)
 	s.inflight = newReservations()
 	if s.single {
@@ -94,7 +88,7 @@ func (c *Config) fill() {
 		c.Journal = noJournal{}
 	}
 	if c.Downgrade == nil {
-		c.Downgrade = downgrade
+		c.Downgrade = message.Downgrade
 	}
 	switch {
 	case c.Retention == 0:

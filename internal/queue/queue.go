@@ -102,7 +102,7 @@ type Hooks struct {
 type Config struct {
 	DB db.Database
 	// Settle writes the fate of a recipient that an operator removed, in the same
-	// transaction (trace.Settle with trace.Removed).
+	// transaction (trace.SettleRemoved).
 	Settle func(tx db.Tx, id message.ID, fate int, detail string, at time.Time) error
 	// Finished is told, after the commit, of messages that left the queue and of those whose body no
 	// row names any more (dead), for the journal and the body store.

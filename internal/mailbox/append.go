@@ -1,0 +1,274 @@
+package mailbox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"poczta.example/poczta/internal/body"
+	"poczta.example/poczta/internal/db"
+	"poczta.example/poczta/internal/envelope"
+	"poczta.example/poczta/internal/message"
+)
+
+// MaxAppend is how many messages one Append takes; each is four rows.
+const MaxAppend = chunkRows / 4
+
+// Import is one message for Append. Staged holds CRLF lines.
+type Import struct {
+	Mailbox  string // "" is INBOX; created when missing
+	UniqueID string // kept when legal and unused in the mailbox; "" for none
+	Source   string // tells apart equal contents without a unique-id: a file's name, a number
+	Flags    Flags
+	Received time.Time
+	UTF8     bool // the header section holds UTF-8
+	Staged   body.Staged
+}
+
+// Appended is the outcome of one Import.
+type Appended struct {
+	Duplicate bool // it had been imported before; nothing was stored
+	Entry     Entry
+}
+
+// ErrBatch is returned by Append for more than MaxAppend messages.
+var ErrBatch = fmt.Errorf("at most %d messages in one batch", MaxAppend)
+
+// incoming is an Import on its way.
+type incoming struct {
+	*Import
+	entry     Entry
+	sum       [32]byte
+	key       []byte // in import_key
+	duplicate bool
+	loc       body.Location
+}
+
+// Append stores a batch of imported messages durably, at most MaxAppend at a time, in the
+// low-priority lane. An import repeated makes no duplicates: a message counts as
+// there when its unique-id with the same content, or its content and Source, was imported
+// into that mailbox before, even if it was removed since (PurgeAccount forgets).
+// A unique-id that another message of the mailbox has is replaced by one of ours.
+// Append does not discard the staged messages.
+func (s *Store) Append(ctx context.Context, account envelope.AccountID, login string, batch []Import) ([]Appended, error) {
+	if len(batch) > MaxAppend {
+		return nil, fmt.Errorf("import %d messages: %w", len(batch), ErrBatch)
+	}
+	all, err := s.incoming(account, login, batch)
+	if err != nil {
+		return nil, fmt.Errorf("import into account %d: %w", account, err)
+	}
+	if err := s.markKnown(ctx, all); err != nil {
+		return nil, fmt.Errorf("import into account %d: %w", account, err)
+	}
+	release, err := s.commitBodies(ctx, all)
+	if err != nil {
+		return nil, fmt.Errorf("import into account %d: %w", account, err)
+	}
+	defer release()
+	err = s.cfg.DB.UpdateLow(ctx, func(tx db.Tx) error {
+		for i := range all {
+			if err := s.appendRow(tx, &all[i]); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	s.listings.touchAll(account)
+	if err != nil {
+		return nil, fmt.Errorf("import into account %d: %w", account, err)
+	}
+	out := make([]Appended, len(all))
+	var stored []Entry
+	for i := range all {
+		out[i] = Appended{Duplicate: all[i].duplicate}
+		if !all[i].duplicate {
+			out[i].Entry = all[i].entry
+			stored = append(stored, all[i].entry)
+		}
+	}
+	s.Settled(true, stored...)
+	return out, nil
+}
+
+// incoming checks the batch and prepares its entries.
+func (s *Store) incoming(account envelope.AccountID, login string, batch []Import) ([]incoming, error) {
+	all := make([]incoming, len(batch))
+	for i := range batch {
+		im := &batch[i]
+		name, err := CheckName(im.Mailbox)
+		if err != nil {
+			return nil, err
+		}
+		id, err := message.NewID(s.cfg.Now(), s.cfg.Rand)
+		if err != nil {
+			return nil, err
+		}
+		in := &all[i]
+		in.Import, in.sum = im, im.Staged.SHA256()
+		in.entry = Entry{Account: account, Login: login, Mailbox: name, Flags: im.Flags, Octets: im.Staged.Octets(),
+			UniqueID: id.String(), Received: im.Received, Body: id}
+		if im.UTF8 {
+			if in.entry.Surrogate, err = s.SurrogateOctets(nil, nil, im.Staged, in.entry.Octets); err != nil {
+				return nil, err
+			}
+		}
+		in.key = append(append([]byte{'h'}, in.sum[:]...), im.Source...)
+		if LegalUniqueID(im.UniqueID) {
+			in.key = append([]byte{'u'}, im.UniqueID...)
+		}
+	}
+	return all, nil
+}
+
+// markKnown finds duplicates before their bodies are stored again. What it
+// misses because of a second import at the same time, appendRow finds.
+func (s *Store) markKnown(ctx context.Context, all []incoming) error {
+	return s.cfg.DB.View(ctx, func(tx db.Tx) error {
+		for i := range all {
+			in := &all[i]
+			in.duplicate = false
+			m, err := readMailbox(tx, in.entry.Account, in.entry.Mailbox)
+			if errors.Is(err, db.ErrNotFound) {
+				continue
+			}
+			if err != nil {
+				return err
+			}
+			if in.duplicate, err = s.known(tx, in, m.Number); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// known reports whether the message was imported into the mailbox before. When
+// only its unique-id is taken, by something else, in.key becomes one of content.
+func (s *Store) known(tx db.Tx, in *incoming, number int64) (bool, error) {
+	if in.key[0] == 'u' {
+		sum, found, err := importedSum(tx, in, number)
+		if err != nil || found && slices.Equal(sum, in.sum[:]) {
+			return found, err
+		}
+		if !found {
+			return uniqueIDTaken(tx, in, number)
+		}
+		in.key = append(append([]byte{'h'}, in.sum[:]...), in.Source...)
+	}
+	_, found, err := importedSum(tx, in, number)
+	return found, err
+}
+
+// importedSum returns the hash remembered with the key of an import.
+func importedSum(tx db.Tx, in *incoming, number int64) (sum []byte, found bool, err error) {
+	err = tx.QueryRow(`SELECT sha256 FROM import_key WHERE account = ? AND number = ? AND key = ?`,
+		int64(in.entry.Account), number, in.key).Scan(&sum)
+	if errors.Is(err, db.ErrNotFound) {
+		return nil, false, nil
+	}
+	return sum, err == nil, err
+}
+
+// uniqueIDTaken reports whether the unique-id is one of ours and in the mailbox,
+// as when an export comes back to where it was made; then it is the same message.
+func uniqueIDTaken(tx db.Tx, in *incoming, number int64) (bool, error) {
+	id, err := message.ParseID(in.UniqueID)
+	if err != nil {
+		return false, nil
+	}
+	for _, table := range [...]string{"entry", "retained"} {
+		var n int64
+		err := tx.QueryRow(`SELECT COUNT(*) FROM `+table+` WHERE account = ? AND number = ? AND (unique_id = ? OR LENGTH(unique_id) = 0 AND body = ?)`,
+			int64(in.entry.Account), number, id[:], id[:]).Scan(&n)
+		if err != nil || n > 0 {
+			return n > 0, err
+		}
+	}
+	return false, nil
+}
+
+// commitBodies makes the octets of what is new durable.
+func (s *Store) commitBodies(ctx context.Context, all []incoming) (release func(), err error) {
+	var recs []body.Record
+	var fresh []*incoming
+	for i := range all {
+		in := &all[i]
+		if in.duplicate {
+			continue
+		}
+		e := &in.entry
+		owner := body.Owner{Account: int64(e.Account), Login: e.Login, Mailbox: e.Mailbox, UniqueID: in.uniqueID(), Flags: uint32(e.Flags)}
+		recs = append(recs, body.Record{ID: e.Body, Staged: in.Staged, Meta: body.Meta{Received: e.Received, Owners: []body.Owner{owner}}})
+		fresh = append(fresh, in)
+	}
+	if len(recs) == 0 {
+		return func() {}, nil
+	}
+	locs, release, err := s.cfg.Body.Commit(ctx, recs)
+	if err != nil {
+		return nil, fmt.Errorf("store %d bodies: %w", len(recs), err)
+	}
+	for i, in := range fresh {
+		in.loc = locs[i]
+	}
+	return release, nil
+}
+
+// uniqueID is the unique-id that the entry gets.
+func (in *incoming) uniqueID() string {
+	if in.key[0] == 'u' {
+		return in.Import.UniqueID
+	}
+	return in.entry.Body.String()
+}
+
+// appendRow stores one message unless it is a duplicate.
+func (s *Store) appendRow(tx db.Tx, in *incoming) error {
+	if in.duplicate {
+		return nil
+	}
+	e := &in.entry
+	number, err := s.number(tx, e.Account, e.Mailbox)
+	if err != nil {
+		return err
+	}
+	known, err := s.known(tx, in, number)
+	if err != nil {
+		return err
+	}
+	if !known {
+		n, err := tx.Exec(`INSERT INTO import_key (account, number, key, sha256) VALUES (?, ?, ?, ?) ON CONFLICT (account, number, key) DO NOTHING`,
+			int64(e.Account), number, in.key, in.sum[:])
+		if err != nil {
+			return fmt.Errorf("remember import: %w", err)
+		}
+		known = n == 0
+	}
+	if known {
+		in.duplicate = true // its body has no row and is collected
+		return nil
+	}
+	if err := body.Insert(tx, e.Body, in.loc, 1); err != nil {
+		return fmt.Errorf("insert body %s: %w", e.Body, err)
+	}
+	e.UniqueID = in.uniqueID()
+	return s.insert(tx, e, storeUniqueID(e.UniqueID, e.Body))
+}
+
+// number returns a mailbox's number, creating the mailbox when it is missing.
+func (s *Store) number(tx db.Tx, account envelope.AccountID, name string) (int64, error) {
+	m, err := readMailbox(tx, account, name)
+	if errors.Is(err, db.ErrNotFound) {
+		if _, err = s.create(tx, account, name); err == nil {
+			m, err = readMailbox(tx, account, name)
+		}
+	}
+	if err != nil {
+		return 0, fmt.Errorf("open mailbox %q: %w", strings.ToValidUTF8(name, "?"), err)
+	}
+	return m.Number, nil
+}

@@ -1,0 +1,147 @@
+package mailbox
+
+import (
+	"context"
+	"errors"
+	"io"
+
+	"poczta.example/poczta/internal/db"
+	"poczta.example/poczta/internal/pop3"
+	"poczta.example/poczta/internal/pop3server"
+	"poczta.example/poczta/internal/sasl"
+)
+
+var _ pop3server.Maildrops = (*Store)(nil)
+
+// maxWindow is how many entries one look-up of a session that reads on reads ahead.
+const maxWindow = 64
+
+// Open implements pop3server.Maildrops: the identity's INBOX, under RFC 1939's
+// lock when Config.Exclusive.
+func (s *Store) Open(ctx context.Context, id sasl.Identity, utf8 bool) (pop3server.Maildrop, error) {
+	d := &drop{s: s, id: id, utf8: utf8}
+	if s.cfg.Exclusive {
+		l, err := s.locks.acquire(ctx, id.Account)
+		if err != nil {
+			return nil, pop3Error(err)
+		}
+		d.lease, d.unlock = l, func() { l.release(ctx) }
+	}
+	listing, err := s.hold(ctx, slotKey{id.Account, Inbox})
+	if err != nil {
+		if d.unlock != nil {
+			d.unlock()
+		}
+		return nil, pop3Error(err)
+	}
+	d.listing = listing
+	return d, nil
+}
+
+// pop3Error gives an error the response code that programs understand.
+func pop3Error(err error) error {
+	switch {
+	case errors.Is(err, ErrInUse):
+		return &pop3.Error{Code: pop3.CodeInUse, Text: "maildrop is in use by another session", Err: err}
+	case errors.Is(err, ErrBudget):
+		return &pop3.Error{Code: pop3.CodeSysTemp, Text: "server is short of memory; try again later", Err: err}
+	case errors.Is(err, ErrGone):
+		return &pop3.Error{Text: "message was removed by another session", Err: err}
+	}
+	return err
+}
+
+// drop is one session's view of an INBOX.
+type drop struct {
+	s       *Store
+	id      sasl.Identity
+	utf8    bool
+	listing *Listing
+	lease   lease  // nil unless exclusive
+	unlock  func() // gives lease back
+	closed  bool
+
+	window []located // entries read ahead, in order of uid
+	next   int       // index that a session reading on asks for
+	ahead  int       // size of the last window
+}
+
+func (d *drop) Len() int                              { return d.listing.Len() }
+func (d *drop) TotalOctets() int64                    { return d.listing.TotalOctets(d.utf8) }
+func (d *drop) Octets(i int) int64                    { return d.listing.Octets(i, d.utf8) }
+func (d *drop) AppendUniqueID(b []byte, i int) []byte { return d.listing.AppendUniqueID(b, i) }
+
+// Read opens message i. A session that reads one message after the other finds
+// the places of the following ones read ahead.
+func (d *drop) Read(ctx context.Context, i int) (io.ReadCloser, bool, error) {
+	if d.lease != nil {
+		if err := d.lease.touch(ctx); err != nil {
+			return nil, false, pop3Error(err)
+		}
+	}
+	l, err := d.find(ctx, i)
+	if err != nil {
+		return nil, false, pop3Error(err)
+	}
+	if d.utf8 || l.surrogate == 0 {
+		r, err := d.s.openLocated(ctx, l)
+		return r, l.loc.Dots, err
+	}
+	r, err := d.s.openSurrogate(ctx, l)
+	return r, true, err
+}
+
+// find returns the place of message i.
+func (d *drop) find(ctx context.Context, i int) (*located, error) {
+	uid := d.listing.UID(i)
+	for k := range d.window {
+		if d.window[k].uid == uid {
+			d.window = d.window[k:] // sessions read forwards
+			d.next = i + 1
+			return &d.window[0], nil
+		}
+	}
+	if i == d.next && d.ahead > 0 {
+		d.ahead = min(2*d.ahead, maxWindow)
+	} else {
+		d.ahead = 1
+	}
+	last := d.listing.UID(min(i+d.ahead, d.Len()) - 1)
+	found, err := d.s.locate(ctx, d.id.Account, d.listing.mailbox.Number, uid, last)
+	if err != nil {
+		return nil, err
+	}
+	d.window, d.next = found, i+1
+	return &found[0], nil
+}
+
+// Remove deletes the messages in one transaction.
+func (d *drop) Remove(ctx context.Context, indexes []int) error {
+	if len(indexes) == 0 {
+		return nil
+	}
+	var guard func(db.Tx) error
+	if d.lease != nil {
+		guard = d.lease.guard
+	}
+	_, err := d.s.remove(ctx, removal{
+		mailbox: &d.listing.mailbox, login: d.id.Login, ranges: d.listing.ranges(indexes), guard: guard, update: d.s.cfg.DB.Update,
+	})
+	if errors.Is(err, ErrNotFound) {
+		return nil // another session, or the operator, has removed the mailbox
+	}
+	return pop3Error(err)
+}
+
+// Close releases the view; harmless twice.
+func (d *drop) Close() {
+	if d.closed {
+		return
+	}
+	d.closed = true
+	d.window = nil
+	d.s.listings.release(d.listing)
+	if d.unlock != nil {
+		d.unlock()
+	}
+}

@@ -1,0 +1,162 @@
+package queue
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"poczta.example/poczta/internal/db"
+	"poczta.example/poczta/internal/envelope"
+	"poczta.example/poczta/internal/message"
+)
+
+// defaultPage is how many messages List returns when nothing else is asked for.
+const defaultPage = 100
+
+// isZero reports whether f matches everything.
+func (f *Filter) isZero() bool {
+	g := *f
+	g.All = false
+	return g == Filter{}
+}
+
+// where returns the condition on queued_message m and queued_recipient r.
+func (f *Filter) where() (string, []any) {
+	cond, args := "1 = 1", []any(nil)
+	add := func(c string, arg any) {
+		cond += " AND " + c
+		args = append(args, arg)
+	}
+	if !f.ID.IsZero() {
+		add("m.id = ?", f.ID[:])
+	}
+	switch f.ReversePath {
+	case "":
+	case "<>":
+		add("m.reverse_path = ?", "")
+	default:
+		add("m.reverse_key = ?", db.Text(fold(strings.Trim(f.ReversePath, "<>"))))
+	}
+	if f.ForwardPath != "" {
+		add("r.forward_key = ?", db.Text(fold(strings.Trim(f.ForwardPath, "<>"))))
+	}
+	if f.Destination != "" {
+		add("r.destination = ?", db.Text(strings.ToLower(f.Destination)))
+	}
+	if f.Account != 0 {
+		add("m.account = ?", int64(f.Account))
+	}
+	if f.State != 0 {
+		add("r.state = ?", int64(f.State))
+	}
+	if !f.Before.IsZero() {
+		add("m.queued < ?", db.Micros(f.Before))
+	}
+	return cond, args
+}
+
+// List returns the messages that have a recipient matching f, with their
+// matching recipients, in order of id.
+func (q *Queue) List(ctx context.Context, f Filter, p Page) ([]Message, error) {
+	if p.Limit <= 0 {
+		p.Limit = defaultPage
+	}
+	p.Limit = min(p.Limit, MaxPage)
+	var all []Message
+	err := q.cfg.DB.View(ctx, func(tx db.Tx) (err error) {
+		all, err = list(tx, f, p)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list queue: %w", err)
+	}
+	return all, nil
+}
+
+// list runs List's two queries: which messages, then their recipients.
+func list(tx db.Tx, f Filter, p Page) ([]Message, error) {
+	cond, args := f.where()
+	rows, err := tx.Query(`SELECT m.id, m.queued, m.reverse_path, m.body_type, m.smtputf8, m.ret, m.envid, m.octets, m.account, m.login FROM queued_message m WHERE m.id > ? AND EXISTS (SELECT 1 FROM queued_recipient r WHERE r.id = m.id AND `+cond+`) ORDER BY m.id LIMIT ?`,
+		append(append([]any{p.After[:]}, args...), int64(p.Limit))...)
+	if err != nil {
+		return nil, err
+	}
+	all, err := scanMessages(rows)
+	if err != nil {
+		return nil, err
+	}
+	for i := range all {
+		if all[i].Recipients, err = recipients(tx, all[i].ID, cond, args); err != nil {
+			return nil, err
+		}
+	}
+	return all, nil
+}
+
+func scanMessages(rows db.Rows) ([]Message, error) {
+	defer rows.Close()
+	var all []Message
+	for rows.Next() {
+		var m Message
+		var id []byte
+		var queued, bodyType, ret, account int64
+		err := rows.Scan(&id, &queued, &m.ReversePath, &bodyType, &m.SMTPUTF8, &ret, &m.EnvelopeID, &m.Octets, &account, &m.Login)
+		if err != nil {
+			return nil, err
+		}
+		if copy(m.ID[:], id) != len(id) {
+			return nil, fmt.Errorf("message id of %d octets in the database, want 16", len(id))
+		}
+		m.Queued, m.Body, m.Return, m.Account = db.FromMicros(queued), envelope.Body(bodyType), envelope.Return(ret), envelope.AccountID(account)
+		all = append(all, m)
+	}
+	return all, rows.Err()
+}
+
+// recipients reads the recipients of a message that match.
+func recipients(tx db.Tx, id message.ID, cond string, args []any) ([]Recipient, error) {
+	rows, err := tx.Query(`SELECT r.n, r.fate, r.forward_path, r.destination, r.notify, r.orcpt_type, r.orcpt, r.state, r.attempts, r.next_attempt, r.last_status FROM queued_recipient r JOIN queued_message m ON m.id = r.id WHERE r.id = ? AND `+cond+` ORDER BY r.n`,
+		append([]any{id[:]}, args...)...)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var all []Recipient
+	for rows.Next() {
+		var r Recipient
+		var n, fate, notify, state, attempts, next int64
+		err := rows.Scan(&n, &fate, &r.ForwardPath, &r.Destination, &notify, &r.Original.Type, &r.Original.Address, &state, &attempts, &next, &r.LastStatus)
+		if err != nil {
+			return nil, err
+		}
+		r.N, r.Fate, r.Notify, r.State, r.Attempts, r.NextAttempt = int(n), int(fate), envelope.Notify(notify), State(state), int(attempts), db.FromMicros(next)
+		all = append(all, r)
+	}
+	return all, rows.Err()
+}
+
+// Show returns one message with all its recipients, or ErrNotFound.
+func (q *Queue) Show(ctx context.Context, id message.ID) (Message, error) {
+	if id.IsZero() {
+		return Message{}, fmt.Errorf("show message: %w", ErrNotFound)
+	}
+	all, err := q.List(ctx, Filter{ID: id}, Page{Limit: 1})
+	if err != nil {
+		return Message{}, err
+	}
+	if len(all) == 0 {
+		return Message{}, fmt.Errorf("show message %s: %w", id, ErrNotFound)
+	}
+	return all[0], nil
+}
+
+// Count returns how many messages and recipients the queue holds.
+func (q *Queue) Count(ctx context.Context) (messages, recipients int64, err error) {
+	err = q.cfg.DB.View(ctx, func(tx db.Tx) error {
+		return tx.QueryRow(`SELECT COUNT(*), CAST(COALESCE(SUM(recipients), 0) AS BIGINT) FROM queued_message`).Scan(&messages, &recipients)
+	})
+	if err != nil {
+		return 0, 0, fmt.Errorf("count queue: %w", err)
+	}
+	return messages, recipients, nil
+}

@@ -1,0 +1,30 @@
+package queue
+
+import "poczta.example/poczta/internal/db"
+
+// Schema is the tables of this package.
+//
+// A message's row holds one reference to its body until the last recipient is
+// settled. recipient is clustered by message; its index serves the taking of what
+// is due at a destination. A destination's row comes to be with its first recipient and is
+// not written again by Accept, so that messages for one large domain do not wait
+// for each other. node and destination.node are the leases of delivery: one row a
+// node's incarnation, renewed as a whole.
+var Schema = db.Component{Name: "queue", Steps: []db.Step{{Number: 1, SQL: `
+CREATE TABLE queued_message (
+	id {blob} NOT NULL PRIMARY KEY, queued {int} NOT NULL,
+	reverse_path {text} NOT NULL, reverse_key {text} NOT NULL,
+	body_type {int} NOT NULL, smtputf8 {int} NOT NULL, ret {int} NOT NULL, envid {text} NOT NULL,
+	octets {int} NOT NULL, account {int} NOT NULL, login {text} NOT NULL, priority {int} NOT NULL, recipients {int} NOT NULL) {rowid};
+CREATE TABLE queued_recipient (
+	id {blob} NOT NULL, n {int} NOT NULL, fate {int} NOT NULL,
+	forward_path {text} NOT NULL, forward_key {text} NOT NULL, destination {text} NOT NULL,
+	notify {int} NOT NULL, orcpt_type {text} NOT NULL, orcpt {text} NOT NULL,
+	state {int} NOT NULL, attempts {int} NOT NULL, next_attempt {int} NOT NULL, priority {int} NOT NULL, last_status {text} NOT NULL,
+	PRIMARY KEY (id, n)) {rowid};
+CREATE INDEX queued_recipient_due ON queued_recipient (destination, state, priority, next_attempt);
+CREATE TABLE destination (
+	name {text} NOT NULL PRIMARY KEY, next_due {int} NOT NULL, concurrency {int} NOT NULL, rate {int} NOT NULL,
+	suspended {int} NOT NULL, tls {text} NOT NULL, node {int} NOT NULL, incarnation {int} NOT NULL) {rowid};
+CREATE TABLE node (
+	node {int} NOT NULL PRIMARY KEY, incarnation {int} NOT NULL, until {int} NOT NULL, name {text} NOT NULL) {rowid}`}}}
