@@ -2,7 +2,9 @@ package db
 
 import (
 	"errors"
+	"fmt"
 	"strings"
+	"unicode"
 )
 
 // Error is a statement or a commit that the engine refused. It unwraps to one of
@@ -46,6 +48,37 @@ var errNoRow = errors.New("scan row: Next has not been called or was false")
 
 // errFinished is the error of a Tx used after its function returned.
 var errFinished = errors.New("transaction used after its function returned")
+
+// forbidden reports whether query begins with a word that only the engines may
+// say: what begins and ends transactions, and what changes a connection.
+func forbidden(query string) bool {
+	for {
+		query = strings.TrimLeft(query, " \t\r\n;(")
+		switch {
+		case strings.HasPrefix(query, "--"):
+			query = query[skipPast(query, 2, "\n"):]
+			continue
+		case strings.HasPrefix(query, "/*"):
+			query = query[skipPast(query, 2, "*/"):]
+			continue
+		}
+		break
+	}
+	end := strings.IndexFunc(query, func(r rune) bool { return !unicode.IsLetter(r) })
+	if end < 0 {
+		end = len(query)
+	}
+	switch strings.ToUpper(query[:end]) {
+	case "BEGIN", "START", "COMMIT", "END", "ROLLBACK", "ABORT", "SAVEPOINT", "RELEASE", "PREPARE",
+		"ATTACH", "DETACH", "PRAGMA", "VACUUM", "SET", "RESET", "DISCARD", "LISTEN", "UNLISTEN", "COPY":
+		return true
+	}
+	return false
+}
+
+func forbiddenError(query string) error {
+	return fmt.Errorf("statement is not for functions of a transaction: %s", shorten(query))
+}
 
 // maxErrorQuery is how much of a statement an Error repeats, in octets.
 const maxErrorQuery = 200

@@ -198,11 +198,14 @@ func (t *postgresTx) begin(query string, args []any) (string, []any, error) {
 	if err != nil {
 		return "", nil, t.fail(fmt.Errorf("bind parameters: %w: %s", err, shorten(query)))
 	}
-	numbered, params := t.d.queries.number(query)
-	if params != len(args) {
-		return "", nil, t.fail(fmt.Errorf("bind parameters: statement has %d, got %d: %s", params, len(args), shorten(query)))
+	n := t.d.queries.number(query)
+	switch {
+	case n.forbidden:
+		return "", nil, t.fail(forbiddenError(query))
+	case n.params != len(args):
+		return "", nil, t.fail(fmt.Errorf("bind parameters: statement has %d, got %d: %s", n.params, len(args), shorten(query)))
 	}
-	return numbered, plain, nil
+	return n.query, plain, nil
 }
 
 func (t *postgresTx) fail(err error) error {

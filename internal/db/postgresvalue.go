@@ -132,17 +132,18 @@ type placeholders struct {
 
 // numbered is a statement in PostgreSQL's form and how many parameters it has.
 type numbered struct {
-	query  string
-	params int
+	query     string
+	params    int
+	forbidden bool // to functions: see forbidden
 }
 
 // number returns query with numbered placeholders, and their number.
-func (p *placeholders) number(query string) (string, int) {
+func (p *placeholders) number(query string) numbered {
 	p.mu.RLock()
 	n, ok := p.seen[query]
 	p.mu.RUnlock()
 	if ok {
-		return n.query, n.params
+		return n
 	}
 	n = numberPlaceholders(query)
 	p.mu.Lock()
@@ -151,7 +152,7 @@ func (p *placeholders) number(query string) (string, int) {
 		p.seen = make(map[string]numbered)
 	}
 	p.seen[strings.Clone(query)] = n
-	return n.query, n.params
+	return n
 }
 
 // numberPlaceholders leaves alone what stands in quotes and comments.
@@ -177,7 +178,7 @@ func numberPlaceholders(query string) numbered {
 		b.WriteString(query[i:end])
 		i = end
 	}
-	n.query = b.String()
+	n.query, n.forbidden = b.String(), forbidden(query)
 	return n
 }
 

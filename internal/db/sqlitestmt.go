@@ -23,6 +23,7 @@ type stmt struct {
 	used      uint64
 	busy      bool // between its first step and reset
 	temporary bool // not in the cache
+	forbidden bool // to functions: see forbidden
 
 	arena    uintptr // C memory with the text and octets bound
 	arenaCap int
@@ -49,7 +50,7 @@ func newStmt(c *conn, query string) (*stmt, error) {
 	if res[0] == 0 {
 		return nil, fmt.Errorf("prepare statement: %q holds no SQL", shorten(query))
 	}
-	s := &stmt{c: c, p: res[0], query: strings.Clone(query)}
+	s := &stmt{c: c, p: res[0], query: strings.Clone(query), forbidden: forbidden(query)}
 	if tail := query[res[1]-text:]; !blank(tail) {
 		s.finalize()
 		return nil, fmt.Errorf("prepare statement: more than one statement in %q", shorten(query))

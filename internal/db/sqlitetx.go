@@ -21,6 +21,9 @@ func (t *sqliteTx) begin(query string) (*stmt, error) {
 		}
 	}
 	s, err := t.c.prepare(query)
+	if err == nil && s.forbidden {
+		err = forbiddenError(query)
+	}
 	if err != nil {
 		return nil, t.fail(err)
 	}
