@@ -58,7 +58,7 @@ func NewFailures(c FailuresConfig) (*Failures, error) {
 // failure until Forgive.
 func (f *Failures) Begin(addr netip.Addr, now time.Time) bool {
 	addr = addr.Unmap().WithZone("")
-	if addr.IsLoopback() {
+	if !addr.IsValid() || addr.IsLoopback() { // a UNIX socket has no address
 		return f.loopback.Allow(addr, now)
 	}
 	if !f.addresses.Allow(addr, now) {
@@ -74,7 +74,7 @@ func (f *Failures) Begin(addr netip.Addr, now time.Time) bool {
 // Forgive gives back what Begin took: the attempt was not the peer's failure.
 func (f *Failures) Forgive(addr netip.Addr, now time.Time) {
 	addr = addr.Unmap().WithZone("")
-	if addr.IsLoopback() {
+	if !addr.IsValid() || addr.IsLoopback() { // a UNIX socket has no address
 		f.loopback.Refund(addr, now)
 		return
 	}

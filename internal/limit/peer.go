@@ -119,7 +119,7 @@ func (p *Peers) Acquire(addr netip.Addr, now time.Time) (release func(), err err
 }
 
 func (p *Peers) exempt(addr netip.Addr) bool {
-	if addr.IsLoopback() {
+	if !addr.IsValid() || addr.IsLoopback() { // a UNIX socket has no address
 		return true
 	}
 	for _, e := range p.config.Exempt {
