@@ -17,7 +17,6 @@
 //	CLOSE-WRITE             close our sending half; replies are still read
 //	CLOSE                   close the connection
 //	EOF                     the server must close the connection, without a word
-//	SILENCE                 nothing may have arrived up to now; what was sent is flushed
 //
 // Lines sent one after another leave in one write, as pipelining has it.
 package transcript

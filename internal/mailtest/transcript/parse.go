@@ -28,7 +28,6 @@ const (
 	closeWrite
 	closeConn
 	expectEOF
-	silence
 )
 
 type step struct {
@@ -104,7 +103,7 @@ func parseHead(head string) (Script, error) {
 }
 
 // bare are the steps without an argument.
-var bare = map[string]verb{"TLS": startTLS, "CLOSE-WRITE": closeWrite, "CLOSE": closeConn, "EOF": expectEOF, "SILENCE": silence}
+var bare = map[string]verb{"TLS": startTLS, "CLOSE-WRITE": closeWrite, "CLOSE": closeConn, "EOF": expectEOF}
 
 func parseStep(line string) (step, error) {
 	if v, ok := bare[strings.TrimSpace(line)]; ok {

@@ -5,7 +5,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -77,8 +76,6 @@ func (p *player) play(st *step) error {
 		return p.conn.Close()
 	case expectEOF:
 		return p.expectEOF()
-	case silence:
-		return p.silence()
 	}
 	return nil
 }
@@ -221,19 +218,6 @@ func (p *player) expectEOF() error {
 	return nil // io.EOF, or a reset because of what it had not read
 }
 
-// silence checks that nothing has come. It waits for no time: it is meant behind a step
-// whose reply has been read.
-func (p *player) silence() error {
-	if err := p.join(); err != nil {
-		return err
-	}
-	if n := p.r.Buffered(); n > 0 {
-		b, _ := p.r.Peek(n) // buffered, so it can't fail
-		return fmt.Errorf("got %q, want silence", b)
-	}
-	return nil
-}
-
 // keepLines is how many lines an error shows.
 const keepLines = 12
 
@@ -272,10 +256,4 @@ func (r Runner) RunFiles(t *testing.T, pattern string, connect func(t *testing.T
 			})
 		}
 	}
-}
-
-// Drain reads what a server still sends, for tests that end a dialogue by hand.
-func Drain(conn net.Conn) error {
-	_, err := io.Copy(io.Discard, conn)
-	return err
 }
