@@ -30,6 +30,16 @@ func (d *SQLite) LogPages() (n int64) {
 	return n
 }
 
+// SettleLog writes nothing new, but makes the log be used from its start if it is
+// longer than pages: it returns when no checkpoint is under way.
+func (d *SQLite) SettleLog(pages int64) {
+	d.OnWriter(func(func(string) error) {
+		if d.w.c.shared.walFrames > pages {
+			d.w.c.checkpoint(2) // SQLITE_CHECKPOINT_RESTART
+		}
+	})
+}
+
 // Waiting is how many callers of Update wait for the writer.
 func (d *SQLite) Waiting() int {
 	d.w.mu.Lock()

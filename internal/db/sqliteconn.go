@@ -94,13 +94,14 @@ func openConn(path string, pragmas []string) (*conn, error) {
 	}
 	sqlite3.Xsqlite3_extended_result_codes(c.tls, c.db, 1)
 	sqlite3.Xsqlite3_progress_handler(c.tls, c.db, progressOps, callback(onProgress), shared)
-	sqlite3.Xsqlite3_wal_hook(c.tls, c.db, callback(onCommit), shared)
 	for _, p := range pragmas {
 		if err := c.run("PRAGMA " + p); err != nil {
 			c.close()
 			return nil, fmt.Errorf("open database %s: %w", path, err)
 		}
 	}
+	// after the pragmas: wal_autocheckpoint removes whatever hook is there
+	sqlite3.Xsqlite3_wal_hook(c.tls, c.db, callback(onCommit), shared)
 	return c, nil
 }
 
