@@ -165,13 +165,13 @@ func (h *House) Stage(tb testing.TB, text string) body.Staged {
 	tb.Helper()
 	st, err := h.Body.Stage(context.Background(), int64(len(text)))
 	if err != nil {
-		tb.Fatal(err)
+		panic(fmt.Sprintf("stage: %v", err)) // may not be the test's goroutine
 	}
 	if _, bench := tb.(*testing.B); !bench {
 		tb.Cleanup(st.Discard)
 	}
 	if _, err := io.WriteString(st, text); err != nil {
-		tb.Fatal(err)
+		tb.Error(err)
 	}
 	return st
 }
@@ -181,7 +181,7 @@ func (h *House) ID(tb testing.TB) message.ID {
 	tb.Helper()
 	id, err := message.NewID(h.Clock.Now(), rand.Reader)
 	if err != nil {
-		tb.Fatal(err)
+		tb.Error(err)
 	}
 	return id
 }
@@ -219,7 +219,7 @@ func (h *House) Deliver(tb testing.TB, account envelope.AccountID, text string) 
 	tb.Helper()
 	d := h.Delivery(tb, text, []envelope.AccountID{account})
 	if err := h.Post.Accept(context.Background(), d); err != nil {
-		tb.Fatal(err)
+		tb.Error(err)
 	}
 	return d.ID
 }
