@@ -42,7 +42,7 @@ type Listen struct {
 	SMTP        []string `toml:"smtp" default:"25" doc:"SMTP from other hosts (RFC 5321)."`
 	Submission  []string `toml:"submission" default:"587" doc:"Submission with STARTTLS (RFC 6409)."`
 	Submissions []string `toml:"submissions" default:"465" doc:"Submission under TLS from the first octet (RFC 8314)."`
-	LMTP        []string `toml:"lmtp" default:"unix:lmtp.sock" doc:"LMTP (RFC 2033) from programs of this host. It never relays. Its standard port is 24; listen beyond loopback only where lmtp_from names the peers."`
+	LMTP        []string `toml:"lmtp" default:"unix:lmtp.sock, 127.0.0.1:24" doc:"LMTP (RFC 2033) from programs of this host. It never relays. Peers beyond loopback are refused unless lmtp_from names them."`
 	LMTPFrom    []Prefix `toml:"lmtp_from" doc:"Networks whose peers may use LMTP over TCP, beside loopback."`
 	POP3        []string `toml:"pop3" default:"110" doc:"POP3 with STLS (RFC 1939, RFC 2595)."`
 	POP3S       []string `toml:"pop3s" default:"995" doc:"POP3 under TLS from the first octet (RFC 8314)."`
@@ -98,7 +98,7 @@ type Submission struct {
 // SubmissionHost is a device that may submit without authentication.
 type SubmissionHost struct {
 	From        []Prefix `toml:"from" required:"true" example:"192.0.2.17" doc:"The device's addresses or networks."`
-	Addresses   []string `toml:"addresses" required:"true" example:"scanner@example.org" doc:"Addresses it may use as reverse-path and in From."`
+	Addresses   []string `toml:"addresses" required:"true" example:"scanner@example.org" doc:"Addresses it may use as reverse-path and in From; @example.org stands for all of a domain."`
 	HourlyLimit int      `toml:"hourly_limit" default:"100" min:"1" doc:"Recipients it may write to in an hour."`
 }
 
@@ -106,7 +106,7 @@ type SubmissionHost struct {
 type POP3 struct {
 	Exclusive  bool     `toml:"exclusive" default:"false" doc:"Lock a maildrop for one session, as RFC 1939 §4 describes, and answer [IN-USE] to others. Off, several programs may read at once."`
 	LoginDelay Duration `toml:"login_delay" default:"0s" doc:"Least time between two logins of an account (RFC 2449 §6.5). 0s is none."`
-	Expire     int      `toml:"expire" default:"-1" min:"-1" unit:"days" doc:"What CAPA's EXPIRE announces: the days that mail stays on the server, when your policy removes it; -1 says NEVER. The announcement removes nothing by itself."`
+	Expire     int      `toml:"expire" default:"0" min:"0" max:"36500" unit:"days" doc:"What CAPA's EXPIRE announces (RFC 2449 §6.7): the days that mail stays on the server, when your policy removes it; 0 says NEVER. The announcement removes nothing by itself."`
 	Timeout    Duration `toml:"timeout" default:"10m" min:"10m" doc:"The autologout timer (RFC 1939 §3: at least 10 minutes). Nothing is deleted by it."`
 }
 
@@ -130,9 +130,9 @@ type XClient struct {
 // Limits bounds what peers can cost.
 type Limits struct {
 	Connections           int      `toml:"connections" default:"20000" min:"1" doc:"Connections at one time, of all services together. The next is answered 421 or -ERR."`
-	ConnectionsPerAddress int      `toml:"connections_per_address" default:"50" min:"1" doc:"Connections at one time from one address (IPv6: one /64)."`
-	ConnectionsPerNetwork int      `toml:"connections_per_network" default:"400" min:"1" doc:"Connections at one time from one network (IPv4 /24, IPv6 /48)."`
-	ConnectionRate        int      `toml:"connection_rate" default:"600" min:"1" unit:"per minute" doc:"New connections from one address (IPv6: one /64)."`
+	ConnectionsPerAddress int      `toml:"connections_per_address" default:"50" min:"1" doc:"Connections at one time from one address."`
+	ConnectionsPerNetwork int      `toml:"connections_per_network" default:"400" min:"1" doc:"Connections at one time from one network (IPv4 /24, IPv6 /64)."`
+	ConnectionRate        int      `toml:"connection_rate" default:"600" min:"1" unit:"per minute" doc:"New connections from one address."`
 	Memory                Size     `toml:"memory" default:"512MiB" min:"64MiB" doc:"Memory for the whole process: the garbage collector works harder as it comes near (GOMEMLIMIT), and half of it bounds messages on their way in and mailbox listings. What does not fit is answered 421, 452 or [SYS/TEMP]."`
 	Grace                 Duration `toml:"grace" default:"30s" doc:"How long sessions may finish their transactions when the server stops."`
 }

@@ -195,7 +195,11 @@ func (d *decoder) validateSubmission(c *Config) {
 			d.problem(at+".addresses", "names no address that the device may use")
 		}
 		for _, a := range h.Addresses {
-			if _, err := address.Parse(a); err != nil {
+			_, err := address.Parse(a)
+			if domain, ok := strings.CutPrefix(a, "@"); ok {
+				_, err = address.ParseDomain(domain)
+			}
+			if err != nil {
 				d.problem(at+".addresses", "%q is not an address: %s", a, err)
 			}
 		}

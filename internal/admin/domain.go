@@ -1,0 +1,137 @@
+package admin
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"poczta.example/poczta/internal/address"
+)
+
+// DomainRow is a domain in lists.
+type DomainRow struct {
+	Domain     string `json:"domain"`
+	Accounts   int64  `json:"accounts"`
+	Aliases    int64  `json:"aliases"`
+	Postmaster string `json:"postmaster,omitempty"`
+	Created    string `json:"created"`
+}
+
+func parseDomain(s string) (address.Domain, error) {
+	d, err := address.ParseDomain(strings.TrimPrefix(s, "@"))
+	if err != nil || d.IsLiteral() {
+		return address.Domain{}, fmt.Errorf("%w: %q is not a domain name; write as in example.org", ErrUsage, s)
+	}
+	return d, nil
+}
+
+// DomainAdd begins to serve a domain.
+func (d *Desk) DomainAdd(ctx context.Context, name string) error {
+	domain, err := parseDomain(name)
+	if err != nil {
+		return err
+	}
+	if err := d.Rooms.Accounts.AddDomain(ctx, domain); err != nil {
+		return explain(err, "add domain "+name)
+	}
+	d.say("Mail for %s is taken now. Its DNS records: poczta domain dns %s", domain.Unicode(), domain)
+	return nil
+}
+
+// DomainRemove ends the service of a domain that has no accounts and aliases.
+func (d *Desk) DomainRemove(ctx context.Context, name string) error {
+	domain, err := parseDomain(name)
+	if err != nil {
+		return err
+	}
+	if err := d.Rooms.Accounts.RemoveDomain(ctx, domain); err != nil {
+		return explain(err, "remove domain "+name)
+	}
+	d.say("%s is not served any more; remove its MX record too.", domain.Unicode())
+	return nil
+}
+
+// DomainList lists the domains.
+func (d *Desk) DomainList(ctx context.Context) error {
+	all, err := d.Rooms.Accounts.Domains(ctx)
+	if err != nil {
+		return explain(err, "list domains")
+	}
+	var rows []DomainRow
+	for _, x := range all {
+		row := DomainRow{Domain: x.Name.String(), Accounts: x.Accounts, Aliases: x.Aliases, Created: stamp(x.Created)}
+		if x.Postmaster != 0 {
+			if a, err := d.Rooms.Accounts.ByID(ctx, x.Postmaster); err == nil {
+				row.Postmaster = a.Address.String()
+			}
+		}
+		rows = append(rows, row)
+	}
+	return table(d, rows, "DOMAIN\tACCOUNTS\tALIASES\tCREATED", func(r DomainRow) string {
+		return fmt.Sprintf("%s\t%d\t%d\t%s", r.Domain, r.Accounts, r.Aliases, r.Created)
+	})
+}
+
+// RecordRow is a DNS record that a domain needs.
+type RecordRow struct {
+	Name  string `json:"name"`
+	Type  string `json:"type"`
+	Value string `json:"value"`
+	Why   string `json:"why"`
+}
+
+// Records are the DNS records that a domain needs, for a host of the name given.
+func Records(domain address.Domain, hostname string) []RecordRow {
+	name, host := domain.String()+".", hostname+"."
+	srv := func(service string, port int) RecordRow {
+		return RecordRow{"_" + service + "._tcp." + name, "SRV", fmt.Sprintf("0 1 %d %s", port, host), "mail programs find the server (RFC 6186, RFC 8314)"}
+	}
+	return []RecordRow{
+		{name, "MX", "10 " + host, "mail for the domain comes here"},
+		{name, "TXT", `"v=spf1 mx -all"`, "only this server sends for the domain (SPF)"},
+		srv("submissions", 465), srv("submission", 587), srv("pop3s", 995), srv("pop3", 110),
+	}
+}
+
+// DomainDNS prints the zone lines to add for a domain.
+func (d *Desk) DomainDNS(ctx context.Context, name string) error {
+	domain, err := parseDomain(name)
+	if err != nil {
+		return err
+	}
+	local, err := d.Rooms.Accounts.IsLocal(ctx, domain)
+	if err != nil {
+		return explain(err, "look up domain "+name)
+	}
+	if !local {
+		return fmt.Errorf("%s is not served here; add it with poczta domain add %s", domain.Unicode(), domain)
+	}
+	return d.printRecords(Records(domain, d.Rooms.Config.Hostname))
+}
+
+func (d *Desk) printRecords(rows []RecordRow) error {
+	if d.JSON {
+		return table(d, rows, "", nil)
+	}
+	fmt.Fprint(d.Out, ZoneLines(rows, d.Rooms.Config.Hostname))
+	return nil
+}
+
+// ZoneLines writes records as lines of a zone file, and what they can't say as comments.
+func ZoneLines(rows []RecordRow, hostname string) string {
+	var b strings.Builder
+	width := 0
+	for _, r := range rows {
+		width = max(width, len(r.Name))
+	}
+	last := ""
+	for _, r := range rows {
+		if r.Why != last {
+			fmt.Fprintf(&b, "; %s\n", r.Why)
+			last = r.Why
+		}
+		fmt.Fprintf(&b, "%-*s  3600  IN  %-4s %s\n", width, r.Name, r.Type, r.Value)
+	}
+	fmt.Fprintf(&b, "; %s. needs A (and AAAA) records with this host's public addresses,\n; and the reverse name (PTR) of these addresses must be %s.\n", hostname, hostname)
+	return b.String()
+}

@@ -1,0 +1,156 @@
+package admin
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+)
+
+// Messages travel between the command line, which reads and writes people's
+// files, and the rooms, which may be in a sandboxed server, as a stream: for each
+// message the length of its facts in four octets (big-endian), the facts in JSON,
+// then blocks of octets, each behind its length, and a block of length zero.
+
+// Facts are what a stream tells of a message beside its octets.
+type Facts struct {
+	Mailbox  string    `json:"mailbox"`
+	UniqueID string    `json:"unique_id,omitempty"`
+	Source   string    `json:"source,omitempty"` // file's name, number: tells apart equal messages without unique-id
+	Flags    uint32    `json:"flags,omitempty"`  // as mailbox.Flags
+	Received time.Time `json:"received"`
+}
+
+// Limits of a stream, in octets.
+const (
+	maxFacts = 16 << 10
+	maxBlock = 64 << 10
+)
+
+var errStream = errors.New("malformed stream of messages")
+
+// StreamWriter writes a stream. Not for concurrent use.
+type StreamWriter struct{ w io.Writer }
+
+// NewStreamWriter begins a stream.
+func NewStreamWriter(w io.Writer) *StreamWriter { return &StreamWriter{w: w} }
+
+// Write adds a message whose octets msg gives.
+func (s *StreamWriter) Write(f Facts, msg io.Reader) error {
+	text, err := json.Marshal(f)
+	if err != nil {
+		return fmt.Errorf("write facts: %w", err)
+	}
+	if len(text) > maxFacts {
+		return fmt.Errorf("write facts: mailbox and file names are longer than %d octets", maxFacts)
+	}
+	if err := s.block(text); err != nil {
+		return err
+	}
+	buf := make([]byte, maxBlock)
+	for {
+		n, err := io.ReadFull(msg, buf)
+		if n > 0 {
+			if err := s.block(buf[:n]); err != nil {
+				return err
+			}
+		}
+		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+			return s.block(nil)
+		}
+		if err != nil {
+			return fmt.Errorf("read message: %w", err)
+		}
+	}
+}
+
+func (s *StreamWriter) block(b []byte) error {
+	buf := append(binary.BigEndian.AppendUint32(make([]byte, 0, 4+len(b)), uint32(len(b))), b...)
+	if _, err := s.w.Write(buf); err != nil {
+		return fmt.Errorf("write stream: %w", err)
+	}
+	return nil
+}
+
+// StreamReader reads a stream. Not for concurrent use.
+type StreamReader struct {
+	r    io.Reader
+	left int64 // octets left of the block
+	done bool  // the message's last block was read
+	open bool  // a message is being read
+}
+
+// NewStreamReader reads from r.
+func NewStreamReader(r io.Reader) *StreamReader { return &StreamReader{r: r} }
+
+// Next goes to the next message and returns its facts; io.EOF at the stream's
+// end. What is left of the message before is skipped. The octets are read with Read.
+func (s *StreamReader) Next() (Facts, error) {
+	if s.open {
+		if _, err := io.Copy(io.Discard, s); err != nil {
+			return Facts{}, err
+		}
+	}
+	n, err := s.length(maxFacts)
+	if errors.Is(err, io.EOF) {
+		return Facts{}, io.EOF
+	}
+	if err != nil {
+		return Facts{}, err
+	}
+	text := make([]byte, n)
+	if _, err := io.ReadFull(s.r, text); err != nil {
+		return Facts{}, fmt.Errorf("%w: it ends early", errStream)
+	}
+	var f Facts
+	if err := json.Unmarshal(text, &f); err != nil {
+		return Facts{}, fmt.Errorf("%w: %w", errStream, err)
+	}
+	s.open, s.done, s.left = true, false, 0
+	return f, nil
+}
+
+// Read reads the octets of the message; io.EOF at its end. A stream that ends
+// before is an error, so that half a message is never taken for a whole one.
+func (s *StreamReader) Read(b []byte) (int, error) {
+	if s.done || !s.open {
+		return 0, io.EOF
+	}
+	if s.left == 0 {
+		n, err := s.length(maxBlock)
+		if err != nil {
+			return 0, fmt.Errorf("%w: it ends early", errStream)
+		}
+		if n == 0 {
+			s.done, s.open = true, false
+			return 0, io.EOF
+		}
+		s.left = n
+	}
+	n, err := s.r.Read(b[:min(int64(len(b)), s.left)])
+	s.left -= int64(n)
+	if errors.Is(err, io.EOF) && s.left > 0 {
+		err = fmt.Errorf("%w: it ends early", errStream)
+	} else if errors.Is(err, io.EOF) {
+		err = nil // the next block's length will tell
+	}
+	return n, err
+}
+
+// length reads a length of at most limit; io.EOF only where nothing at all follows.
+func (s *StreamReader) length(limit int64) (int64, error) {
+	var b [4]byte
+	if _, err := io.ReadFull(s.r, b[:]); err != nil {
+		if errors.Is(err, io.ErrUnexpectedEOF) {
+			err = fmt.Errorf("%w: it ends early", errStream)
+		}
+		return 0, err
+	}
+	n := int64(binary.BigEndian.Uint32(b[:]))
+	if n > limit {
+		return 0, fmt.Errorf("%w: a block of %d octets", errStream, n)
+	}
+	return n, nil
+}

@@ -1,0 +1,122 @@
+package admin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"poczta.example/poczta/internal/message"
+	"poczta.example/poczta/internal/trace"
+)
+
+// TraceRow is a message in the trace.
+type TraceRow struct {
+	ID          string     `json:"id"`
+	Accepted    string     `json:"accepted"`
+	ReversePath string     `json:"reverse_path"`
+	MessageID   string     `json:"message_id"`
+	Peer        string     `json:"peer"`
+	ConnID      string     `json:"conn_id"`
+	Login       string     `json:"login"`
+	Octets      int64      `json:"octets"`
+	SHA256      string     `json:"sha256"`
+	Fates       []FateRow  `json:"fates"`
+	Events      []EventRow `json:"events,omitempty"`
+}
+
+// FateRow is what became of a message for one recipient.
+type FateRow struct {
+	Recipient string `json:"recipient"`
+	Target    string `json:"target"`
+	State     string `json:"state"`
+	Changed   string `json:"changed"`
+	Detail    string `json:"detail"`
+}
+
+// EventRow is something that happened on the way.
+type EventRow struct {
+	At     string `json:"at"`
+	Kind   string `json:"kind"`
+	Detail string `json:"detail"`
+}
+
+// Trace tells what became of mail: of an address, a Message-ID, or a queue id.
+func (d *Desk) Trace(ctx context.Context, what string, limit int) error {
+	q := trace.Query{Limit: limit}
+	if id, err := message.ParseID(what); err == nil {
+		q.ID = id
+	} else if strings.HasPrefix(what, "<") && strings.HasSuffix(what, ">") {
+		q.MessageID = what
+	} else {
+		q.Address = what
+	}
+	operator := trace.Viewer{Operator: true}
+	found, err := d.Rooms.Trace.Find(ctx, operator, q)
+	if q.Address != "" && (err == nil && len(found) == 0 || notTraced(err)) {
+		found, err = d.Rooms.Trace.Find(ctx, operator, trace.Query{MessageID: what, Limit: limit}) // a Message-ID looks like an address
+	}
+	if err != nil && !notTraced(err) {
+		return explain(err, "trace "+what)
+	}
+	if len(found) == 0 && !d.JSON {
+		return fmt.Errorf("nothing is known of %s; the trace of a message is kept %s, its fates %s",
+			what, d.Rooms.Config.Store.TraceKept, d.Rooms.Config.Store.FatesKept)
+	}
+	var rows []TraceRow
+	for _, r := range found {
+		row := traceRow(r)
+		if events, err := d.Rooms.Trace.Events(ctx, operator, r.ID); err == nil {
+			for _, e := range events {
+				row.Events = append(row.Events, EventRow{stamp(e.At), e.Kind, e.Detail})
+			}
+		}
+		rows = append(rows, row)
+	}
+	if d.JSON {
+		return table(d, rows, "", nil)
+	}
+	for _, r := range rows {
+		d.tell(r)
+	}
+	return nil
+}
+
+func traceRow(r trace.Record) TraceRow {
+	row := TraceRow{ID: r.ID.String(), Accepted: stamp(r.Accepted), ReversePath: r.ReversePath, MessageID: r.MessageID, ConnID: r.ConnID,
+		Login: r.Login, Octets: r.Octets}
+	if r.Peer.IsValid() {
+		row.Peer = r.Peer.String()
+	}
+	if r.SHA256 != [32]byte{} {
+		row.SHA256 = fmt.Sprintf("%x", r.SHA256)
+	}
+	for _, f := range r.Fates {
+		row.Fates = append(row.Fates, FateRow{f.Recipient, f.Target, f.State.String(), stamp(f.Changed), f.Detail})
+	}
+	return row
+}
+
+// tell prints one message for a person.
+func (d *Desk) tell(r TraceRow) {
+	fmt.Fprintf(d.Out, "%s  %s  <%s>  %d octets\n", r.Accepted, r.ID, r.ReversePath, r.Octets)
+	if r.MessageID != "" {
+		fmt.Fprintf(d.Out, "  Message-ID %s\n", r.MessageID)
+	}
+	if r.Peer != "" || r.Login != "" {
+		fmt.Fprintf(d.Out, "  from %s %s (connection %s)\n", r.Peer, r.Login, r.ConnID)
+	}
+	for _, f := range r.Fates {
+		to := f.Recipient
+		if f.Target != "" {
+			to += " → " + f.Target
+		}
+		fmt.Fprintf(d.Out, "  %s: %s %s %s\n", to, f.State, f.Changed, f.Detail)
+	}
+	for _, e := range r.Events {
+		fmt.Fprintf(d.Out, "  %s %s %s\n", e.At, e.Kind, e.Detail)
+	}
+}
+
+// notTraced reports whether err says that the trace knows nothing.
+func notTraced(err error) bool { return errors.Is(err, trace.ErrNotFound) }

@@ -1,0 +1,154 @@
+package daemon
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"os"
+	"slices"
+	"strings"
+	"syscall"
+
+	"poczta.example/poczta/internal/config"
+)
+
+// services are the keys of [listen], in the order in which they are opened.
+var services = []string{"smtp", "submission", "submissions", "lmtp", "pop3", "pop3s", "http", "https", "metrics"}
+
+// entries returns what the configuration says of a service.
+func entries(c *config.Config, service string) []string {
+	l := c.Listen
+	switch service {
+	case "smtp":
+		return l.SMTP
+	case "submission":
+		return l.Submission
+	case "submissions":
+		return l.Submissions
+	case "lmtp":
+		return l.LMTP
+	case "pop3":
+		return l.POP3
+	case "pop3s":
+		return l.POP3S
+	case "metrics":
+		return c.Metrics.Listen
+	}
+	if c.TLS.Mode != "acme" {
+		return nil
+	}
+	if service == "http" {
+		return l.HTTP
+	}
+	return l.HTTPS
+}
+
+// Endpoints returns the places where the server will listen, by service.
+func Endpoints(c *config.Config) (map[string][]config.Endpoint, error) {
+	out := map[string][]config.Endpoint{}
+	for _, s := range services {
+		eps, err := c.Endpoints("listen."+s, entries(c, s))
+		if err != nil {
+			return nil, err
+		}
+		out[s] = eps
+	}
+	return out, nil
+}
+
+// listeners are the open sockets by service.
+type listeners map[string][]net.Listener
+
+// openListeners uses the sockets that the service manager opened, and opens those of
+// the configuration for services that it has none for. All problems are joined.
+func openListeners(c *config.Config, inherited []Inherited, log *slog.Logger) (listeners, error) {
+	open := listeners{}
+	var errs []error
+	for _, s := range inherited {
+		name := strings.TrimPrefix(s.Name, "poczta-")
+		if !slices.Contains(services, name) {
+			errs = append(errs, fmt.Errorf("use inherited socket %q: FileDescriptorName must be one of %s", s.Name, strings.Join(services, ", ")))
+			continue
+		}
+		l, err := s.listener()
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		open[name] = append(open[name], l)
+	}
+	eps, err := Endpoints(c)
+	errs = append(errs, err)
+	for _, s := range services {
+		if len(open[s]) > 0 {
+			continue
+		}
+		for _, e := range eps[s] {
+			l, err := Listen(e)
+			if errors.Is(err, syscall.EAFNOSUPPORT) && len(eps[s]) > 1 {
+				log.Warn("address family is not there", "listen", e.Address)
+				continue
+			}
+			if err != nil {
+				errs = append(errs, err)
+				continue
+			}
+			open[s] = append(open[s], l)
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		open.close()
+		return nil, err
+	}
+	return open, nil
+}
+
+// Listen opens one place. IPv6 sockets take IPv6 alone, so that 0.0.0.0 and ::
+// can be named side by side. A UNIX socket that a dead process left is replaced.
+func Listen(e config.Endpoint) (net.Listener, error) {
+	network := e.Network
+	if network == "tcp" {
+		network = "tcp4"
+		if strings.HasPrefix(e.Address, "[") {
+			network = "tcp6"
+		}
+	} else if conn, err := net.Dial("unix", e.Address); err == nil {
+		conn.Close()
+		return nil, fmt.Errorf("%s: listen on %s: another process listens there", e.Key, e.Address)
+	} else if err := os.Remove(e.Address); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%s: replace socket: %w", e.Key, err)
+	}
+	l, err := net.Listen(network, e.Address)
+	if err != nil {
+		return nil, fmt.Errorf("%s: listen on %s: %w%s", e.Key, e.Address, errors.Unwrap(err), listenHint(err))
+	}
+	if e.Network == "unix" {
+		if err := os.Chmod(e.Address, 0o660); err != nil {
+			l.Close()
+			return nil, fmt.Errorf("%s: protect socket: %w", e.Key, err)
+		}
+	}
+	return l, nil
+}
+
+func listenHint(err error) string {
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return "; another program has this port: end it, or choose another (listen.port_base moves all)"
+	case errors.Is(err, syscall.EACCES):
+		return "; ports below 1024 need root, the systemd unit, or CAP_NET_BIND_SERVICE"
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		return "; this host does not have that address"
+	}
+	return ""
+}
+
+func (l listeners) close() {
+	for _, list := range l {
+		for _, x := range list {
+			_ = x.Close()
+		}
+	}
+}

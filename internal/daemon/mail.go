@@ -1,0 +1,176 @@
+package daemon
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"log/slog"
+	"strings"
+	"time"
+
+	"poczta.example/poczta/internal/account"
+	"poczta.example/poczta/internal/address"
+	"poczta.example/poczta/internal/config"
+	"poczta.example/poczta/internal/envelope"
+	"poczta.example/poczta/internal/intake"
+	"poczta.example/poczta/internal/mailbox"
+	"poczta.example/poczta/internal/obs"
+	"poczta.example/poczta/internal/pop3server"
+	"poczta.example/poczta/internal/receive"
+	"poczta.example/poczta/internal/report"
+	"poczta.example/poczta/internal/sasl"
+	"poczta.example/poczta/internal/smtpserver"
+	"poczta.example/poczta/internal/submit"
+	"poczta.example/poczta/internal/tlsconf"
+)
+
+// mail is what decides about messages.
+type mail struct {
+	receive smtpserver.Service
+	submit  smtpserver.Service
+}
+
+// quotaRooms gives accounts without a quota the common one.
+type quotaRooms struct {
+	*mailbox.Store
+	rooms *Rooms
+}
+
+// Reserve implements intake.Rooms.
+func (q quotaRooms) Reserve(ctx context.Context, id envelope.AccountID, quota, size int64) (func(), error) {
+	return q.Store.Reserve(ctx, id, q.rooms.QuotaOf(quota), size)
+}
+
+// newMail builds the services above the rooms.
+func newMail(r *Rooms, log *slog.Logger) (*mail, error) {
+	c := r.Config
+	host, err := address.ParseDomain(c.Hostname)
+	if err != nil {
+		return nil, fmt.Errorf("hostname %q: %w", c.Hostname, err)
+	}
+	rep, err := report.New(report.Config{Hostname: host, Accepter: r.Post, Router: r.Accounts, Language: c.Language, Logger: log})
+	if err != nil {
+		return nil, err
+	}
+	in, err := intake.New(intake.Config{Hostname: host, Accepter: r.Post, Router: r.Accounts, Rooms: quotaRooms{r.Mailboxes, r},
+		Reporter: rep, MaxOctets: int64(c.SMTP.MaxSize), Logger: log})
+	if err != nil {
+		return nil, err
+	}
+	hosts, err := submissionHosts(c.Submission.Hosts)
+	if err != nil {
+		return nil, err
+	}
+	sub, err := submit.New(submit.Config{Intake: in, Senders: r.Accounts, Hosts: hosts, PerHour: c.Submission.HourlyLimit,
+		PerDay: c.Submission.DailyLimit, ShowClient: c.Submission.ClientAddress, Logger: log})
+	if err != nil {
+		return nil, err
+	}
+	rec, err := receive.New(receive.Config{Intake: in, Authenticated: sub, Logger: log})
+	if err != nil {
+		return nil, err
+	}
+	return &mail{receive: strictly(rec, c.SMTP), submit: strictly(sub, c.SMTP)}, nil
+}
+
+func submissionHosts(list []config.SubmissionHost) ([]submit.Host, error) {
+	var out []submit.Host
+	for _, h := range list {
+		host := submit.Host{From: config.Prefixes(h.From), PerHour: h.HourlyLimit}
+		for _, s := range h.Addresses {
+			if domain, ok := strings.CutPrefix(s, "@"); ok {
+				d, err := address.ParseDomain(domain)
+				if err != nil {
+					return nil, fmt.Errorf("submission host: %w", err)
+				}
+				host.Domains = append(host.Domains, d)
+				continue
+			}
+			a, err := address.Parse(s)
+			if err != nil {
+				return nil, fmt.Errorf("submission host: %w", err)
+			}
+			host.Addresses = append(host.Addresses, a)
+		}
+		out = append(out, host)
+	}
+	return out, nil
+}
+
+// endpoints are the protocol servers by service.
+type endpoints struct {
+	smtp map[string]*smtpserver.Server // smtp, submission, submissions, lmtp
+	pop3 *pop3server.Server
+}
+
+// newEndpoints builds the servers above the services.
+func newEndpoints(r *Rooms, m *mail, certs *tlsconf.Certs, g *gate, metrics *obs.Metrics, log *slog.Logger) (*endpoints, error) {
+	c := r.Config
+	e := &endpoints{smtp: map[string]*smtpserver.Server{}}
+	base := smtpserver.Config{
+		Hostname: c.Hostname, Admit: g.smtp, ProxyFrom: config.Prefixes(c.Proxy.From), XClientFrom: config.Prefixes(c.XClient.From),
+		LoginIdentity: loginIdentity(r.Accounts), Logger: log,
+		Limits: smtpserver.Limits{Message: int64(c.SMTP.MaxSize), Recipients: c.SMTP.MaxRecipients, Errors: c.SMTP.MaxErrors,
+			Command: c.SMTP.CommandTimeout.Duration(), Data: c.SMTP.DataTimeout.Duration()},
+	}
+	auth := smtpserver.Auth{Verifier: r.Accounts, Mechanisms: c.Auth.Mechanisms, PlaintextFrom: config.Prefixes(c.Auth.PlaintextFrom)}
+	people := certs.Server(tlsconf.People)
+	kinds := map[string]func(*smtpserver.Config){
+		"smtp": func(s *smtpserver.Config) {
+			s.Service, s.TLS = m.receive, certs.Server(tlsconf.MTA)
+			if c.SMTP.Auth {
+				s.Auth = auth
+			}
+		},
+		"submission": func(s *smtpserver.Config) {
+			s.Service, s.TLS, s.Auth = m.submit, people, auth
+			s.Auth.Protocol = "submission"
+		},
+		"submissions": func(s *smtpserver.Config) {
+			s.Service, s.TLS, s.ImplicitTLS, s.Auth = m.submit, people, true, auth
+			s.Auth.Protocol = "submission"
+		},
+		"lmtp": func(s *smtpserver.Config) {
+			s.Service, s.TLS, s.LMTP = m.receive, certs.Server(tlsconf.MTA), true
+			s.Admit, s.XClientFrom = g.lmtp(config.Prefixes(c.Listen.LMTPFrom)), nil
+		},
+	}
+	for name, adapt := range kinds {
+		s := base
+		s.Hooks = metrics.SMTP(name)
+		s.Logger = log.With("service", name)
+		adapt(&s)
+		server, err := smtpserver.New(s)
+		if err != nil {
+			return nil, fmt.Errorf("service %s: %w", name, err)
+		}
+		e.smtp[name] = server
+	}
+	var err error
+	e.pop3, err = newPOP3(r, people, g, metrics, log)
+	return e, err
+}
+
+func newPOP3(r *Rooms, t *tls.Config, g *gate, metrics *obs.Metrics, log *slog.Logger) (*pop3server.Server, error) {
+	c := r.Config
+	return pop3server.New(pop3server.Config{
+		Maildrops: r.Mailboxes, Verifier: r.Accounts, Hostname: c.Hostname, Mechanisms: c.Auth.Mechanisms, TLS: t,
+		PlaintextFrom: config.Prefixes(c.Auth.PlaintextFrom), ProxyFrom: config.Prefixes(c.Proxy.From),
+		IdleTimeout: c.POP3.Timeout.Duration(), LoginDelay: c.POP3.LoginDelay.Duration(), Expire: time.Duration(c.POP3.Expire) * 24 * time.Hour,
+		Implementation: "Poczta", Language: c.Language, Admit: g.pop3, Logger: log.With("service", "pop3"), Hooks: metrics.POP3("pop3"),
+	})
+}
+
+// loginIdentity finds the identity that an XCLIENT peer vouches for.
+func loginIdentity(a *account.Accounts) func(context.Context, string) (sasl.Identity, error) {
+	return func(ctx context.Context, login string) (sasl.Identity, error) {
+		acc, err := a.Get(ctx, login)
+		if err != nil {
+			return sasl.Identity{}, err
+		}
+		if acc.State != account.Active {
+			return sasl.Identity{}, sasl.ErrDisabled
+		}
+		return sasl.Identity{Account: acc.ID, Login: acc.Login, Version: acc.Version}, nil
+	}
+}
