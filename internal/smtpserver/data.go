@@ -98,7 +98,7 @@ func (d *mailData) wait() ([]byte, error) {
 		if err := d.arm(); err != nil {
 			return nil, err
 		}
-		if err := in.fill(); err != nil {
+		if err := in.fill(true); err != nil {
 			if errors.Is(err, io.EOF) {
 				err = io.ErrUnexpectedEOF
 			}

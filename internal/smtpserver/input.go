@@ -108,14 +108,18 @@ func (in *input) tryRead(fd uintptr) bool {
 	return true
 }
 
-// fill waits for at least one more octet, until the connection's read deadline.
-func (in *input) fill() error {
+// fill waits for at least one more octet, until the connection's read deadline. With
+// hold it waits with a buffer, as is right where many octets are to come.
+func (in *input) fill(hold bool) error {
 	in.release()
 	if err := in.before(); err != nil {
 		return err
 	}
-	if in.buf == nil {
+	if in.buf == nil && (in.raw != nil || !hold) {
 		return in.first()
+	}
+	if in.buf == nil {
+		in.buf = inputPool.Get().(*[inputOctets]byte)
 	}
 	if in.w == inputOctets {
 		in.w = copy(in.buf[:], in.buf[in.r:in.w])
@@ -182,7 +186,7 @@ func (in *input) line(limit int) ([]byte, error) {
 		if seen >= limit {
 			return nil, in.swallowLine()
 		}
-		if err := in.fill(); err != nil {
+		if err := in.fill(false); err != nil {
 			return nil, err
 		}
 	}
@@ -198,7 +202,7 @@ func (in *input) swallowLine() error {
 		}
 		total += len(b)
 		in.drop()
-		if err := in.fill(); err != nil {
+		if err := in.fill(true); err != nil {
 			return err
 		}
 	}
