@@ -33,8 +33,8 @@ func (d *Postgres) transaction(ctx context.Context, limit time.Duration, begin s
 		defer cancel()
 	}
 	err = d.run(run, pc, fn)
-	if err == nil || view {
-		err = errors.Join(err, d.commit(run, pc, view))
+	if err == nil {
+		err = d.commit(run, pc, view)
 	}
 	return d.broken(ctx, run, view, err)
 }
@@ -82,11 +82,7 @@ func closeConn(c *pgx.Conn) {
 
 // commit ends the transaction. When no answer comes nobody knows what became of it.
 func (d *Postgres) commit(ctx context.Context, pc *pgConn, view bool) error {
-	c := pc.Conn
-	if view && c.PgConn().TxStatus() == 'I' { // fn failed and was rolled back
-		return nil
-	}
-	tag, err := c.Exec(ctx, "commit")
+	tag, err := pc.Exec(ctx, "commit")
 	if err == nil {
 		if tag.String() != "COMMIT" {
 			return errors.New("transaction was rolled back instead of committed")

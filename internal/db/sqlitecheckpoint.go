@@ -1,22 +1,31 @@
 package db
 
 import (
+	"sync/atomic"
 	"time"
 
 	sqlite3 "modernc.org/sqlite/lib"
 )
 
 // hugeLog is how many times CheckpointPages the log may be before writing stops
-// until its last reader has left.
-const hugeLog = 16
+// until its last reader has left: for restartWait at most, and not again before
+// restartPause. While a snapshot is taken the log may grow further.
+const (
+	hugeLog      = 16
+	restartWait  = MaxView + 200*time.Millisecond
+	restartPause = time.Minute
+)
 
 // checkpointer copies the write-ahead log into the database file, so that the log
 // can be used from its start again. Most of the copying happens beside the writer;
 // only the rest, small by then, between two of its transactions.
 type checkpointer struct {
-	c   *conn
-	w   *writer
-	cfg SQLiteConfig
+	c    *conn
+	w    *writer
+	cfg  SQLiteConfig
+	next time.Time // before which writing is not stopped
+
+	snapshots atomic.Int64 // at work
 }
 
 // loop works until the writer has ended.
@@ -46,11 +55,15 @@ func (p *checkpointer) round() {
 	finished := make(chan struct{})
 	last := func(c *conn) {
 		defer close(finished)
-		mode := int32(sqlite3.SQLITE_CHECKPOINT_PASSIVE)
-		if c.shared.walFrames > int64(hugeLog*p.cfg.CheckpointPages) {
-			mode = sqlite3.SQLITE_CHECKPOINT_RESTART
+		if c.shared.walFrames <= int64(hugeLog*p.cfg.CheckpointPages) || p.snapshots.Load() > 0 || time.Now().Before(p.next) {
+			p.copy(c, sqlite3.SQLITE_CHECKPOINT_PASSIVE)
+			return
 		}
-		p.copy(c, mode)
+		c.busyTimeout(restartWait)
+		defer c.busyTimeout(p.cfg.BusyTimeout)
+		if _, _, err := p.copy(c, sqlite3.SQLITE_CHECKPOINT_RESTART); err != nil {
+			p.next = time.Now().Add(restartPause)
+		}
 	}
 	select {
 	case p.w.tasks <- last:

@@ -129,6 +129,11 @@ func (c *conn) close() error {
 // autocommit reports whether no transaction stands.
 func (c *conn) autocommit() bool { return sqlite3.Xsqlite3_get_autocommit(c.tls, c.db) != 0 }
 
+// busyTimeout sets how long the locks of others are waited for.
+func (c *conn) busyTimeout(d time.Duration) {
+	sqlite3.Xsqlite3_busy_timeout(c.tls, c.db, int32(d.Milliseconds()))
+}
+
 // interrupt stops the statement at work; it may be called by any goroutine while
 // the connection is open.
 func (c *conn) interrupt() {

@@ -21,6 +21,8 @@ func (d *SQLite) Snapshot(ctx context.Context, path string) error {
 	if err != nil {
 		return fmt.Errorf("snapshot database: %w", err)
 	}
+	d.cp.snapshots.Add(1)
+	defer d.cp.snapshots.Add(-1)
 	temp := path + ".part"
 	err = errors.Join(d.copyTo(ctx, c, temp), c.close())
 	if err == nil {

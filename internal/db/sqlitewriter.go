@@ -23,6 +23,15 @@ const (
 // waiting Updates before it is let in between two transactions.
 const LowPatience = 5 * time.Second
 
+// The low lane leaves room: while Updates come, it rests for lowRest times as
+// long as its last transaction took, at most maxLowRest. After lowCalm without
+// any Update it need not.
+const (
+	lowRest    = 9
+	maxLowRest = time.Second
+	lowCalm    = 50 * time.Millisecond
+)
+
 // lane is where a caller waits.
 type lane uint8
 
@@ -69,6 +78,9 @@ type writer struct {
 	closed bool
 
 	nextFull int64 // length of the log at which the checkpointer is woken
+
+	lastHigh time.Time // end of the last transaction of Updates
+	lowFrom  time.Time // the low lane's next turn
 
 	broken error // set by a disk that failed to sync: nothing is written any more
 }
@@ -150,10 +162,19 @@ func (w *writer) nextLow() *job {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	first := w.low.peek()
-	if first == nil || w.high.len() > 0 && time.Since(first.since) < LowPatience {
+	if first == nil || w.high.len() > 0 && time.Since(first.since) < LowPatience || w.lowDelay() > 0 {
 		return nil
 	}
 	return claim(&w.low)
+}
+
+// lowDelay is how long the low lane must rest now.
+func (w *writer) lowDelay() time.Duration {
+	from := w.lowFrom
+	if calm := w.lastHigh.Add(lowCalm); calm.Before(from) {
+		from = calm
+	}
+	return time.Until(from)
 }
 
 // claim takes the first job of q that its caller has not abandoned.
@@ -220,16 +241,27 @@ func (w *writer) work() {
 // rest waits for work; it reports false when the writer is to end.
 func (w *writer) rest() bool {
 	w.mu.Lock()
-	closed, waiting := w.closed, w.high.len()+w.low.len() > 0
+	closed, high, low := w.closed, w.high.len(), w.low.len()
 	w.mu.Unlock()
 	if closed {
 		return false
 	}
-	if waiting {
+	var rested <-chan time.Time
+	if low > 0 {
+		delay := w.lowDelay()
+		if delay <= 0 {
+			return true
+		}
+		timer := time.NewTimer(delay)
+		defer timer.Stop()
+		rested = timer.C
+	}
+	if high > 0 {
 		return true
 	}
 	select {
 	case <-w.wake:
+	case <-rested:
 	case task := <-w.tasks:
 		task(w.c)
 	}
@@ -255,6 +287,12 @@ func (w *writer) transaction(first *job, gather bool) {
 	defer b.abort()
 	b.run(first, gather)
 	b.finish()
+	now := time.Now()
+	if gather {
+		w.lastHigh = now
+	} else {
+		w.lowFrom = now.Add(min(lowRest*now.Sub(b.start), maxLowRest))
+	}
 	select {
 	case task := <-w.tasks:
 		task(w.c)

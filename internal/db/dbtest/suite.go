@@ -49,6 +49,7 @@ func Run(t *testing.T, open func(t *testing.T) db.Database) {
 		{"goexit", testGoexit},
 		{"cancelled", testCancelled},
 		{"ids are not used again", testIDs},
+		{"chunks", testChunks},
 		{"closed", testClosed},
 		{"store id", testStoreID},
 		{"model", testModel},
@@ -277,6 +278,9 @@ func testRollback(t *testing.T, d db.Database) {
 	})
 	if err != mine {
 		t.Errorf("got %v, want the function's own error, as it is", err)
+	}
+	if err := d.View(context.Background(), func(db.Tx) error { return mine }); err != mine {
+		t.Errorf("View: got %v, want the function's own error, as it is", err)
 	}
 	if n := count(t, d, "SELECT COUNT(*) FROM parent"); n != 0 {
 		t.Errorf("got %d rows, want none", n)

@@ -202,3 +202,38 @@ func testStoreID(t *testing.T, d db.Database) {
 		t.Errorf("got store id %q, the table says %q; want the same, at least 20 characters", d.StoreID(), id)
 	}
 }
+
+func testChunks(t *testing.T, d db.Database) {
+	ctx := context.Background()
+	const rows = 1100
+	err := d.Update(ctx, func(tx db.Tx) error {
+		for i := range rows {
+			if _, err := tx.Exec("INSERT INTO parent (id, name) VALUES (?, ?)", i+1, fmt.Sprint(i)); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	sum, calls := 0, 0
+	remove := func(tx db.Tx, limit int) (int, error) {
+		n, err := tx.Exec("DELETE FROM parent WHERE id IN (SELECT id FROM parent WHERE id <= ? ORDER BY id LIMIT ?)", rows-100, limit)
+		if limit > db.MaxChunk || n > int64(limit) {
+			t.Errorf("got a limit of %d, %d rows deleted", limit, n)
+		}
+		sum, calls = sum+int(n), calls+1
+		return int(n), err
+	}
+	if err := db.Chunks(ctx, d, remove); err != nil || sum != rows-100 || calls < 3 {
+		t.Errorf("got %d rows in %d chunks, %v; want %d in several", sum, calls, err, rows-100)
+	}
+	mine := errors.New("mine")
+	if err := db.Chunks(ctx, d, func(db.Tx, int) (int, error) { return 0, mine }); err != mine {
+		t.Errorf("got %v, want the step's error", err)
+	}
+	if n := count(t, d, "SELECT COUNT(*) FROM parent"); n != 100 {
+		t.Errorf("got %d rows left, want 100", n)
+	}
+}
