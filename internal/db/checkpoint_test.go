@@ -100,3 +100,51 @@ func TestLongReadDoesNotStopWriting(t *testing.T) {
 	}
 	wantRows(t, d, 40)
 }
+
+// TestHugeLogWaitsForReaders lets a stuck reader keep the log in use beyond its
+// limit: writing stops for a moment, not for ever, and the log is short again
+// once the reader has left.
+func TestHugeLogWaitsForReaders(t *testing.T) {
+	t.Parallel()
+	const pages = 10
+	d := openSQLite(t, db.SQLiteConfig{CheckpointPages: pages})
+	exec(t, d, "CREATE TABLE t (id INTEGER PRIMARY KEY, data BLOB NOT NULL) STRICT")
+	begun, release := make(chan struct{}), make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		d.View(context.Background(), func(tx db.Tx) error {
+			var n int64
+			if err := tx.QueryRow("SELECT COUNT(*) FROM t").Scan(&n); err != nil {
+				t.Error(err)
+			}
+			close(begun)
+			<-release
+			return nil
+		})
+	})
+	<-begun
+	id := 0
+	for d.LogPages() < (hugeLog+4)*pages {
+		writeRows(t, d, id, 2)
+		id += 2
+	}
+	start := time.Now()
+	for range 20 {
+		writeRows(t, d, id, 2)
+		id += 2
+	}
+	if took := time.Since(start); took > 10*time.Second {
+		t.Errorf("twenty Updates took %v", took)
+	}
+	close(release)
+	wg.Wait()
+	for range 2000 {
+		writeRows(t, d, id, 2)
+		id += 2
+		if d.LogPages() < hugeLog*pages/2 {
+			wantRows(t, d, int64(id))
+			return
+		}
+	}
+	t.Errorf("log still has %d pages", d.LogPages())
+}
