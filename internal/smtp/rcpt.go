@@ -74,7 +74,7 @@ func parseOriginal(p param, smtputf8 bool) (envelope.OriginalRecipient, error) {
 	var err error
 	if kind == "utf-8" {
 		addr, err = decodeUTF8Address(text, smtputf8)
-		if err != nil { // old programs send plain xtext here
+		if err != nil && !strings.Contains(text, `\`) { // old programs send plain xtext here
 			addr, err = decodeXtext(text, smtputf8)
 		}
 	} else {

@@ -61,6 +61,9 @@ func (d *mailData) Read(p []byte) (int, error) {
 		n, err := d.pull(p)
 		if err != nil {
 			d.lost = err
+			if errors.Is(err, io.EOF) { // to a Service io.EOF would be the message's end
+				d.lost = io.ErrUnexpectedEOF
+			}
 			continue
 		}
 		if n > 0 && d.refusal == nil {

@@ -1,0 +1,123 @@
+package smtpserver_test
+
+import (
+	"bytes"
+	"net"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"poczta.example/poczta/internal/mailtest/memconn"
+	"poczta.example/poczta/internal/smtpserver"
+)
+
+// preludes bring a session into each of its states.
+var preludes = []string{
+	"",
+	"EHLO h\r\n",
+	"EHLO h\r\nMAIL FROM:<a@a.example>\r\n",
+	"EHLO h\r\nMAIL FROM:<a@a.example>\r\nRCPT TO:<b@foo.com>\r\n",
+	"EHLO h\r\nMAIL FROM:<a@a.example>\r\nRCPT TO:<b@foo.com>\r\nDATA\r\n",
+	"EHLO h\r\nMAIL FROM:<a@a.example>\r\nRCPT TO:<b@foo.com>\r\nBDAT 4\r\nabcd",
+	"EHLO h\r\nMAIL FROM:<early@a.example>\r\nRCPT TO:<b@foo.com>\r\nBDAT 4\r\nabcd",
+	"EHLO h\r\nAUTH LOGIN\r\n",
+	"EHLO h\r\nXCLIENT ADDR=192.0.2.7 LOGIN=ala\r\n",
+}
+
+// replyLine is what a server may say.
+var replyLine = regexp.MustCompile(`^[2345][0-9][0-9][ -][ -~]*\r\n$`)
+
+// FuzzSession feeds a session octets in each of its states, in one piece and octet
+// by octet. The dialogue must end, the replies be well-formed and the same, the
+// transactions have an end.
+func FuzzSession(f *testing.F) {
+	for _, s := range []string{
+		"MAIL FROM:<a@a.example>\r\nRCPT TO:<b@foo.com>\r\nDATA\r\nx\r\n.\r\nQUIT\r\n", "BDAT 3\r\nabcBDAT 0 LAST\r\nNOOP\r\n",
+		"YWxh\r\na290\r\n", "*\r\n", "STARTTLS\r\nNOOP\r\n", "\n.\n\r.\r\r\n.\r\n", "RSET\r\nEHLO x\r\n", "POST / HTTP/1.1\r\n\r\n", "\x16\x03\x01",
+	} {
+		for state := range preludes {
+			f.Add(uint8(state), []byte(s))
+		}
+	}
+	options := map[string]string{"auth": "yes", "plaintext": "yes", "xclient": "yes", "size": "5000", "errors": "5", "idle": "20"}
+	f.Fuzz(func(t *testing.T, state uint8, octets []byte) {
+		send := preludes[int(state)%len(preludes)] + string(octets)
+		whole := converse(t, configure(t, options), send, len(send)+1)
+		if single := converse(t, configure(t, options), send, 1); single != whole {
+			t.Errorf("%q: whole %q, octet by octet %q", send, whole, single)
+		}
+		for line := range strings.Lines(whole) {
+			if !replyLine.MatchString(line) {
+				t.Errorf("%q: reply line %q", send, line)
+			}
+		}
+	})
+}
+
+// converse sends octets in pieces, closes that half, and returns all replies.
+func converse(t *testing.T, cfg smtpserver.Config, send string, piece int) string {
+	t.Helper()
+	client, end := memconn.Pair()
+	b := &box{}
+	cfg.Hostname, cfg.Service = "mx.example.org", b
+	cfg.Limits.Linger = time.Millisecond
+	srv, err := smtpserver.New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := &oneListener{conn: end, closed: make(chan struct{})}
+	served := make(chan error, 1)
+	go func() { served <- srv.Serve(t.Context(), l) }()
+	for len(send) > 0 {
+		n, err := client.Write([]byte(send[:min(piece, len(send))]))
+		if err != nil { // the server has hung up
+			break
+		}
+		send = send[n:]
+	}
+	_ = client.CloseWrite()
+	replies := readAll(t, client)
+	_ = client.Close()
+	if err := srv.Shutdown(t.Context()); err != nil {
+		t.Errorf("Shutdown: %v", err)
+	}
+	if err := <-served; err != nil {
+		t.Errorf("Serve: %v", err)
+	}
+	if b.open != 0 {
+		t.Errorf("%d transactions have no end", b.open)
+	}
+	for _, m := range b.letters {
+		if d := []byte(m.Data); bytes.Count(d, []byte("\r\n")) != bytes.Count(d, []byte("\n")) || bytes.Count(d, []byte("\r\n")) != bytes.Count(d, []byte("\r")) || len(d) > 0 && !bytes.HasSuffix(d, []byte("\r\n")) {
+			t.Errorf("a message with bare CR or LF was taken: %q", d)
+		}
+	}
+	return replies
+}
+
+// oneListener gives out one connection.
+type oneListener struct {
+	conn   net.Conn
+	closed chan struct{}
+}
+
+func (l *oneListener) Accept() (net.Conn, error) {
+	if c := l.conn; c != nil {
+		l.conn = nil
+		return c, nil
+	}
+	<-l.closed
+	return nil, net.ErrClosed
+}
+
+func (l *oneListener) Close() error {
+	select {
+	case <-l.closed:
+	default:
+		close(l.closed)
+	}
+	return nil
+}
+
+func (l *oneListener) Addr() net.Addr { return &net.TCPAddr{} }
