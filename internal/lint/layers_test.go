@@ -35,6 +35,7 @@ var beside = map[string][]string{
 	"internal/dsn":      {"internal/address", "internal/envelope", "internal/message"},
 	"internal/mailfile": {"internal/message"},
 	"internal/queue":    {"internal/trace"},
+	"internal/report":   {"internal/post"},
 	"internal/obs":      {"internal/config"},
 	"internal/admin":    {"internal/daemon"},
 	"internal/daemon":   {"internal/admin"},

@@ -6,18 +6,28 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"strings"
 
 	"poczta.example/poczta/internal/envelope"
 	"poczta.example/poczta/internal/intake"
 	"poczta.example/poczta/internal/smtpserver"
 )
 
+// Submission is the submission side, for what reaches port 25 and is its matter;
+// *submit.Service is one.
+type Submission interface {
+	smtpserver.Service
+	// Takes reports whether a transaction is a submission: the session has
+	// authenticated, or comes from a named device that writes as itself.
+	Takes(session *smtpserver.Session, env envelope.Envelope) bool
+}
+
 // Config is what a Service needs. Intake is required.
 type Config struct {
 	Intake *intake.Intake
-	// Authenticated takes the transactions of sessions that have authenticated,
-	// where port 25 offers AUTH; nil treats them as strangers.
-	Authenticated smtpserver.Service
+	// Authenticated takes the submissions that come in on port 25; nil treats them
+	// as mail of strangers. It is never asked for LMTP, which does not relay.
+	Authenticated Submission
 	Logger        *slog.Logger // nil discards
 }
 
@@ -39,7 +49,8 @@ func New(c Config) (*Service, error) {
 // are then judged by intake: those of other hosts are refused (550 5.7.1), from
 // every peer, loopback and LMTP included.
 func (s *Service) Begin(ctx context.Context, session *smtpserver.Session, env envelope.Envelope) (smtpserver.Transaction, error) {
-	if session.Identity.Account != 0 && s.c.Authenticated != nil {
+	lmtp := strings.Contains(session.Origin.Protocol, "LMTP") || strings.Contains(env.Origin.Protocol, "LMTP")
+	if s.c.Authenticated != nil && !lmtp && s.c.Authenticated.Takes(session, env) {
 		return s.c.Authenticated.Begin(ctx, session, env)
 	}
 	t, err := s.c.Intake.Begin(env, intake.Rules{})

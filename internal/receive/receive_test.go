@@ -22,7 +22,7 @@ import (
 	"poczta.example/poczta/internal/smtpserver"
 )
 
-func newService(t testing.TB, authenticated smtpserver.Service) (*receive.Service, *intaketest.Accepter) {
+func newService(t testing.TB, authenticated receive.Submission) (*receive.Service, *intaketest.Accepter) {
 	t.Helper()
 	accepter := &intaketest.Accepter{}
 	router := &intaketest.Router{Domains: []string{"example.org"}, Routes: map[string]account.Route{
@@ -71,6 +71,10 @@ func TestNeverRelays(t *testing.T) {
 
 type marker struct{ smtpserver.Service }
 
+func (marker) Takes(session *smtpserver.Session, _ envelope.Envelope) bool {
+	return session.Identity.Account != 0
+}
+
 var errMarked = errors.New("the submission side was asked")
 
 func (marker) Begin(context.Context, *smtpserver.Session, envelope.Envelope) (smtpserver.Transaction, error) {
@@ -85,6 +89,10 @@ func TestAuthenticatedGoToSubmission(t *testing.T) {
 	}
 	if _, err := s.Begin(t.Context(), &smtpserver.Session{}, envelope.Envelope{}); err != nil {
 		t.Errorf("a stranger: %v", err)
+	}
+	lmtp := &smtpserver.Session{Origin: envelope.Origin{Protocol: "LMTPA"}, Identity: sasl.Identity{Account: 1}}
+	if _, err := s.Begin(t.Context(), lmtp, envelope.Envelope{}); err != nil {
+		t.Errorf("LMTP was given to submission: %v", err)
 	}
 	if _, err := receive.New(receive.Config{}); err == nil {
 		t.Error("an empty configuration was taken")

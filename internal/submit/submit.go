@@ -141,6 +141,17 @@ func (s *Service) identify(session *smtpserver.Session) (sender, error) {
 	return sender{}, intake.Refuse(530, 7, 0, "Authentication required", nil)
 }
 
+// Takes reports whether a transaction that reached port 25 is a submission: the
+// session has authenticated, or it comes from a named device whose reverse-path
+// is one of the device's own. Other mail from a device's network is a stranger's.
+func (s *Service) Takes(session *smtpserver.Session, env envelope.Envelope) bool {
+	if session.Identity.Account != 0 {
+		return true
+	}
+	i := s.hostOf(session.Origin.Peer.Addr().Unmap())
+	return i >= 0 && !env.ReversePath.IsNull() && s.c.Hosts[i].owns(env.ReversePath.Address())
+}
+
 // hostOf returns the device of an address, -1 when there is none. The longest
 // prefix wins.
 func (s *Service) hostOf(peer netip.Addr) int {

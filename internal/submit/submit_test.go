@@ -244,6 +244,31 @@ func TestHosts(t *testing.T) {
 	}
 }
 
+// TestTakes: on port 25 a device's own mail is a submission, other mail from its
+// network is not.
+func TestTakes(t *testing.T) {
+	t.Parallel()
+	o := newOffice(t, func(c *submit.Config) {
+		c.Hosts = []submit.Host{{From: []netip.Prefix{netip.MustParsePrefix("192.0.2.5/32")}, Addresses: []address.Address{intaketest.Addr(t, "scanner@example.org")}}}
+	})
+	for _, tt := range []struct {
+		s    *smtpserver.Session
+		from string
+		want bool
+	}{
+		{ala(), "boss@example.org", true},
+		{stranger("192.0.2.5"), "Scanner@example.org", true},
+		{stranger("192.0.2.5"), "jan@example.net", false},
+		{stranger("192.0.2.5"), "", false},
+		{stranger("192.0.2.6"), "scanner@example.org", false},
+		{&smtpserver.Session{}, "scanner@example.org", false},
+	} {
+		if got := o.Takes(tt.s, envelope.Envelope{ReversePath: intaketest.From(t, tt.from)}); got != tt.want {
+			t.Errorf("%s from %v: got %v", tt.from, tt.s.Origin.Peer, got)
+		}
+	}
+}
+
 func TestLimits(t *testing.T) {
 	t.Parallel()
 	o := newOffice(t, func(c *submit.Config) { c.PerHour, c.PerDay = 3, 4 })
