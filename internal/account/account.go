@@ -72,7 +72,7 @@ type Account struct {
 	Addresses   []address.Address // all, the primary first; only Get fills it
 	Name        string            // display name
 	Language    string            // "en" or "pl"
-	Quota       int64             // octets; 0 is no limit
+	Quota       int64             // octets; 0 is what the configuration gives
 	State       State
 	Version     int64 // credential version
 	HasPassword bool  // a password is set, or an imported hash
@@ -87,7 +87,7 @@ type NewAccount struct {
 	Login    string // "" is the address
 	Name     string
 	Language string // "" is "en"
-	Quota    int64  // octets; 0 is no limit
+	Quota    int64  // octets; 0 is what the configuration gives
 	Password string // "" is none: only app passwords or certificates can log in
 }
 
@@ -137,7 +137,7 @@ type Local struct {
 	Login    string
 	Address  address.Address // the account's address that matched, without subaddress
 	Detail   string          // the subaddress: "shop" of ala+shop@; "" for none
-	Quota    int64           // octets; 0 is no limit
+	Quota    int64           // octets; 0 is what the configuration gives
 	Language string
 }
 

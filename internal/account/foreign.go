@@ -143,8 +143,11 @@ func digestScheme(scheme string) (digest, bool) {
 
 // canonicalDigest checks a digest and writes it as {SCHEME}base64.
 func canonicalDigest(scheme, data, encoding string) (string, error) {
-	if encoding == "" && scheme == "PLAIN-MD5" {
-		encoding = "hex"
+	if scheme == "PLAIN-MD5" { // the same digest, in hex unless it says otherwise
+		scheme = "LDAP-MD5"
+		if encoding == "" {
+			encoding = "hex"
+		}
 	}
 	d, _ := digestScheme(scheme)
 	b, err := decodeDigest(data, encoding)

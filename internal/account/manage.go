@@ -151,7 +151,7 @@ func (a *Accounts) RemoveAddress(ctx context.Context, id envelope.AccountID, add
 	})
 }
 
-// SetQuota sets the quota in octets; 0 is no limit. Errors: ErrNotFound, ErrInvalid.
+// SetQuota sets the quota in octets; 0 is what the configuration gives. Errors: ErrNotFound, ErrInvalid.
 func (a *Accounts) SetQuota(ctx context.Context, id envelope.AccountID, octets int64) error {
 	if err := checkQuota(octets); err != nil {
 		return err

@@ -65,7 +65,7 @@ func (a *Accounts) routeIn(tx db.Tx, path address.ForwardPath) (Route, error) {
 		match, err = r.resolve(path.Address(), 0)
 	}
 	switch {
-	case err != nil && (!definite(err) || r.empty()):
+	case err != nil && (!definite(err) || isTooFar(err) || r.empty()):
 		return Route{}, err
 	case r.empty():
 		return Route{}, r.skipped[0].Err
