@@ -2,8 +2,11 @@ package pop3server_test
 
 import (
 	"bufio"
+	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
+	"io"
 	"net"
 	"runtime"
 	"runtime/debug"
@@ -11,6 +14,7 @@ import (
 
 	"poczta.example/poczta/internal/pop3server"
 	"poczta.example/poczta/internal/pop3server/droptest"
+	"poczta.example/poczta/internal/sasl"
 )
 
 // idleLimit and idleTLSLimit are the octets that an idle session may hold, the
@@ -146,4 +150,62 @@ type countingConn struct {
 func (c countingConn) Write(p []byte) (int, error) {
 	c.writes <- len(p)
 	return c.Conn.Write(p)
+}
+
+// million is a maildrop of 1,000,000 messages that takes no memory.
+type million struct{}
+
+func (million) Open(context.Context, sasl.Identity, bool) (pop3server.Maildrop, error) {
+	return million{}, nil
+}
+func (million) Len() int                              { return 1_000_000 }
+func (million) TotalOctets() int64                    { return 1_000_000 * 5_000_000_000 }
+func (million) Octets(int) int64                      { return 5_000_000_000 }
+func (million) AppendUniqueID(b []byte, i int) []byte { return fmt.Appendf(b, "id%07d", i) }
+func (million) Remove(context.Context, []int) error   { return nil }
+func (million) Close()                                {}
+func (million) Read(context.Context, int) (io.ReadCloser, bool, error) {
+	return nil, false, errors.New("not there")
+}
+
+// TestMillion lists a mailbox of 1,000,000 messages and 5 PB: nothing is
+// allocated for the listing, and sums do not overflow. Not parallel: it counts
+// allocations.
+func TestMillion(t *testing.T) {
+	post := droptest.New("secret", "ala")
+	addr := listen(t, pop3server.Config{Maildrops: million{}, Verifier: post, Hostname: "mail.example.org", PlaintextFrom: loopback}, false)
+	c := dial(t, addr)
+	c.login(t)
+	c.send(t, "STAT\r\n")
+	if line, err := c.r.ReadString('\n'); line != "+OK 1000000 5000000000000000\r\n" {
+		t.Fatalf("STAT: got %q, %v", line, err)
+	}
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	c.send(t, "LIST\r\nDELE 1000000\r\nLIST\r\n")
+	c.multi(t)
+	c.ok(t)
+	c.multi(t)
+	runtime.ReadMemStats(&after)
+	if n := after.TotalAlloc - before.TotalAlloc; n > 1<<20 {
+		t.Errorf("LIST of 1,000,000 messages, twice, allocated %d octets", n)
+	}
+	c.send(t, "STAT\r\nQUIT\r\n")
+	if line, err := c.r.ReadString('\n'); line != "+OK 999999 4999995000000000\r\n" {
+		t.Fatalf("STAT: got %q, %v", line, err)
+	}
+	c.ok(t)
+}
+
+// BenchmarkMillion is LIST of 1,000,000 messages.
+func BenchmarkMillion(b *testing.B) {
+	post := droptest.New("secret", "ala")
+	addr := listen(b, pop3server.Config{Maildrops: million{}, Verifier: post, Hostname: "mail.example.org", PlaintextFrom: loopback}, false)
+	c := dial(b, addr)
+	c.login(b)
+	b.ReportAllocs()
+	for b.Loop() {
+		c.send(b, "LIST\r\n")
+		c.multi(b)
+	}
 }

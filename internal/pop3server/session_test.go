@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net"
 	"net/netip"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"poczta.example/poczta/internal/mailtest/memconn"
 	"poczta.example/poczta/internal/pop3"
 	"poczta.example/poczta/internal/pop3server"
 	"poczta.example/poczta/internal/pop3server/droptest"
@@ -104,13 +106,16 @@ func TestBrokenMessages(t *testing.T) {
 	short.ReadErr, short.ReadShort = io.EOF, 1
 	coded := letter120()
 	coded.ReadErr = &pop3.Error{Code: pop3.CodeSysPerm, Text: "body is damaged", Err: errors.New("secret path")}
+	long := letter120()
+	long.Extra = []byte("x")
 	inBubble(t, nil, func(b *bubble) {
-		b.post.Fill("mrose", small, short, coded, letter120(), big)
+		b.post.Fill("mrose", small, short, coded, letter120(), big, long)
 		p := b.dial()
 		p.login("mrose")
 		want(t, p.say("RETR 1\r\n"), "-ERR [SYS/TEMP] message cannot be read for the moment; try again later\r\n")
 		want(t, p.say("RETR 2\r\n"), "-ERR [SYS/PERM] message is damaged; tell the administrator\r\n")
 		want(t, p.say("RETR 3\r\n"), "-ERR [SYS/PERM] body is damaged\r\n")
+		want(t, p.say("RETR 6\r\n"), "-ERR [SYS/PERM] message is damaged; tell the administrator\r\n")
 		if got := p.say("RETR 4\r\nTOP 1 0\r\n"); strings.Count(got, "\r\n.\r\n") != 2 {
 			t.Errorf("RETR of a good message and TOP of a bad one's header: got %q", got)
 		}
@@ -369,5 +374,46 @@ func TestHooks(t *testing.T) {
 		p.login("mrose")
 		p.say("RETR 2\r\nFOO\r\nDELE 1\r\nQUIT\r\n")
 		want(t, strings.Join(told, ", "), "begin, login USER ok, retrieved xx, unknown, removed, end")
+	})
+}
+
+// TestTimer checks that nine minutes of silence are allowed again and again
+// (RFC 1939 §3), and that a half-closed connection still gets its replies.
+func TestTimer(t *testing.T) {
+	t.Parallel()
+	inBubble(t, nil, func(b *bubble) {
+		golden(b.post)
+		p := b.dial()
+		p.take()
+		for _, command := range []string{"USER mrose", "PASS secret", "NOOP", "DELE 1", "QUIT"} {
+			<-time.After(9 * time.Minute)
+			if got := p.say(command + "\r\n"); !strings.HasPrefix(got, "+OK") {
+				t.Errorf("%s: got %q", command, got)
+			}
+		}
+		client, server := memconn.PairFrom(&net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 40000})
+		b.plain.conns <- server
+		_, _ = io.WriteString(client, "USER mrose\r\nPASS secret\r\nSTAT\r\nDELE 1\r\n")
+		_ = client.CloseWrite()
+		got, err := io.ReadAll(client)
+		if err != nil || !strings.HasSuffix(string(got), "+OK 1 200\r\n+OK marked as deleted\r\n") {
+			t.Errorf("half-closed: got %q, %v", got, err)
+		}
+		if n := len(b.post.Messages("mrose")); n != 1 {
+			t.Errorf("%d messages are left, want 1", n)
+		}
+	})
+}
+
+// TestFlood sends a line without end: it is skipped for a while, then the session ends.
+func TestFlood(t *testing.T) {
+	t.Parallel()
+	inBubble(t, nil, func(b *bubble) {
+		p := b.dial()
+		p.take()
+		got := p.say(strings.Repeat("x", 200<<10))
+		if got != "-ERR line is too long\r\n" || !p.closed() {
+			t.Errorf("after 200 KiB without line end: got %q", got)
+		}
 	})
 }

@@ -1,16 +1,20 @@
 package pop3server_test
 
 import (
+	"crypto/tls"
 	"flag"
-	"fmt"
+	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 
+	"poczta.example/poczta/internal/mailtest/memconn"
+	"poczta.example/poczta/internal/mailtest/transcript"
 	"poczta.example/poczta/internal/pop3server"
 	"poczta.example/poczta/internal/pop3server/droptest"
 )
@@ -44,8 +48,10 @@ func letter200() droptest.Message {
 // step is a piece of a transcript: what the client sends in one go, and what the
 // server answers.
 type step struct {
-	comments, client, server []string
-	tls, wait                bool
+	comments, lines []string // of the file
+	client          []string // octets
+	server          []string
+	tls, eof        bool
 }
 
 func readTranscript(t *testing.T, name string) []step {
@@ -58,22 +64,23 @@ func readTranscript(t *testing.T, name string) []step {
 	last := func() *step { return &steps[len(steps)-1] }
 	for _, line := range strings.Split(strings.TrimSuffix(string(text), "\n"), "\n") {
 		kind, rest, _ := strings.Cut(line, " ")
-		if kind != "S:" && len(last().server) > 0 || kind == "TLS" || kind == "WAIT" {
+		if kind != "S:" && len(last().server) > 0 || kind == "TLS" || kind == "EOF" {
 			steps = append(steps, step{})
 		}
 		switch kind {
 		case "S:":
 			last().server = append(last().server, rest)
-		case "C:":
-			last().client = append(last().client, rest)
+		case "C:", `C"`, "C*":
+			last().lines = append(last().lines, line)
+			last().client = append(last().client, octets(t, kind, rest))
 		case "TLS":
 			last().tls = true
-		case "WAIT":
-			last().wait = true
+		case "EOF":
+			last().eof = true
 		case "#", "":
 			last().comments = append(last().comments, line)
 		default:
-			t.Fatalf("%s: line %q begins with none of C: S: # TLS WAIT", name, line)
+			t.Fatalf("%s: line %q begins with none of C: C\" C* S: # TLS EOF", name, line)
 		}
 	}
 	return steps
@@ -84,20 +91,20 @@ var feeds = map[string]func(*peer, []string) string{
 	"lines": func(p *peer, lines []string) string {
 		var got strings.Builder
 		for _, l := range lines {
-			got.WriteString(p.say(expand(l)))
+			got.WriteString(p.say(l))
 		}
 		return got.String()
 	},
 	"pipelined": func(p *peer, lines []string) string {
 		var all strings.Builder
 		for _, l := range lines {
-			all.WriteString(expand(l))
+			all.WriteString(l)
 		}
 		return p.say(all.String())
 	},
 	"octets": func(p *peer, lines []string) string {
 		for _, l := range lines {
-			for _, c := range []byte(expand(l)) {
+			for _, c := range []byte(l) {
 				_, _ = p.conn.Write([]byte{c})
 			}
 		}
@@ -105,33 +112,31 @@ var feeds = map[string]func(*peer, []string) string{
 	},
 }
 
-// expand makes the octets of a line: <n*c> stands for n times the character c,
-// <00> for an octet.
-func expand(line string) string {
-	var out strings.Builder
-	for {
-		head, tail, found := strings.Cut(line, "<")
-		out.WriteString(head)
-		if !found {
-			return out.String() + "\r\n"
-		}
-		inner, rest, _ := strings.Cut(tail, ">")
-		var n int
-		var c rune
-		var x byte
-		if k, _ := fmt.Sscanf(inner, "%d*%c", &n, &c); k == 2 {
-			out.WriteString(strings.Repeat(string(c), n))
-		} else if k, _ := fmt.Sscanf(inner, "%02x", &x); k == 1 && len(inner) == 2 {
-			out.WriteByte(x)
-		} else {
-			out.WriteString("<" + inner + ">")
-		}
-		line = rest
+// octets is what a line of the file sends, in the notation of package transcript.
+func octets(t *testing.T, kind, rest string) string {
+	t.Helper()
+	n := 1
+	if kind == "C:" {
+		return rest + "\r\n"
 	}
+	if kind == "C*" {
+		count, quoted, _ := strings.Cut(rest, " ")
+		var err error
+		if n, err = strconv.Atoi(count); err != nil {
+			t.Fatal(err)
+		}
+		rest = quoted
+	}
+	text, err := strconv.Unquote(rest)
+	if err != nil {
+		t.Fatalf("%s: %v", rest, err)
+	}
+	return strings.Repeat(text, n)
 }
 
 // TestTranscripts plays testdata/*.txt, line by line, pipelined, and octet by
-// octet: the replies must be the same to the octet.
+// octet: the replies must be the same to the octet; and by the runner that all
+// protocols share.
 func TestTranscripts(t *testing.T) {
 	t.Parallel()
 	names, err := filepath.Glob("testdata/*.txt")
@@ -144,24 +149,45 @@ func TestTranscripts(t *testing.T) {
 				continue
 			}
 			t.Run(filepath.Base(name)+"/"+feed, func(t *testing.T) {
-				change := func(c *pop3server.Config) {
-					if strings.Contains(name, "notls") {
-						c.TLS = nil
-					}
-					if strings.Contains(name, "nologin") {
-						c.PlaintextFrom = nil
-					}
-					if strings.Contains(name, "policy") {
-						c.LoginDelay = 900 * time.Second
-						c.Expire = 60*24*time.Hour + time.Hour
-						c.Language = "pl"
-					}
-				}
-				inBubble(t, change, func(b *bubble) {
+				inBubble(t, configOf(name), func(b *bubble) {
 					golden(b.post)
 					play(t, b.dial(), name, send)
 				})
 			})
+		}
+		t.Run(filepath.Base(name)+"/runner", func(t *testing.T) {
+			scripts, err := transcript.ParseFile(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			inBubble(t, configOf(name), func(b *bubble) {
+				golden(b.post)
+				r := transcript.Runner{TLS: &tls.Config{InsecureSkipVerify: true}}
+				for _, s := range scripts {
+					client, server := memconn.PairFrom(&net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 40000})
+					b.plain.conns <- server
+					if err := r.Run(&s, client); err != nil {
+						t.Error(err)
+					}
+				}
+			})
+		})
+	}
+}
+
+// configOf is the configuration that a transcript's name asks for.
+func configOf(name string) func(*pop3server.Config) {
+	return func(c *pop3server.Config) {
+		if strings.Contains(name, "notls") {
+			c.TLS = nil
+		}
+		if strings.Contains(name, "nologin") {
+			c.PlaintextFrom = nil
+		}
+		if strings.Contains(name, "policy") {
+			c.LoginDelay = 900 * time.Second
+			c.Expire = 60*24*time.Hour + time.Hour
+			c.Language = "pl"
 		}
 	}
 }
@@ -181,9 +207,11 @@ func play(t *testing.T, p *peer, name string, send func(*peer, []string) string)
 				t.Fatalf("step %d: start TLS: %v", i, err)
 			}
 		}
-		if s.wait {
-			rewritten.WriteString("WAIT\n")
-			<-time.After(9 * time.Minute)
+		if s.eof {
+			rewritten.WriteString("EOF\n")
+			if !p.closed() {
+				t.Errorf("step %d: the connection is open", i)
+			}
 		}
 		var got string
 		if len(s.client) == 0 {
@@ -191,8 +219,8 @@ func play(t *testing.T, p *peer, name string, send func(*peer, []string) string)
 		} else {
 			got = send(p, s.client)
 		}
-		for _, c := range s.client {
-			rewritten.WriteString("C: " + c + "\n")
+		for _, c := range s.lines {
+			rewritten.WriteString(c + "\n")
 		}
 		want := ""
 		if len(s.server) > 0 {

@@ -79,6 +79,11 @@ userdb {
 namespace inbox {
   inbox = yes
 }
+service anvil {
+  unix_listener anvil-auth-penalty {
+    mode = 0
+  }
+}
 service pop3-login {
   inet_listener pop3 {
     address = 127.0.0.1

@@ -36,6 +36,8 @@ type Message struct {
 	// ReadErr is returned at the end of Octets, ReadShort octets before it.
 	ReadErr   error
 	ReadShort int
+	// Extra comes behind Octets, though not counted.
+	Extra []byte
 }
 
 // Post is a set of accounts with their maildrops. It is pop3server.Maildrops and
@@ -131,7 +133,7 @@ func (d *drop) Read(_ context.Context, i int) (io.ReadCloser, bool, error) {
 	if m.ReadErr != nil {
 		return io.NopCloser(io.MultiReader(bytes.NewReader(text[:len(text)-m.ReadShort]), failing{m.ReadErr})), dots, nil
 	}
-	return io.NopCloser(bytes.NewReader(text)), dots, nil
+	return io.NopCloser(io.MultiReader(bytes.NewReader(text), bytes.NewReader(m.Extra))), dots, nil
 }
 
 type failing struct{ err error }
