@@ -5,14 +5,16 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
-	"os"
 	"path/filepath"
 	"runtime"
 	"sync"
 	"time"
 
 	sqlite3 "modernc.org/sqlite/lib"
+
+	"poczta.example/poczta/internal/disk"
 )
 
 // MaxView is how long a View may run: a read transaction keeps the write-ahead
@@ -148,9 +150,14 @@ func OpenSQLite(ctx context.Context, cfg SQLiteConfig) (*SQLite, error) {
 
 // createFile makes an empty database file, synced with its folder, if there is
 // none.
-func createFile(path string) error {
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
-	if errors.Is(err, os.ErrExist) {
+func createFile(path string) (err error) {
+	fsys, name, err := folder(path)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, fsys.Close()) }()
+	f, err := fsys.Create(name)
+	if errors.Is(err, fs.ErrExist) {
 		return nil
 	}
 	if err != nil {
@@ -159,7 +166,13 @@ func createFile(path string) error {
 	if err := errors.Join(f.Sync(), f.Close()); err != nil {
 		return err
 	}
-	return syncDir(filepath.Dir(path))
+	return fsys.SyncDir(".")
+}
+
+// folder opens the folder a file lies in, and returns the file's name there.
+func folder(path string) (*disk.OSFS, string, error) {
+	fsys, err := disk.OS(filepath.Dir(path))
+	return fsys, filepath.Base(path), err
 }
 
 // prepareStore makes the engine's own tables and returns the store's id.
