@@ -43,8 +43,8 @@ func FuzzSession(f *testing.F) {
 	options := map[string]string{"auth": "yes", "plaintext": "yes", "xclient": "yes", "size": "5000", "errors": "5", "idle": "20"}
 	f.Fuzz(func(t *testing.T, state uint8, octets []byte) {
 		send := preludes[int(state)%len(preludes)] + string(octets)
-		whole := converse(t, configure(t, options), send, len(send)+1)
-		if single := converse(t, configure(t, options), send, 1); single != whole {
+		whole, _ := converse(t, configure(t, options), send, len(send)+1)
+		if single, _ := converse(t, configure(t, options), send, 1); single != whole {
 			t.Errorf("%q: whole %q, octet by octet %q", send, whole, single)
 		}
 		for line := range strings.Lines(whole) {
@@ -55,8 +55,9 @@ func FuzzSession(f *testing.F) {
 	})
 }
 
-// converse sends octets in pieces, closes that half, and returns all replies.
-func converse(t *testing.T, cfg smtpserver.Config, send string, piece int) string {
+// converse sends octets in pieces, closes that half, and returns all replies and the
+// messages that were taken.
+func converse(t *testing.T, cfg smtpserver.Config, send string, piece int) (string, []letter) {
 	t.Helper()
 	client, end := memconn.Pair()
 	b := &box{}
@@ -93,7 +94,7 @@ func converse(t *testing.T, cfg smtpserver.Config, send string, piece int) strin
 			t.Errorf("a message with bare CR or LF was taken: %q", d)
 		}
 	}
-	return replies
+	return replies, b.letters
 }
 
 // oneListener gives out one connection.
@@ -121,3 +122,25 @@ func (l *oneListener) Close() error {
 }
 
 func (l *oneListener) Addr() net.Addr { return &net.TCPAddr{} }
+
+// TestHalfClose ends a client's sending at every octet of a dialogue: only messages
+// that came whole are taken, each of them answered.
+func TestHalfClose(t *testing.T) {
+	t.Parallel()
+	const envelope = "MAIL FROM:<a@a.example>\r\nRCPT TO:<b@foo.com>\r\n"
+	first := "EHLO h\r\n" + envelope + "DATA\r\ntext\r\n.\r\n"
+	second := first + envelope + "BDAT 4\r\nabcdBDAT 4\r\nefghBDAT 4 LAST\r\nijkl"
+	third := second + envelope + "BDAT 4\r\nabcdBDAT 0 LAST\r\n"
+	for n := range len(third) + 1 {
+		want := 0
+		for _, end := range []int{len(first), len(second), len(third)} {
+			if n >= end {
+				want++
+			}
+		}
+		replies, letters := converse(t, smtpserver.Config{}, third[:n], n+1)
+		if len(letters) != want || strings.Count(replies, "Took") != want {
+			t.Errorf("behind %q: %d messages, want %d; replies %q", third[:n], len(letters), want, replies)
+		}
+	}
+}
