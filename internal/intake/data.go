@@ -6,10 +6,8 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"sync"
 
 	"poczta.example/poczta/internal/authres"
-	"poczta.example/poczta/internal/body"
 	"poczta.example/poczta/internal/dsn"
 	"poczta.example/poczta/internal/envelope"
 	"poczta.example/poczta/internal/message"
@@ -19,13 +17,6 @@ import (
 	"poczta.example/poczta/internal/smtpserver"
 )
 
-// bufferOctets is the first size of the buffer that header sections are read
-// into and bodies pass through; larger ones are not pooled.
-const bufferOctets = 32 << 10
-
-// buffers are reused between messages; the pool holds *[]byte of bufferOctets.
-var buffers = sync.Pool{New: func() any { b := make([]byte, bufferOctets); return &b }}
-
 // Data takes the mail data and returns once the message is durable for every
 // accepted recipient (RFC 5321 §4.2.5). It ends the transaction.
 func (t *Transaction) Data(ctx context.Context, msg io.Reader) (smtpserver.Outcome, error) {
@@ -33,22 +24,30 @@ func (t *Transaction) Data(ctx context.Context, msg io.Reader) (smtpserver.Outco
 	began := t.in.c.Now()
 	d, header, err := t.read(ctx, msg)
 	if err != nil {
-		return smtpserver.Outcome{}, t.in.refused(refusal(err))
+		return smtpserver.Outcome{}, t.refuse(ctx, err)
 	}
 	defer d.Staged.Discard()
 	if err := t.attachReports(ctx, d, header); err != nil {
-		return smtpserver.Outcome{}, t.in.refused(refusal(err))
+		return smtpserver.Outcome{}, t.refuse(ctx, err)
 	}
 	for i := range d.Also {
 		defer d.Also[i].Staged.Discard()
 	}
 	if err := t.in.c.Accepter.Accept(ctx, d); err != nil {
-		return smtpserver.Outcome{}, t.in.refused(refusal(fmt.Errorf("accept message %s: %w", d.ID, err)))
+		return smtpserver.Outcome{}, t.refuse(ctx, fmt.Errorf("accept message %s: %w", d.ID, err))
 	}
+	t.logAccepted(ctx, d)
 	if t.in.c.Hooks.Accepted != nil {
 		t.in.c.Hooks.Accepted(d.Staged.Octets(), len(d.Locals), len(d.Remotes), t.in.c.Now().Sub(began))
 	}
 	return t.outcome(d.ID), nil
+}
+
+// refuse turns the error of a message into its refusal, counted and logged.
+func (t *Transaction) refuse(ctx context.Context, err error) error {
+	err = refusal(err)
+	t.logRefused(ctx, nil, err)
+	return t.in.refused(err)
 }
 
 // outcome is the reply to DATA, and with LMTP one for each accepted RCPT.
@@ -68,9 +67,12 @@ func (t *Transaction) outcome(id message.ID) smtpserver.Outcome {
 // error nothing stays staged. The header section returned is a copy of the edited
 // one, for reports; nil when none is asked for.
 func (t *Transaction) read(ctx context.Context, msg io.Reader) (*post.Delivery, []byte, error) {
-	pooled := buffers.Get().(*[]byte)
-	defer buffers.Put(pooled)
-	buf, n, ended, err := readHeader(msg, *pooled)
+	buf, err := t.in.newBuffer()
+	if err != nil {
+		return nil, nil, err
+	}
+	defer buf.free()
+	h, err := buf.readHeader(msg)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -78,14 +80,18 @@ func (t *Transaction) read(ctx context.Context, msg io.Reader) (*post.Delivery, 
 	if draft.ID, err = message.NewID(draft.Time, t.in.c.Random); err != nil {
 		return nil, nil, err
 	}
-	if err := t.edit(ctx, &draft, buf[:n:n]); err != nil {
+	if err := t.edit(ctx, &draft, buf.b[:h.section:h.section]); err != nil {
 		return nil, nil, err
 	}
 	d := t.delivery(&draft)
 	if d.Staged, err = t.in.c.Accepter.Stage(ctx, t.env.Size); err != nil {
 		return nil, nil, fmt.Errorf("stage message: %w", err)
 	}
-	if err := fill(d.Staged, draft.Header, buf[n:ended.have], msg, *pooled, ended.eof); err != nil {
+	err = fill(d.Staged, draft.Header, buf.b[h.section:h.have])
+	if err == nil && !h.eof {
+		err = copyBody(d.Staged, msg, buf.b)
+	}
+	if err != nil {
 		d.Staged.Discard()
 		return nil, nil, err
 	}
@@ -108,42 +114,9 @@ func (t *Transaction) asksReport() bool {
 	return false
 }
 
-// readState says how far readHeader came.
-type readState struct {
-	have int  // octets in the buffer
-	eof  bool // the message has ended
-}
-
-// readHeader reads until the header section is whole and returns the buffer,
-// grown when needed, and the section's length.
-func readHeader(msg io.Reader, buf []byte) ([]byte, int, readState, error) {
-	have := 0
-	for {
-		c, err := msg.Read(buf[have:])
-		from := have
-		have += c
-		n, complete := message.HeaderLen(buf[:have], from)
-		if err != nil && !errors.Is(err, io.EOF) {
-			return nil, 0, readState{}, err
-		}
-		eof := err != nil
-		if n > message.MaxHeaderOctets {
-			return nil, 0, readState{}, Refuse(552, 3, 4, "The message's header section is too large", nil)
-		}
-		if complete || eof {
-			return buf, n, readState{have, eof}, nil
-		}
-		if have == len(buf) {
-			grown := make([]byte, min(2*len(buf), message.MaxHeaderOctets+bufferOctets))
-			copy(grown, buf)
-			buf = grown
-		}
-	}
-}
-
-// fill writes the edited header section, what was read behind it, and the rest
-// of the message. A body that no empty line parts from a header section gets one.
-func fill(w body.Staged, header, rest []byte, msg io.Reader, buf []byte, eof bool) error {
+// fill writes the edited header section and what was read behind it. A body that
+// no empty line parts from a header section gets one.
+func fill(w io.Writer, header, rest []byte) error {
 	if len(header) > 0 {
 		if _, err := w.Write(header); err != nil {
 			return fmt.Errorf("stage header section: %w", err)
@@ -159,10 +132,7 @@ func fill(w body.Staged, header, rest []byte, msg io.Reader, buf []byte, eof boo
 			return fmt.Errorf("stage message: %w", err)
 		}
 	}
-	if eof {
-		return nil
-	}
-	return copyBody(w, msg, buf)
+	return nil
 }
 
 // copyBody streams the rest; errors of the reader are returned as they are.
@@ -208,6 +178,9 @@ func (t *Transaction) edit(ctx context.Context, draft *Draft, header []byte) err
 	return t.rules.Judge(ctx, draft)
 }
 
+// maxMessageIDOctets is how much of a Message-ID the trace keeps: a line's length.
+const maxMessageIDOctets = 998
+
 // delivery makes the delivery of a judged draft.
 func (t *Transaction) delivery(draft *Draft) *post.Delivery {
 	origin := &t.env.Origin
@@ -222,7 +195,9 @@ func (t *Transaction) delivery(draft *Draft) *post.Delivery {
 		ID: draft.ID, Envelope: t.env, Head: trace.Append(make([]byte, 0, 256)),
 		Locals: t.plan.locals, Remotes: t.plan.remotes,
 	}
-	d.MessageID, _ = message.Get(draft.Header, "Message-ID")
+	if d.MessageID, _ = message.Get(draft.Header, "Message-ID"); len(d.MessageID) > maxMessageIDOctets {
+		d.MessageID = d.MessageID[:maxMessageIDOctets]
+	}
 	d.UTF8 = message.NeedsUTF8(draft.Header) || message.NeedsUTF8(d.Head)
 	for _, l := range d.Locals {
 		d.UTF8 = d.UTF8 || message.NeedsUTF8(l.Prefix)

@@ -28,6 +28,10 @@ const (
 	MaxReceived = 100
 	// MaxTargets bounds what all recipients of a transaction expand to.
 	MaxTargets = 10000
+	// defaultMemory and leastMemory are of Config.Memory: the largest header section
+	// needs a little over 2 MiB while it is edited.
+	defaultMemory = 64 << 20
+	leastMemory   = 4 << 20
 )
 
 // Router says where mail for a forward-path goes; *account.Accounts is one. Its
@@ -58,6 +62,7 @@ type Config struct {
 	Rooms     Rooms
 	Reporter  Reporter
 	MaxOctets int64            // of a message as declared by SIZE; 0 for no limit of ours
+	Memory    int64            // octets for header sections and buffers of all messages coming in; default 64 MiB
 	Now       func() time.Time // default time.Now
 	Random    io.Reader        // default crypto/rand
 	Logger    *slog.Logger     // nil discards
@@ -76,7 +81,10 @@ type Hooks struct {
 }
 
 // Intake makes transactions. Safe for concurrent use.
-type Intake struct{ c Config }
+type Intake struct {
+	c      Config
+	budget budget
+}
 
 // New checks the configuration and fills in defaults.
 func New(c Config) (*Intake, error) {
@@ -94,6 +102,12 @@ func New(c Config) (*Intake, error) {
 	if c.MaxOctets < 0 {
 		errs = append(errs, errors.New("intake: MaxOctets is negative"))
 	}
+	if c.Memory == 0 {
+		c.Memory = defaultMemory
+	}
+	if c.Memory < leastMemory {
+		errs = append(errs, errors.New("intake: Memory must be 4 MiB or more"))
+	}
 	if c.Now == nil {
 		c.Now = time.Now
 	}
@@ -103,7 +117,7 @@ func New(c Config) (*Intake, error) {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Intake{c: c}, errors.Join(errs...)
+	return &Intake{c: c, budget: budget{most: c.Memory}}, errors.Join(errs...)
 }
 
 // Now is the intake's clock, for the rules of its callers.

@@ -347,6 +347,62 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
+// stalled is a message whose sender stops behind its first octets until release.
+type stalled struct {
+	first   io.Reader
+	reached chan<- struct{}
+	release <-chan struct{}
+}
+
+func (s *stalled) Read(p []byte) (int, error) {
+	if n, err := s.first.Read(p); err == nil {
+		return n, nil
+	}
+	s.reached <- struct{}{}
+	<-s.release
+	return 0, io.EOF
+}
+
+// TestMemoryIsBounded: messages that stall with large header sections use up the
+// budget; the next one is asked to come again, and when they end all is free.
+func TestMemoryIsBounded(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	in, err := intake.New(intake.Config{Hostname: h.Hostname(), Accepter: h.accepter, Router: h.router, Rooms: h.rooms, Reporter: &report.Reporter{}, Memory: 4 << 20})
+	if err != nil {
+		t.Fatal(err)
+	}
+	send := func(msg io.Reader) error {
+		tx, err := in.Begin(env(t, ""), intake.Rules{})
+		if err != nil {
+			return err
+		}
+		if err := tx.Rcpt(t.Context(), envelope.Recipient{ForwardPath: intaketest.To(t, "ala@example.org")}); err != nil {
+			return err
+		}
+		_, err = tx.Data(t.Context(), msg)
+		return err
+	}
+	large := strings.Repeat("X: "+strings.Repeat("y", 995)+"\r\n", 900)
+	reached, release, done := make(chan struct{}), make(chan struct{}), make(chan error)
+	for range 2 { // of 2 MiB each, while being edited
+		go func() { done <- send(&stalled{strings.NewReader(large), reached, release}) }()
+		<-reached
+	}
+	if got := code(send(strings.NewReader(large))); got != "452 3.1" {
+		t.Errorf("with the budget used up: got %q", got)
+	}
+	close(release)
+	for range 2 {
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}
+	if err := send(strings.NewReader(large)); err != nil {
+		t.Errorf("with the budget free again: %v", err)
+	}
+}
+
 func TestSizeAtMail(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)

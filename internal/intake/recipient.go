@@ -59,6 +59,7 @@ func (t *Transaction) Rcpt(ctx context.Context, r envelope.Recipient) error {
 		return nil
 	}
 	if err := t.add(ctx, r); err != nil {
+		t.logRefused(ctx, &r, err)
 		return t.in.refused(err)
 	}
 	t.accepted++
