@@ -2,6 +2,7 @@ package post_test
 
 import (
 	"context"
+	"path/filepath"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -10,7 +11,6 @@ import (
 	"time"
 
 	"poczta.example/poczta/internal/db"
-	"poczta.example/poczta/internal/db/dbtest"
 	"poczta.example/poczta/internal/envelope"
 	"poczta.example/poczta/internal/post/posttest"
 )
@@ -29,7 +29,18 @@ const benchAccounts = 100
 // BenchmarkAccept accepts 4 KiB messages for one recipient each from 64 writers,
 // durable, trace on, for 1,000 accounts.
 func BenchmarkAccept(b *testing.B) {
-	d := dbtest.SQLite(b)
+	var batches, callers, running, committing atomic.Int64
+	d, err := db.OpenSQLite(context.Background(), db.SQLiteConfig{Path: filepath.Join(b.TempDir(), "poczta.db"), Hooks: db.SQLiteHooks{
+		Batch: func(n int, run, commit time.Duration) {
+			batches.Add(1)
+			callers.Add(int64(n))
+			running.Add(int64(run))
+			committing.Add(int64(commit))
+		}}})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer d.Close()
 	if err := db.Migrate(context.Background(), d, posttest.Components()); err != nil {
 		b.Fatal(err)
 	}
@@ -72,6 +83,9 @@ func BenchmarkAccept(b *testing.B) {
 	if len(all) > 0 {
 		b.ReportMetric(float64(all[len(all)*99/100].Microseconds()), "p99-µs")
 	}
+	b.ReportMetric(float64(callers.Load())/float64(max(1, batches.Load())), "accepts/batch")
+	b.ReportMetric(float64(running.Load())/float64(b.N)/1000, "sql-µs/op")
+	b.ReportMetric(float64(committing.Load())/float64(b.N)/1000, "commit-µs/op")
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "accepts/s")
 	b.ReportMetric(float64(used.Nanoseconds())/float64(b.N)/1000, "cpu-µs/op")
 }
