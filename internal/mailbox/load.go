@@ -145,7 +145,7 @@ func readPage(tx db.Tx, b *builder, m *Mailbox, last UID) (n int, next UID, more
 		return 0, last, false, err
 	}
 	defer rows.Close()
-	page := make([]listed, 0, min(m.Messages, loadPage))
+	page := make([]listed, 0, max(0, min(m.Messages-int64(b.l.n), loadPage)))
 	for rows.Next() {
 		var e listed
 		if err := rows.Scan(&e.uid, &e.flags, &e.octets, &e.surrogate, &e.column); err != nil {
