@@ -98,6 +98,19 @@ func (a Address) String() string {
 	return quoteLocal(a.local) + "@" + a.domain.name
 }
 
+// AppendTo appends what String returns to b.
+func (a Address) AppendTo(b []byte) []byte {
+	if a.IsZero() {
+		return b
+	}
+	if isDotString(a.local) {
+		b = append(b, a.local...)
+	} else {
+		b = append(b, quoteLocal(a.local)...)
+	}
+	return append(append(b, '@'), a.domain.name...)
+}
+
 // Unicode returns the address for people, with U-labels.
 func (a Address) Unicode() string {
 	if a.IsZero() {

@@ -57,6 +57,9 @@ func TestParse(t *testing.T) {
 			if !errors.Is(err, tt.err) {
 				t.Fatalf("got error %v, want %v", err, tt.err)
 			}
+			if got := string(a.AppendTo(nil)); got != a.String() {
+				t.Errorf("AppendTo: got %q, String %q", got, a)
+			}
 			if a.String() != tt.want {
 				t.Errorf("String: got %q, want %q", a.String(), tt.want)
 			}
@@ -144,6 +147,9 @@ func TestReversePath(t *testing.T) {
 			}
 			if err == nil && p.String() != tt.want {
 				t.Errorf("got %s, want %s", p, tt.want)
+			}
+			if got := string(p.AppendTo(nil)); got != p.String() {
+				t.Errorf("AppendTo: got %q, String %q", got, p)
 			}
 			if err != nil && !p.IsNull() {
 				t.Errorf("a refused path is %s", p)

@@ -154,6 +154,11 @@ func (p ReversePath) IsNull() bool { return p.addr.IsZero() }
 // String returns the path in angle brackets, <> for the null one.
 func (p ReversePath) String() string { return "<" + p.addr.String() + ">" }
 
+// AppendTo appends what String returns to b.
+func (p ReversePath) AppendTo(b []byte) []byte {
+	return append(p.addr.AppendTo(append(b, '<')), '>')
+}
+
 // Address returns the mailbox; zero for the bare <Postmaster>.
 func (p ForwardPath) Address() Address { return p.addr }
 

@@ -25,9 +25,9 @@ type Transaction struct {
 
 // plan is where a message goes.
 type plan struct {
-	seen    map[string]int // forward-path as printed → index into the envelope
+	seen    map[address.ForwardPath]int // index into the envelope; made for the second recipient
 	locals  []post.Local
-	byBox   map[envelope.AccountID]int // index into locals
+	byBox   map[envelope.AccountID]int // index into locals; made for the second mailbox
 	remotes []post.Remote
 	success []bool // by recipient: every target is a mailbox here
 }
@@ -53,7 +53,7 @@ func (in *Intake) refused(err error) error {
 // Rcpt routes a recipient and holds room for it. A forward-path named before is
 // accepted and folded into the first.
 func (t *Transaction) Rcpt(ctx context.Context, r envelope.Recipient) error {
-	if i, ok := t.plan.seen[r.ForwardPath.String()]; ok {
+	if i, ok := t.named(r.ForwardPath); ok {
 		t.merge(i, r)
 		t.accepted++
 		return nil
@@ -64,6 +64,25 @@ func (t *Transaction) Rcpt(ctx context.Context, r envelope.Recipient) error {
 	}
 	t.accepted++
 	return nil
+}
+
+// named finds a forward-path that was accepted before. Most transactions have one
+// recipient, which needs no map.
+func (t *Transaction) named(p address.ForwardPath) (int, bool) {
+	if t.plan.seen != nil {
+		i, ok := t.plan.seen[p]
+		return i, ok
+	}
+	return 0, len(t.env.Recipients) == 1 && t.env.Recipients[0].ForwardPath == p
+}
+
+// box finds the entry of an account's mailbox in the plan.
+func (t *Transaction) box(id envelope.AccountID) (int, bool) {
+	if t.plan.byBox != nil {
+		i, ok := t.plan.byBox[id]
+		return i, ok
+	}
+	return 0, len(t.plan.locals) == 1 && t.plan.locals[0].Account == id
 }
 
 // merge folds a repeated recipient into the first: whoever asked for more
@@ -156,10 +175,12 @@ func (t *Transaction) append(r envelope.Recipient, allLocal bool) int {
 	i := len(t.env.Recipients)
 	t.env.Recipients = append(t.env.Recipients, r)
 	t.plan.success = append(t.plan.success, allLocal)
-	if t.plan.seen == nil {
-		t.plan.seen = map[string]int{}
+	if i == 1 {
+		t.plan.seen = map[address.ForwardPath]int{t.env.Recipients[0].ForwardPath: 0}
 	}
-	t.plan.seen[r.ForwardPath.String()] = i
+	if i > 0 {
+		t.plan.seen[r.ForwardPath] = i
+	}
 	return i
 }
 
@@ -173,7 +194,7 @@ func (t *Transaction) reserve(ctx context.Context, r envelope.Recipient, route a
 	var full error
 	room := len(route.Remotes) > 0 || roleAccount(r.ForwardPath, route)
 	for _, l := range route.Locals {
-		if _, already := t.plan.byBox[l.Account]; already {
+		if _, already := t.box(l.Account); already {
 			room = true
 			continue
 		}
@@ -209,18 +230,21 @@ func roleAccount(p address.ForwardPath, route account.Route) bool {
 // addRoute puts a local recipient's targets into the plan, one entry per mailbox.
 func (t *Transaction) addRoute(r envelope.Recipient, route account.Route) {
 	i := t.append(r, len(route.Remotes) == 0)
-	if t.plan.byBox == nil {
-		t.plan.byBox = map[envelope.AccountID]int{}
-	}
 	for _, l := range route.Locals {
-		if at, already := t.plan.byBox[l.Account]; already {
+		if at, already := t.box(l.Account); already {
 			t.plan.locals[at].Recipients = append(t.plan.locals[at].Recipients, i)
 			continue
 		}
-		t.plan.byBox[l.Account] = len(t.plan.locals)
+		n := len(t.plan.locals)
+		if n == 1 {
+			t.plan.byBox = map[envelope.AccountID]int{t.plan.locals[0].Account: 0}
+		}
+		if n > 0 {
+			t.plan.byBox[l.Account] = n
+		}
 		t.plan.locals = append(t.plan.locals, post.Local{
 			Recipients: []int{i}, Account: l.Account, Login: l.Login,
-			Prefix: message.AppendPrefix(nil, t.env.ReversePath, deliveredTo(r.ForwardPath, route.Match, l)),
+			Prefix: message.AppendPrefix(make([]byte, 0, 96), t.env.ReversePath, deliveredTo(r.ForwardPath, route.Match, l)),
 		})
 	}
 	for _, a := range route.Remotes {

@@ -120,9 +120,9 @@ func AppendText(b []byte, name, value string) []byte {
 // AppendPrefix appends the fields that one recipient's copy alone gets at final
 // delivery: Return-Path (RFC 5321 §4.4) and, unless to is zero, Delivered-To.
 func AppendPrefix(b []byte, from address.ReversePath, to address.Address) []byte {
-	b = append(append(append(b, "Return-Path: "...), from.String()...), "\r\n"...)
+	b = append(from.AppendTo(append(b, "Return-Path: "...)), "\r\n"...)
 	if to.IsZero() {
 		return b
 	}
-	return append(append(append(b, "Delivered-To: "...), to.String()...), "\r\n"...)
+	return append(to.AppendTo(append(b, "Delivered-To: "...)), "\r\n"...)
 }

@@ -75,6 +75,9 @@ const maxPeerWordOctets = 255
 
 // word makes a peer's text harmless as one word of a structured field.
 func word(s string) string {
+	if s != "" && len(s) <= maxPeerWordOctets && harmless(s) {
+		return s
+	}
 	s = strings.Map(func(r rune) rune {
 		if r <= ' ' || r >= 0x7f || strings.ContainsRune(`()<>;,"\`, r) {
 			return '?'
@@ -85,6 +88,17 @@ func word(s string) string {
 		return "unknown"
 	}
 	return s
+}
+
+// harmless reports text of letters, digits, hyphens and dots.
+func harmless(s string) bool {
+	for i := range len(s) {
+		c := s[i]
+		if !('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '-' || c == '.') {
+			return false
+		}
+	}
+	return true
 }
 
 // commentText makes text harmless inside a comment.
