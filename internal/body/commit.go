@@ -117,9 +117,10 @@ func (s *Segments) prepare(rec *Record) (*entry, error) {
 	return e, nil
 }
 
-// head returns the record header of e at offset.
-func (e *entry) head(offset int64) recordHead {
-	h := recordHead{kind: kindBody, offset: offset, stored: e.loc.Stored, octets: e.loc.Octets, meta: int64(len(e.meta)), id: e.record.ID}
+// head returns the record header of e at offset, written when everything before
+// synced was durable.
+func (e *entry) head(offset, synced int64) recordHead {
+	h := recordHead{kind: kindBody, offset: offset, stored: e.loc.Stored, octets: e.loc.Octets, meta: int64(len(e.meta)), id: e.record.ID, synced: synced}
 	if e.loc.Dots {
 		h.flags = flagDots
 	}
@@ -251,13 +252,13 @@ func (s *Segments) write(entries []*entry, events []byte) error {
 	}
 	buf := s.flusher.buf[:0]
 	if len(events) > 0 {
-		h := recordHead{kind: kindEvents, offset: w.end}
+		h := recordHead{kind: kindEvents, offset: w.end, synced: w.end}
 		buf = appendRecord(buf, &h, &w.head.salt, nil, events)
 	}
 	eventOctets := int64(len(buf))
 	for _, e := range entries {
 		e.loc.Segment, e.loc.Offset = w.name, w.end+int64(len(buf))
-		h := e.head(e.loc.Offset)
+		h := e.head(e.loc.Offset, w.end)
 		buf = appendRecord(buf, &h, &w.head.salt, e.meta, e.record.Head, e.staged.buf.b[:e.staged.octets])
 	}
 	if cap(buf) <= keepBuffer {

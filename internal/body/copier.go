@@ -181,7 +181,7 @@ func (c *copier) putEvents(events []Event) {
 	if len(octets) == 0 {
 		return
 	}
-	h := recordHead{kind: kindEvents, offset: c.to.end + int64(len(c.buf))}
+	h := recordHead{kind: kindEvents, offset: c.to.end + int64(len(c.buf)), synced: c.to.end}
 	c.buf = appendRecord(c.buf, &h, &c.to.head.salt, nil, octets)
 	c.events += h.stored
 }
@@ -189,7 +189,7 @@ func (c *copier) putEvents(events []Event) {
 // putBody copies a body; metadata and octets stay as they are.
 func (c *copier) putBody(from *source, r *waitingRecord) error {
 	h := r.recordHead
-	h.offset = c.to.end + int64(len(c.buf))
+	h.offset, h.synced = c.to.end+int64(len(c.buf)), c.to.end
 	start := len(c.buf)
 	c.buf = append(c.buf, make([]byte, h.stored)...)
 	b := c.buf[start:]

@@ -19,7 +19,7 @@ import (
 //
 // and of a record:
 //
-//	record header    88 octets, see recordHeader; ends with a CRC-32C of its own
+//	record header    88 octets, see recordHead; ends with a CRC-32C of its own
 //	metadata         typed fields, see meta.go
 //	octets           of the message, of journal events, or of the seal
 //	CRC-32C          of metadata, octets and record header, in this order
@@ -132,6 +132,7 @@ type recordHead struct {
 	octets int64      // of the octets, without metadata
 	meta   int64      // of the metadata
 	id     message.ID // of a body
+	synced int64      // everything before this offset was durable when the record was written
 }
 
 // put writes the header into b[:recordHeaderLen].
@@ -150,7 +151,7 @@ func (h *recordHead) put(b []byte, s *salt) {
 	b[54], b[55] = 0, 0
 	binary.BigEndian.PutUint32(b[56:], 0) // key id: none
 	copy(b[60:76], h.id[:])
-	clear(b[76:84])
+	binary.BigEndian.PutUint64(b[76:], uint64(h.synced))
 	binary.BigEndian.PutUint32(b[84:], updateCRC(0, b[:84]))
 }
 
@@ -172,6 +173,7 @@ func parseRecordHead(b []byte, s *salt, offset int64) (recordHead, error) {
 		stored: int64(binary.BigEndian.Uint64(b[32:])),
 		octets: int64(binary.BigEndian.Uint64(b[40:])),
 		meta:   int64(binary.BigEndian.Uint32(b[48:])),
+		synced: int64(binary.BigEndian.Uint64(b[76:])),
 	}
 	copy(h.id[:], b[60:76])
 	if b[4] != recordVersion || binary.BigEndian.Uint16(b[6:]) != recordHeaderLen || b[52] != 0 || binary.BigEndian.Uint32(b[56:]) != 0 {

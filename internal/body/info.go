@@ -93,18 +93,25 @@ func (s *Segments) count(info *segmentInfo, name string, p *piece) {
 	info.end = p.offset + p.stored
 }
 
-// readSegmentHead reads the header of a segment file.
+// readSegmentHead reads the header of a segment file. Without anything behind it, a
+// bad header is that of a segment whose creation was interrupted.
 func readSegmentHead(f disk.File) (segmentHead, error) {
-	b := make([]byte, segmentHeader)
-	n, err := f.ReadAt(b, 0)
-	if n < len(b) && n > 0 {
+	size, err := f.Size()
+	if err != nil {
+		return segmentHead{}, err
+	}
+	if size < segmentHeader {
 		return segmentHead{}, errUnborn
 	}
-	h, parseErr := parseSegmentHead(b[:n])
-	if parseErr != nil && err != nil && n == 0 && !errors.Is(parseErr, errUnborn) {
-		return h, err
+	b := make([]byte, segmentHeader)
+	if err := readFull(f, b, 0); err != nil {
+		return segmentHead{}, err
 	}
-	return h, parseErr
+	h, err := parseSegmentHead(b)
+	if err != nil && size == segmentHeader {
+		return h, errUnborn
+	}
+	return h, err
 }
 
 // readSeal looks for the seal at the end of the segment.

@@ -178,7 +178,7 @@ func (l *largeFile) commit(e *entry) error {
 		return err
 	}
 	front := make([]byte, recordHeaderLen, l.gap-start)
-	h := e.head(start)
+	h := e.head(start, start)
 	h.put(front, &head.salt)
 	front = append(append(front, e.meta...), e.record.Head...)
 	sum := combineCRC(updateCRC(0, front[recordHeaderLen:]), l.sum, l.octets)

@@ -44,33 +44,23 @@ func newScanner(file io.ReaderAt, size int64, s salt) *scanner {
 	return &scanner{file: file, size: size, salt: s, window: make([]byte, scanWindow)}
 }
 
-// run calls visit for everything from offset at on, in order.
+// run calls visit for everything from offset at on, in order, but for torn pieces:
+// these come last. Damage is torn unless a good record behind it says that the
+// place was durable once, and so may have been acknowledged.
 func (sc *scanner) run(ctx context.Context, at int64, visit func(*piece) error) error {
-	var pending []piece // damage behind which no good record was seen yet
-	settle := func(torn bool) error {
-		for i := range pending {
-			pending[i].torn = torn
-			if err := visit(&pending[i]); err != nil {
-				return err
-			}
-		}
-		pending = pending[:0]
-		return nil
-	}
-	sealed := false
+	var pending []piece // damage that may be torn
 	for at < sc.size {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
 		p, err := sc.record(at)
 		if err == nil {
-			if err := settle(false); err != nil {
+			if pending, err = settle(pending, p.synced, visit); err != nil {
 				return err
 			}
 			if err := visit(&p); err != nil {
 				return err
 			}
-			sealed = p.kind == kindSeal
 			at += p.stored
 			continue
 		}
@@ -81,7 +71,24 @@ func (sc *scanner) run(ctx context.Context, at int64, visit func(*piece) error) 
 		pending = append(pending, piece{recordHead: recordHead{offset: at, stored: next - at, id: p.id}, damage: err})
 		at = next
 	}
-	return settle(!sealed)
+	for i := range pending {
+		pending[i].torn = true
+		if err := visit(&pending[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// settle visits the pieces of damage before the offset synced and returns the others.
+func settle(pending []piece, synced int64, visit func(*piece) error) ([]piece, error) {
+	for len(pending) > 0 && pending[0].offset < synced {
+		if err := visit(&pending[0]); err != nil {
+			return nil, err
+		}
+		pending = pending[1:]
+	}
+	return pending, nil
 }
 
 // record reads and verifies the record at offset at. With an error the piece has

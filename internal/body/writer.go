@@ -138,7 +138,7 @@ func (w *writer) sealRecord(sources []string) []byte {
 		meta = appendField(meta, fieldSource, name)
 	}
 	octets := binary.BigEndian.AppendUint64(nil, uint64(w.end))
-	h := recordHead{kind: kindSeal, offset: w.end}
+	h := recordHead{kind: kindSeal, offset: w.end, synced: w.end}
 	return appendRecord(nil, &h, &w.head.salt, meta, octets)
 }
 

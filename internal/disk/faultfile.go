@@ -70,7 +70,11 @@ func (h *faultFile) write(p []byte, off int64) (int, error) {
 		return 0, err
 	}
 	if err != nil && len(p) > 0 {
-		p = p[:h.f.rnd.IntN(len(p)+1)] // part of it got through
+		n := h.f.rnd.IntN(len(p) + 1) // part of it got through
+		if h.f.off && n < len(p) {    // in whole sectors, when the power failed
+			n = max(n-int((off+int64(n))%sectorOctets), 0)
+		}
+		p = p[:n]
 	}
 	size := int64(len(h.n.data))
 	more := max(off+int64(len(p))-max(size, off), 0)
