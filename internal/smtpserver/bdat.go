@@ -20,7 +20,11 @@ func (s *session) bdat(cmd smtp.Command) error {
 		if err := s.swallow(size); err != nil {
 			return err
 		}
-		return s.fault(smtp.Reply{Code: 503, Subject: 5, Detail: 1, Text: "Send MAIL first"})
+		text := "BDAT needs EHLO"
+		if s.facts.esmtp {
+			text = "Send MAIL first"
+		}
+		return s.fault(smtp.Reply{Code: 503, Subject: 5, Detail: 1, Text: text})
 	case s.tx.failed != nil:
 		return s.failedChunk(size, last)
 	case s.tx.accepted == 0:

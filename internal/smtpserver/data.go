@@ -91,6 +91,9 @@ func (d *mailData) pull(p []byte) (int, error) {
 	d.take(m)
 	d.ended = done
 	d.judge()
+	if done {
+		d.s.in.release() // what follows may take long: the message becoming durable
+	}
 	return n, nil
 }
 

@@ -138,7 +138,7 @@ func (s *session) close() {
 	if p := recover(); p != nil {
 		s.log(slog.LevelError, "smtp session panicked", slog.Any("panic", p), slog.String("stack", string(debug.Stack())))
 	}
-	s.abort()
+	s.abortAtLast()
 	if s.linger && s.out.err == nil {
 		s.lingerOn()
 	}
@@ -149,6 +149,17 @@ func (s *session) close() {
 	if s.release != nil {
 		s.release()
 	}
+}
+
+// abortAtLast ends the transaction of a session that ends. A Service that panicked
+// may do so again.
+func (s *session) abortAtLast() {
+	defer func() {
+		if p := recover(); p != nil {
+			s.log(slog.LevelError, "smtp service panicked in Abort", slog.Any("panic", p))
+		}
+	}()
+	s.abort()
 }
 
 // lingerOn lets the peer read our last reply: closing with octets unread would
