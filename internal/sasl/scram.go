@@ -23,7 +23,7 @@ type scram struct {
 	binding  Binding
 	plus     bool // the client chose the -PLUS mechanism
 	offered  bool // -PLUS was offered to it
-	rand     io.Reader
+	nonceOf  func() (string, error) // makes our half of the nonce
 
 	step     scramStep
 	first    clientFirst
@@ -45,11 +45,20 @@ const (
 )
 
 func newScram(o Options, plus, offered bool) *scram {
-	s := &scram{verifier: o.Verifier, peer: o.Peer, binding: o.Binding, plus: plus, offered: offered, rand: o.Rand}
-	if s.rand == nil {
-		s.rand = rand.Reader
+	source := o.Rand
+	if source == nil {
+		source = rand.Reader
 	}
-	return s
+	return &scram{verifier: o.Verifier, peer: o.Peer, binding: o.Binding, plus: plus, offered: offered,
+		nonceOf: func() (string, error) { return newNonce(source) }}
+}
+
+func newNonce(source io.Reader) (string, error) {
+	b := make([]byte, nonceOctets)
+	if _, err := io.ReadFull(source, b); err != nil {
+		return "", fmt.Errorf("read randomness for a nonce: %w: %w", ErrUnavailable, err)
+	}
+	return base64.StdEncoding.EncodeToString(b), nil
 }
 
 // Identity implements Exchange.
@@ -87,16 +96,16 @@ func (s *scram) takeFirst(ctx context.Context, msg []byte) ([]byte, error) {
 	if err := s.checkFlag(first); err != nil {
 		return nil, fmt.Errorf("check channel binding: %w", err)
 	}
-	ours := make([]byte, nonceOctets)
-	if _, err := io.ReadFull(s.rand, ours); err != nil {
-		return nil, fmt.Errorf("read randomness for a nonce: %w: %w", ErrUnavailable, err)
+	ours, err := s.nonceOf()
+	if err != nil {
+		return nil, err
 	}
 	keys, err := s.verifier.ScramKeys(ctx, s.peer, first.authcid)
 	if err != nil {
 		return nil, err
 	}
 	s.first, s.keys = first, keys
-	s.nonce = first.nonce + base64.StdEncoding.EncodeToString(ours)
+	s.nonce = first.nonce + ours
 	s.server = "r=" + s.nonce + ",s=" + base64.StdEncoding.EncodeToString(keys.Salt) + ",i=" + strconv.Itoa(keys.Iterations)
 	s.step = scramWantFinal
 	return []byte(s.server), nil
