@@ -129,7 +129,7 @@ type XClient struct {
 
 // Limits bounds what peers can cost.
 type Limits struct {
-	Connections           int      `toml:"connections" default:"20000" min:"1" doc:"Connections at one time, of all services together. The next is answered 421 or -ERR."`
+	Connections           int      `toml:"connections" default:"15000" min:"1" doc:"Connections at one time, of all services together. The next is answered 421 or -ERR."`
 	ConnectionsPerAddress int      `toml:"connections_per_address" default:"50" min:"1" doc:"Connections at one time from one address."`
 	ConnectionsPerNetwork int      `toml:"connections_per_network" default:"400" min:"1" doc:"Connections at one time from one network (IPv4 /24, IPv6 /64)."`
 	ConnectionRate        int      `toml:"connection_rate" default:"600" min:"1" unit:"per minute" doc:"New connections from one address."`

@@ -60,7 +60,7 @@ func New(c Config) (*Daemon, error) {
 	if c.Config == nil || c.Output == nil {
 		return nil, errors.New("daemon: Config and Output are required")
 	}
-	d := &Daemon{c: c, level: new(slog.LevelVar), metrics: obs.NewMetrics(), failed: make(chan error, 32), started: time.Now()}
+	d := &Daemon{c: c, level: new(slog.LevelVar), metrics: obs.NewMetrics(), listen: listeners{}, failed: make(chan error, 32), started: time.Now()}
 	d.level.Set(obs.Level(c.Config.Log.Level))
 	d.log = obs.NewLogger(c.Output, c.Config.Log.Format, d.level)
 	d.notify = notifier{addr: c.Environment.NotifySocket, log: d.log}
@@ -126,13 +126,17 @@ func (d *Daemon) open(ctx context.Context) error {
 	if need := uint64(c.Limits.Connections + 200); err == nil && files < need {
 		d.log.Warn("fewer files may be open than limits.connections needs; raise LimitNOFILE or lower it", "files", files, "needed", need)
 	}
-	if d.listen, err = openListeners(c, d.c.Environment.Sockets, d.log); err != nil {
+	inherited := d.c.Environment.Sockets
+	if err := errors.Join(d.listen.inherit(inherited), d.listen.open(c, "tcp", inherited, d.log)); err != nil {
 		return err
 	}
 	if err := BecomeOwner(c.Data); err != nil {
 		return err
 	}
 	if d.rooms, err = OpenRooms(ctx, c, RoomOptions{Logger: d.log, Metrics: d.metrics}); err != nil {
+		return err
+	}
+	if err := d.listen.open(c, "unix", inherited, d.log); err != nil { // in folders that are the owner's
 		return err
 	}
 	if d.certs, err = newCerts(c, d.rooms.Files, d.log); err != nil {

@@ -61,32 +61,39 @@ func Endpoints(c *config.Config) (map[string][]config.Endpoint, error) {
 // listeners are the open sockets by service.
 type listeners map[string][]net.Listener
 
-// openListeners uses the sockets that the service manager opened, and opens those of
-// the configuration for services that it has none for. All problems are joined.
-func openListeners(c *config.Config, inherited []Inherited, log *slog.Logger) (listeners, error) {
-	open := listeners{}
+// inherit takes the sockets that the service manager opened.
+func (l listeners) inherit(sockets []Inherited) error {
 	var errs []error
-	for _, s := range inherited {
+	for _, s := range sockets {
 		name := strings.TrimPrefix(s.Name, "poczta-")
 		if !slices.Contains(services, name) {
 			errs = append(errs, fmt.Errorf("use inherited socket %q: FileDescriptorName must be one of %s", s.Name, strings.Join(services, ", ")))
 			continue
 		}
-		l, err := s.listener()
+		x, err := s.listener()
 		if err != nil {
 			errs = append(errs, err)
 			continue
 		}
-		open[name] = append(open[name], l)
+		l[name] = append(l[name], x)
 	}
+	return errors.Join(errs...)
+}
+
+// open opens the places of one network, "tcp" or "unix", that the configuration
+// names for services without inherited sockets. All problems are joined.
+func (l listeners) open(c *config.Config, network string, inherited []Inherited, log *slog.Logger) error {
 	eps, err := Endpoints(c)
-	errs = append(errs, err)
+	errs := []error{err}
 	for _, s := range services {
-		if len(open[s]) > 0 {
+		if slices.ContainsFunc(inherited, func(i Inherited) bool { return strings.TrimPrefix(i.Name, "poczta-") == s }) {
 			continue
 		}
 		for _, e := range eps[s] {
-			l, err := Listen(e)
+			if e.Network != network {
+				continue
+			}
+			x, err := Listen(e)
 			if errors.Is(err, syscall.EAFNOSUPPORT) && len(eps[s]) > 1 {
 				log.Warn("address family is not there", "listen", e.Address)
 				continue
@@ -95,14 +102,10 @@ func openListeners(c *config.Config, inherited []Inherited, log *slog.Logger) (l
 				errs = append(errs, err)
 				continue
 			}
-			open[s] = append(open[s], l)
+			l[s] = append(l[s], x)
 		}
 	}
-	if err := errors.Join(errs...); err != nil {
-		open.close()
-		return nil, err
-	}
-	return open, nil
+	return errors.Join(errs...)
 }
 
 // Listen opens one place. IPv6 sockets take IPv6 alone, so that 0.0.0.0 and ::

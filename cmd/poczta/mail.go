@@ -1,0 +1,148 @@
+package main
+
+import (
+	"context"
+
+	"poczta.example/poczta/internal/admin"
+)
+
+type mailboxCmd struct {
+	List    mailboxListCmd    `cmd:"" help:"List an account's mailboxes."`
+	Deleted mailboxDeletedCmd `cmd:"" help:"List deleted mail that can be restored."`
+	Restore mailboxRestoreCmd `cmd:"" help:"Put deleted mail back."`
+	Purge   mailboxPurgeCmd   `cmd:"" help:"Remove deleted mail for ever."`
+}
+
+type mailboxListCmd struct {
+	accountArg
+	asJSON
+}
+
+func (c *mailboxListCmd) Work(ctx context.Context, d *admin.Desk) error {
+	return c.on(d).MailboxList(ctx, c.Address)
+}
+
+type selection struct {
+	UniqueIDs []string `arg:"" optional:"" name:"unique-id" help:"Only these messages, as poczta mailbox deleted names them."`
+	Mailbox   string   `help:"Only those of a mailbox."`
+	Since     string   `help:"Only those deleted since then: 2h, 2026-11-23, or with a time."`
+}
+
+func (s selection) admin() admin.Selection {
+	return admin.Selection{UniqueIDs: s.UniqueIDs, Mailbox: s.Mailbox, Since: s.Since}
+}
+
+type mailboxDeletedCmd struct {
+	accountArg
+	selection
+	asJSON
+}
+
+func (c *mailboxDeletedCmd) Work(ctx context.Context, d *admin.Desk) error {
+	return c.on(d).MailboxDeleted(ctx, c.Address, c.admin())
+}
+
+type mailboxRestoreCmd struct {
+	accountArg
+	selection
+}
+
+func (c *mailboxRestoreCmd) Work(ctx context.Context, d *admin.Desk) error {
+	return d.MailboxRestore(ctx, c.Address, c.admin())
+}
+
+type mailboxPurgeCmd struct {
+	accountArg
+	selection
+	yes
+}
+
+func (c *mailboxPurgeCmd) Work(ctx context.Context, d *admin.Desk) error {
+	return d.MailboxPurge(ctx, c.Address, c.admin())
+}
+
+type traceCmd struct {
+	What  string `arg:"" help:"An address, a Message-ID, or a queue id."`
+	Limit int    `help:"Newest messages to show." default:"20"`
+	asJSON
+}
+
+func (c *traceCmd) Work(ctx context.Context, d *admin.Desk) error {
+	return c.on(d).Trace(ctx, c.What, c.Limit)
+}
+
+type queueCmd struct {
+	List   queueListCmd   `cmd:"" help:"List what waits."`
+	Show   queueShowCmd   `cmd:"" help:"Show one message with its recipients."`
+	Remove queueRemoveCmd `cmd:"" help:"Take mail from the queue; nobody is told."`
+}
+
+type queueFilter struct {
+	From   string `help:"Only this reverse-path."`
+	To     string `help:"Only this forward-path."`
+	Domain string `help:"Only this destination."`
+}
+
+func (f queueFilter) admin() admin.QueueFilter {
+	return admin.QueueFilter{From: f.From, To: f.To, Domain: f.Domain}
+}
+
+type queueListCmd struct {
+	queueFilter
+	asJSON
+}
+
+func (c *queueListCmd) Work(ctx context.Context, d *admin.Desk) error {
+	return c.on(d).QueueList(ctx, c.admin())
+}
+
+type queueShowCmd struct {
+	ID string `arg:"" help:"Queue id."`
+	asJSON
+}
+
+func (c *queueShowCmd) Work(ctx context.Context, d *admin.Desk) error {
+	return c.on(d).QueueShow(ctx, c.ID)
+}
+
+type queueRemoveCmd struct {
+	ID string `arg:"" optional:"" help:"Queue id."`
+	queueFilter
+	All bool `help:"The whole queue."`
+	yes
+}
+
+func (c *queueRemoveCmd) Work(ctx context.Context, d *admin.Desk) error {
+	return d.QueueRemove(ctx, c.ID, c.admin(), c.All)
+}
+
+type storeCmd struct {
+	Check    storeCheckCmd    `cmd:"" help:"Read every octet and name what is damaged or missing."`
+	Merge    storeMergeCmd    `cmd:"" help:"Give the octets of purged mail back to the disk."`
+	Snapshot storeSnapshotCmd `cmd:"" help:"Copy the database now."`
+	Migrate  storeMigrateCmd  `cmd:"" help:"Bring the database's schema up to this program."`
+}
+
+type storeCheckCmd struct{ asJSON }
+
+func (c *storeCheckCmd) Work(ctx context.Context, d *admin.Desk) error {
+	return c.on(d).StoreCheck(ctx)
+}
+
+type storeMergeCmd struct{ asJSON }
+
+func (c *storeMergeCmd) Work(ctx context.Context, d *admin.Desk) error {
+	return c.on(d).StoreMerge(ctx)
+}
+
+type storeSnapshotCmd struct{}
+
+func (c *storeSnapshotCmd) Work(ctx context.Context, d *admin.Desk) error {
+	return d.StoreSnapshot(ctx)
+}
+
+type storeMigrateCmd struct{}
+
+func (c *storeMigrateCmd) migrates() {}
+
+func (c *storeMigrateCmd) Work(context.Context, *admin.Desk) error { return nil } // opening has done it

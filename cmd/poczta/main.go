@@ -1,0 +1,141 @@
+// Command poczta is a whole post office: it receives mail by SMTP, keeps it, and
+// hands it out by POP3.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+
+	"poczta.example/poczta/internal/admin"
+)
+
+// version is set by the linker (-X main.version=…).
+var version = "0.1.0-dev" // lint: set once, by the linker
+
+// Exit codes of every command.
+const (
+	exitDone   = 0
+	exitFailed = 1
+	exitUsage  = 2
+)
+
+// cli is the whole command line.
+type cli struct {
+	Config string `help:"Configuration file." env:"POCZTA_CONFIG" default:"/etc/poczta/poczta.toml" placeholder:"FILE" short:"c"`
+
+	Demo    demoCmd    `cmd:"" help:"Run a throwaway server on loopback with accounts and sample mail."`
+	Setup   setupCmd   `cmd:"" help:"Write the configuration, keys and the first account; print the DNS records."`
+	Serve   serveCmd   `cmd:"" help:"Run the server."`
+	Check   checkCmd   `cmd:"" help:"Check configuration, ports, certificates and DNS."`
+	Domain  domainCmd  `cmd:"" help:"Domains whose mail is ours."`
+	Account accountCmd `cmd:"" help:"Accounts and their credentials."`
+	Alias   aliasCmd   `cmd:"" help:"Addresses that lead to others."`
+	Mailbox mailboxCmd `cmd:"" help:"Mail: import, export, restore."`
+	Trace   traceCmd   `cmd:"" help:"What became of mail for an address, a Message-ID or a queue id."`
+	Queue   queueCmd   `cmd:"" help:"Mail that waits for relay."`
+	Store   storeCmd   `cmd:"" help:"The store: check, merge, snapshot, rebuild, migrate."`
+	Version versionCmd `cmd:"" help:"Print the version."`
+	Doc     docCmd     `cmd:"" name:"config-doc" hidden:"" help:"Print docs/configuration.md."`
+}
+
+// process is what a command may use of the process it runs in.
+type process struct {
+	stdin  io.Reader
+	stdout io.Writer
+	stderr io.Writer
+	args   []string
+}
+
+// local is a command that runs in this process whatever the server does.
+type local interface {
+	Run(ctx context.Context, p *process, c *cli) error
+}
+
+// desk is a command that runs over open rooms, here or inside the server.
+type desk interface {
+	Work(ctx context.Context, d *admin.Desk) error
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	code := run(ctx, &process{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, args: os.Args[1:]})
+	stop()
+	os.Exit(code)
+}
+
+// run runs a command line and returns its exit code.
+func run(ctx context.Context, p *process) int {
+	c, cmd, err := parse(p.args, p.stdout, p.stderr)
+	if errors.Is(err, errHelp) {
+		return exitDone
+	}
+	if err == nil {
+		switch cmd := cmd.(type) {
+		case local:
+			err = cmd.Run(ctx, p, c)
+		case desk:
+			return report(p.stderr, runDesk(ctx, p, c, cmd))
+		default:
+			err = fmt.Errorf("%w: name a command; poczta --help lists them", admin.ErrUsage)
+		}
+	}
+	return report(p.stderr, err)
+}
+
+// exitCode is the outcome of a command that has told its errors already.
+type exitCode int
+
+// Error implements error.
+func (e exitCode) Error() string { return fmt.Sprintf("exit %d", int(e)) }
+
+// report prints an error as one sentence and returns the exit code.
+func report(w io.Writer, err error) int {
+	if err == nil {
+		return exitDone
+	}
+	if code, ok := errors.AsType[exitCode](err); ok {
+		return int(code)
+	}
+	text := strings.TrimPrefix(err.Error(), admin.ErrUsage.Error()+": ")
+	fmt.Fprintf(w, "poczta: %s\n", text)
+	if errors.Is(err, admin.ErrUsage) {
+		return exitUsage
+	}
+	return exitFailed
+}
+
+// errHelp says that help was asked for and printed.
+var errHelp = errors.New("help")
+
+// parse reads a command line. cmd is the command's struct with its flags filled in.
+func parse(args []string, stdout, stderr io.Writer) (c *cli, cmd any, err error) {
+	c = new(cli)
+	helped := false
+	k, err := kong.New(c, kong.Name("poczta"), kong.Description("A whole post office: SMTP in, a durable store, POP3 out."),
+		kong.Writers(stdout, stderr), kong.Exit(func(int) { helped = true }), kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
+		kong.Vars{"version": version})
+	if err != nil {
+		return nil, nil, fmt.Errorf("command line: %w", err)
+	}
+	kctx, err := k.Parse(args)
+	if helped {
+		return nil, nil, errHelp
+	}
+	if err != nil {
+		return nil, nil, fmt.Errorf("%w: %w; see poczta --help", admin.ErrUsage, err)
+	}
+	node := kctx.Selected()
+	if node == nil {
+		return c, nil, nil
+	}
+	return c, node.Target.Addr().Interface(), nil
+}
