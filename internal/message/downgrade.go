@@ -16,6 +16,7 @@ import (
 //     and an address whose local-part is not ASCII becomes
 //     <invalid@internationalized-address.invalid> with the true one in its
 //     display-name, so that nobody answers to a wrong mailbox unknowingly;
+//   - Return-Path, which has no place for a display-name, is that path alone;
 //   - Content-Type and Content-Disposition keep their structure, values become
 //     RFC 2231 extended parameters;
 //   - Received loses its "for" clause;
@@ -58,6 +59,8 @@ func downgradeField(out []byte, f Field) []byte {
 		return appendReceived(out, f)
 	case kindStructured:
 		return appendEncoded(out, "Downgraded-"+name, f.Value())
+	case kindReturnPath:
+		return append(out, name+": "+invalidMailbox+"\r\n"...)
 	default:
 		return appendEncoded(out, name, f.Value())
 	}
@@ -73,6 +76,7 @@ const (
 	kindParameters
 	kindReceived
 	kindStructured
+	kindReturnPath
 )
 
 func kindOf(name string) fieldKind {
@@ -80,9 +84,11 @@ func kindOf(name string) fieldKind {
 	case "":
 		return kindMalformed
 	case "from", "sender", "reply-to", "to", "cc", "bcc", "resent-from", "resent-sender", "resent-reply-to",
-		"resent-to", "resent-cc", "resent-bcc", "return-path", "delivered-to", "disposition-notification-to",
-		"return-receipt-to", "errors-to", "mail-followup-to", "mail-reply-to", "x-original-to":
+		"resent-to", "resent-cc", "resent-bcc", "disposition-notification-to",
+		"return-receipt-to", "errors-to", "mail-followup-to", "mail-reply-to":
 		return kindAddress
+	case "return-path":
+		return kindReturnPath
 	case "content-type", "content-disposition":
 		return kindParameters
 	case "received":

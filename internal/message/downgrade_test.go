@@ -26,7 +26,8 @@ func TestDowngrade(t *testing.T) {
 		{"message-id", "Message-ID: <ż@x.example>\r\n", "Downgraded-Message-ID: =?UTF-8?B?PMW8QHguZXhhbXBsZT4=?=\r\n"},
 		{"malformed", "rubbish ż\r\n", "rubbish ??\r\n"},
 		{"latin-1", "Subject: caf\xe9\r\n", "Subject: =?unknown-8bit?B?Y2Fm6Q==?=\r\n"},
-		{"delivered-to", "Delivered-To: żółw@x.example\r\n", "Delivered-To: =?UTF-8?B?xbzDs8WCd0B4LmV4YW1wbGU=?=\r\n\t<invalid@internationalized-address.invalid>\r\n"},
+		{"delivered-to", "Delivered-To: żółw@x.example\r\n", "Delivered-To: =?UTF-8?B?xbzDs8WCd0B4LmV4YW1wbGU=?=\r\n"},
+		{"return-path", "Return-Path: <żółw@x.example>\r\n", "Return-Path: <invalid@internationalized-address.invalid>\r\n"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
