@@ -110,6 +110,33 @@ type builder struct {
 	open *chunk // the last chunk while it grows
 }
 
+// row returns entry i as it was added.
+func (l *Listing) row(i int) listed {
+	c, j := l.at(i)
+	e := listed{uid: c.uids[j], flags: c.flags[j], octets: c.octets[j], surrogate: c.alts[int32(j)]}
+	if c.ids != nil {
+		e.column = c.ids[j][:]
+		return e
+	}
+	var from uint32
+	if j > 0 {
+		from = c.ends[j-1]
+	}
+	e.column = c.texts[from:c.ends[j]]
+	return e
+}
+
+// without returns a listing under the same row less the entries whose uids are gone.
+func (l *Listing) without(gone map[uint32]bool) *Listing {
+	b := newBuilder(l.mailbox, nil)
+	for i := range l.n {
+		if e := l.row(i); !gone[e.uid] {
+			b.add(&e)
+		}
+	}
+	return b.finish()
+}
+
 // newBuilder begins a listing under the row m with all entries of base, which
 // may be nil. A full chunk is shared, the last one copied.
 func newBuilder(m Mailbox, base *Listing) *builder {

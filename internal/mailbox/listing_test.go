@@ -9,6 +9,8 @@ import (
 	"runtime"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"poczta.example/poczta/internal/db"
 	"poczta.example/poczta/internal/db/dbtest"
 	"poczta.example/poczta/internal/envelope"
@@ -40,7 +42,7 @@ func TestListingHoldsItsRows(t *testing.T) {
 	t.Parallel()
 	seed := rand.Uint64()
 	r := rand.New(rand.NewPCG(seed, 0))
-	for round := range 40 {
+	for round := range 12 {
 		var l *mailbox.Listing
 		var all []mailbox.ListingRow
 		for range 1 + r.IntN(4) {
@@ -197,6 +199,71 @@ func benchmarkOpen(b *testing.B, n int, arrival bool) {
 			b.Fatal(err)
 		}
 		m.Close()
+	}
+}
+
+// TestListingAfterRemovals compares what a session sees after removals, arrivals
+// and restores in a large mailbox with what a Store without memory reads.
+func TestListingAfterRemovals(t *testing.T) {
+	each(t, func(t *testing.T, h *posttest.House) {
+		fill(t, h, ala, 1500)
+		seed := rand.Uint64()
+		r := rand.New(rand.NewPCG(seed, 0))
+		for round := range 12 {
+			d, err := h.Mailboxes.Open(t.Context(), posttest.Identity(ala), true)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var some []int
+			for range r.IntN(40) {
+				some = append(some, r.IntN(d.Len()))
+			}
+			if err := d.Remove(t.Context(), some); err != nil {
+				t.Fatal(err)
+			}
+			d.Close()
+			if r.IntN(2) == 0 {
+				fill(t, h, ala, 1+r.IntN(30))
+			}
+			if round%4 == 3 {
+				all, _, err := h.Mailboxes.Deleted(t.Context(), ala, mailbox.Selection{}, "", 3)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if _, err := h.Mailboxes.Restore(t.Context(), ala, "", mailbox.Selection{UniqueIDs: []string{all[0].UniqueID, all[2].UniqueID}}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			warm := open(t, h.Mailboxes, ala, true)
+			cold := open(t, posttest.Open(t, h.DB, posttest.Options{Body: h.Body}).Mailboxes, ala, true)
+			if diff := cmp.Diff(uniqueIDs(cold), uniqueIDs(warm)); diff != "" || warm.TotalOctets() != cold.TotalOctets() {
+				t.Fatalf("seed %d, round %d: a refreshed listing differs (-cold +warm):\n%s", seed, round, diff)
+			}
+		}
+	})
+}
+
+// BenchmarkPollAfterRemoval is a login after one of 10,000 messages was removed.
+func BenchmarkPollAfterRemoval(b *testing.B) {
+	d := dbtest.SQLite(b)
+	if err := db.Migrate(context.Background(), d, posttest.Components()); err != nil {
+		b.Fatal(err)
+	}
+	h := posttest.Open(b, d, posttest.Options{})
+	fill(b, h, 1, 10_000)
+	b.ReportAllocs()
+	for b.Loop() {
+		m, err := h.Mailboxes.Open(context.Background(), posttest.Identity(1), true)
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.StopTimer()
+		if err := m.Remove(context.Background(), []int{m.Len() / 2}); err != nil {
+			b.Fatal(err)
+		}
+		m.Close()
+		fill(b, h, 1, 1)
+		b.StartTimer()
 	}
 }
 

@@ -82,8 +82,9 @@ func (s *Store) refresh(ctx context.Context, key slotKey, base *Listing) (*Listi
 	var last UID
 	var more bool
 	rows := 0
+	unchanged := base
 	err := s.cfg.DB.View(ctx, func(tx db.Tx) (err error) {
-		b = nil
+		b, base = nil, unchanged
 		m, err = readMailbox(tx, key.account, key.name)
 		if errors.Is(err, db.ErrNotFound) {
 			m, err = Mailbox{Account: key.account, Name: key.name, UIDNext: 1}, nil
@@ -91,8 +92,13 @@ func (s *Store) refresh(ctx context.Context, key slotKey, base *Listing) (*Listi
 		if err != nil || base != nil && base.mailbox.same(&m) && base.mailbox.ModSeq == m.ModSeq {
 			return err
 		}
-		if base != nil && (!base.mailbox.same(&m) || m.shrunk > base.mailbox.ModSeq) {
+		if base != nil && !base.mailbox.same(&m) {
 			base = nil
+		}
+		if base != nil && m.shrunk > base.mailbox.ModSeq {
+			if base, err = subtract(tx, &m, base); err != nil {
+				return err
+			}
 		}
 		if !s.listings.room((m.Messages - int64(baseLen(base))) * 40) {
 			return ErrBudget
@@ -105,7 +111,7 @@ func (s *Store) refresh(ctx context.Context, key slotKey, base *Listing) (*Listi
 		return err
 	})
 	if err != nil || b == nil {
-		return base, err
+		return unchanged, err
 	}
 	for more {
 		err := s.cfg.DB.View(ctx, func(tx db.Tx) (err error) {
@@ -164,6 +170,55 @@ func readPage(tx db.Tx, b *builder, m *Mailbox, last UID) (n int, next UID, more
 		last = UID(page[i].uid)
 	}
 	return len(page), last, len(page) == loadPage, nil
+}
+
+// Listings that are worth subtracting from, and how many removals at most.
+const (
+	minSubtract = 512
+	maxSubtract = 5000
+)
+
+// subtract returns base without what was removed since, or nil when reading the
+// mailbox anew is the better way: base is small, retention large, or the
+// numbers do not agree because something was purged or restored meanwhile. A
+// retained uid is in no mailbox, so equal counts mean equal lists.
+func subtract(tx db.Tx, m *Mailbox, base *Listing) (*Listing, error) {
+	if base.n < minSubtract || m.Retained > m.Octets {
+		return nil, nil
+	}
+	rows, err := tx.Query(`SELECT uid FROM retained WHERE account = ? AND number = ? AND modseq > ? LIMIT ?`,
+		int64(m.Account), m.Number, base.mailbox.ModSeq, int64(maxSubtract))
+	if err != nil {
+		return nil, err
+	}
+	gone, err := readUIDs(rows)
+	if err != nil || len(gone) == maxSubtract {
+		return nil, err
+	}
+	var arrived int64
+	err = tx.QueryRow(`SELECT COUNT(*) FROM entry WHERE account = ? AND number = ? AND uid >= ?`,
+		int64(m.Account), m.Number, int64(base.mailbox.UIDNext)).Scan(&arrived)
+	if err != nil {
+		return nil, err
+	}
+	left := base.without(gone)
+	if int64(left.n)+arrived != m.Messages {
+		return nil, nil
+	}
+	return left, nil
+}
+
+func readUIDs(rows db.Rows) (map[uint32]bool, error) {
+	defer rows.Close()
+	uids := make(map[uint32]bool)
+	for rows.Next() {
+		var uid uint32
+		if err := rows.Scan(&uid); err != nil {
+			return nil, err
+		}
+		uids[uid] = true
+	}
+	return uids, rows.Err()
 }
 
 // Usage returns what the account's mailboxes hold, from memory when nothing

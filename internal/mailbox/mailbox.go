@@ -49,7 +49,7 @@ type UID uint32
 // Flags are an entry's flags; the values are stored.
 type Flags uint32
 
-// The system flags (RFC 9051 §2.3.2).
+// The flags, named as IMAP names its system flags.
 const (
 	Seen Flags = 1 << iota
 	Answered
