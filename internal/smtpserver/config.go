@@ -84,7 +84,7 @@ type Limits struct {
 	Data      time.Duration // waiting for the next octets of mail data; default 3 min (RFC 5321 §4.5.3.2.5)
 	DataGrace time.Duration // time in which mail data may be slower than Rate; default 10 min
 	Write     time.Duration // a peer taking replies; default 1 min
-	Linger    time.Duration // a draining peer after a refused greeting or a 421; default 2 s
+	Linger    time.Duration // waiting for a peer to read the reply that ends its session; default 2 s
 }
 
 // Hooks are called as things happen, from the session's goroutine; they must be

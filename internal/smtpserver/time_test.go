@@ -2,10 +2,12 @@ package smtpserver_test
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"io"
 	"net"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -378,4 +380,69 @@ func TestAcceptFails(t *testing.T) {
 			t.Errorf("Serve: %v", err)
 		}
 	})
+}
+
+// TestShutdownTLS holds that the 421 reaches a client under TLS too.
+func TestShutdownTLS(t *testing.T) {
+	t.Parallel()
+	server, client := certificates()
+	bubble(t, smtpserver.Config{TLS: server, ImplicitTLS: true}, func(t *testing.T, srv *smtpserver.Server, c *memconn.Conn) {
+		secure := tls.Client(c, client)
+		begin(t, secure, "EHLO h\r\n", "250 LIMITS")
+		synctest.Wait()
+		done := make(chan error, 1)
+		go func() { done <- srv.Shutdown(t.Context()) }()
+		if replies := readAll(t, secure); !strings.Contains(replies, "421 4.3.2 ") {
+			t.Errorf("replies %q", replies)
+		}
+		_ = c.Close()
+		if err := <-done; err != nil {
+			t.Errorf("Shutdown: %v", err)
+		}
+	})
+}
+
+// TestHandshakeFails holds that a client that speaks plaintext behind STARTTLS, where
+// a handshake is due, gets nothing done.
+func TestHandshakeFails(t *testing.T) {
+	t.Parallel()
+	server, _ := certificates()
+	refused := ""
+	cfg := smtpserver.Config{TLS: server}
+	cfg.Hooks.Refused = func(why string) { refused = why }
+	bubble(t, cfg, func(t *testing.T, _ *smtpserver.Server, c *memconn.Conn) {
+		begin(t, c, "EHLO h\r\n", "250 STARTTLS")
+		begin(t, c, "STARTTLS\r\n", "220 2.0.0")
+		if _, err := c.Write([]byte("MAIL FROM:<injected@a.example>\r\nRCPT TO:<b@foo.com>\r\n")); err != nil {
+			t.Fatal(err)
+		}
+		if replies := readAll(t, c); strings.Contains(replies, "250") {
+			t.Errorf("replies %q", replies)
+		}
+	})
+	if refused != "tls" {
+		t.Errorf("Refused said %q, want tls", refused)
+	}
+}
+
+// TestUnixSocket runs LMTP on a UNIX socket, whose peers have no address.
+func TestUnixSocket(t *testing.T) {
+	t.Parallel()
+	h := open(t, smtpserver.Config{LMTP: true})
+	l, err := net.Listen("unix", filepath.Join(t.TempDir(), "lmtp"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() { done <- h.Serve(t.Context(), l) }()
+	t.Cleanup(func() { <-done })
+	c, err := net.Dial("unix", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	run(t, c, "S: 220\nC: LHLO h\nS: 250\n"+transact+"C: QUIT\nS: 221\nEOF\n")
+	letters := h.box.taken()
+	if len(letters) != 1 || letters[0].Envelope.Origin.Peer.IsValid() {
+		t.Errorf("got %+v, want one message of a peer without an address", letters)
+	}
 }
