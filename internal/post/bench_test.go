@@ -24,10 +24,11 @@ func cpu() time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
+// benchAccounts is over how many accounts the messages spread.
 const benchAccounts = 100
 
 // BenchmarkAccept accepts 4 KiB messages for one recipient each from 64 writers,
-// durable, trace on, for 1,000 accounts.
+// durable, trace on.
 func BenchmarkAccept(b *testing.B) {
 	var batches, callers, running, committing atomic.Int64
 	d, err := db.OpenSQLite(context.Background(), db.SQLiteConfig{Path: filepath.Join(b.TempDir(), "poczta.db"), Hooks: db.SQLiteHooks{
