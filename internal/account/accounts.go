@@ -22,8 +22,8 @@ type Accounts struct {
 	failures *limit.Failures
 	pool     *hashPool
 
-	routes      *cache[string, routed]
-	grants      *cache[grant, bool]
+	routes      *cache[string, Route]
+	grants      *cache[grant, struct{}]
 	credentials *cache[string, *credential]
 	successes   *cache[[macOctets]byte, struct{}]
 	macKey      [32]byte // of this process; keys of successes are made with it
@@ -54,8 +54,8 @@ func New(c Config) (*Accounts, error) {
 		db:          c.DB,
 		failures:    failures,
 		pool:        newHashPool(c.HashWorkers, c.HashQueue, c.Hooks.Hashed),
-		routes:      newCache[string, routed](entries),
-		grants:      newCache[grant, bool](entries),
+		routes:      newCache[string, Route](entries),
+		grants:      newCache[grant, struct{}](entries),
 		credentials: newCache[string, *credential](entries),
 		successes:   newCache[[macOctets]byte, struct{}](c.CacheEntries),
 	}

@@ -43,7 +43,7 @@ type Config struct {
 	// Failures throttles peers.
 	Failures limit.FailuresConfig
 	// CacheEntries bounds each cache (routes, credentials, successes): 0 is
-	// 65,536 entries of some 200 octets.
+	// 32,768 entries of some 300 octets. Only what exists is kept.
 	CacheEntries int
 }
 
@@ -55,6 +55,8 @@ type Hooks struct {
 	Login func(protocol, mechanism, result string)
 	// Hashed is called after each derivation with the time it took and waited.
 	Hashed func(waited, took time.Duration)
+	// Derived is called for each derivation with its iterations.
+	Derived func(iterations int)
 }
 
 func (c Config) withDefaults() Config {
@@ -86,7 +88,7 @@ func (c Config) withDefaults() Config {
 		c.FailureDelay = 400 * time.Millisecond
 	}
 	if c.CacheEntries == 0 {
-		c.CacheEntries = 1 << 16
+		c.CacheEntries = 1 << 15
 	}
 	return c
 }

@@ -58,7 +58,9 @@ func (a *Accounts) credential(ctx context.Context, login string) (*credential, e
 	if err != nil {
 		return nil, fmt.Errorf("read credential: %w: %w", sasl.ErrUnavailable, err)
 	}
-	a.credentials.put(key, generation, c)
+	if c.id != 0 { // names that strangers make up are not kept
+		a.credentials.put(key, generation, c)
+	}
 	return c, nil
 }
 

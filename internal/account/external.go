@@ -17,7 +17,7 @@ const maxCertNames = 20
 
 // VerifyExternal implements sasl.Verifier. A certificate speaks for the account
 // that AddCert gave it to; else for the accounts that have its rfc822Names
-// (RFC 5280 §4.2.1.6) as login or address: for the one authzid names, or without
+// (subjectAltName) as login or address: for the one authzid names, or without
 // authzid for the only one.
 func (a *Accounts) VerifyExternal(ctx context.Context, peer sasl.Peer, authzid string, cert *x509.Certificate) (sasl.Identity, error) {
 	at := attempt{a: a, peer: peer, mechanism: "external", began: time.Now()}

@@ -42,8 +42,16 @@ func prepare(password string) string {
 	return prepared
 }
 
+// derive is derive, told to the hook.
+func (a *Accounts) derive(password string, salt []byte, iterations int) (scramKeys, error) {
+	if hook := a.config.Hooks.Derived; hook != nil {
+		hook(iterations)
+	}
+	return derive(password, salt, iterations)
+}
+
 // derive computes the keys of a prepared password. It takes some 30 ms for each
-// 100,000 iterations: call it in the pool.
+// 100,000 iterations: it belongs into the pool.
 func derive(password string, salt []byte, iterations int) (scramKeys, error) {
 	salted, err := pbkdf2.Key(sha256.New, password, salt, iterations, sha256.Size)
 	if err != nil {
@@ -80,7 +88,7 @@ func (a *Accounts) newKeys(ctx context.Context, password string, iterations int)
 
 // deriveIn derives in the pool.
 func (a *Accounts) deriveIn(ctx context.Context, password string, salt []byte, iterations int) (keys scramKeys, err error) {
-	poolErr := a.pool.run(ctx, func() { keys, err = derive(password, salt, iterations) })
+	poolErr := a.pool.run(ctx, func() { keys, err = a.derive(password, salt, iterations) })
 	if poolErr != nil {
 		return scramKeys{}, poolErr
 	}

@@ -94,7 +94,7 @@ func (a *Accounts) prove(ctx context.Context, c *credential, password string) (p
 	if len(c.keys.stored) == 0 {
 		salt, iterations = a.macKey[:saltOctets], a.config.Iterations
 	}
-	got, err := derive(prepared, salt, iterations)
+	got, err := a.derive(prepared, salt, iterations)
 	if err != nil {
 		return proof{}, err
 	}
@@ -105,7 +105,7 @@ func (a *Accounts) prove(ctx context.Context, c *credential, password string) (p
 	if p.ok {
 		p.keys, err = a.freshKeys(prepared)
 	} else {
-		_, err = derive(prepared, salt, a.config.Iterations-iterations)
+		_, err = a.derive(prepared, salt, a.config.Iterations-iterations)
 	}
 	return p, err
 }
@@ -133,7 +133,7 @@ func (a *Accounts) proveApp(ctx context.Context, c *credential, canonical string
 	if err != nil {
 		return proof{}, err
 	}
-	got, err := derive(canonical, salt, appIterations)
+	got, err := a.derive(canonical, salt, appIterations)
 	if err != nil {
 		return proof{}, err
 	}
@@ -148,7 +148,7 @@ func (a *Accounts) proveApp(ctx context.Context, c *credential, canonical string
 	}
 	p := proof{ok: true}
 	if !sameSalt(found.scram, c.keys) { // the password changed since: keep SCRAM working
-		keys, err := derive(showApp(canonical), c.keys.salt, c.keys.iterations)
+		keys, err := a.derive(showApp(canonical), c.keys.salt, c.keys.iterations)
 		if err != nil {
 			return proof{}, err
 		}

@@ -258,6 +258,43 @@ func TestUnknownLoginsLookKnown(t *testing.T) {
 	})
 }
 
+// TestSameWork: a wrong password costs the same derivations whether the login
+// exists, has no password, few iterations, an imported hash, or is nobody's.
+func TestSameWork(t *testing.T) {
+	t.Parallel()
+	dbtest.Each(t, components, func(t *testing.T, d db.Database) {
+		ctx := context.Background()
+		work := 0
+		a := open(t, d, func(c *account.Config) {
+			c.Iterations = 5 * iterations
+			c.Hooks.Derived = func(n int) { work += n }
+		})
+		addDomain(t, a, "example.org")
+		add(t, a, "ala@example.org", "", "korek-butelka")
+		add(t, a, "none@example.org", "", "")
+		apps := add(t, a, "apps@example.org", "", "korek-butelka")
+		for range 3 {
+			if _, _, err := a.AddAppPassword(ctx, apps.ID, "x"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		lines := "few@example.org,,korek-butelka\nold@example.org,,{SSHA}Y1LTx5syOodzYoXeRjBmJt0xUKazaIqh\n"
+		if r, err := a.Import(ctx, strings.NewReader(lines), account.ImportOptions{}); err != nil || r.Added != 2 {
+			t.Fatal(r, err)
+		}
+		for password, want := range map[string]int{"wrong": 5 * iterations, "aaaaa-bbbbb-ccccc-ddddd-eeeee": 6 * iterations} {
+			for _, user := range []string{"nobody@example.org", "ala@example.org", "none@example.org", "apps@example.org", "few@example.org", "old@example.org"} {
+				work = 0
+				_, err := a.VerifyPlain(ctx, peer, "", user, password)
+				wantErr(t, user, err, sasl.ErrCredentials)
+				if work != want {
+					t.Errorf("%s, %q: %d iterations, want %d", user, password, work, want)
+				}
+			}
+		}
+	})
+}
+
 func TestThrottle(t *testing.T) {
 	t.Parallel()
 	dbtest.Each(t, components, func(t *testing.T, d db.Database) {

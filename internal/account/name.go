@@ -74,7 +74,7 @@ func checkNewAddress(addr address.Address) error {
 }
 
 // base returns the address without its subaddress, and the subaddress; ok is
-// false when it has none. RFC 5233 names the parts user and detail.
+// false when it has none.
 func (a *Accounts) base(addr address.Address) (base address.Address, detail string, ok bool) {
 	sep := a.config.Separator
 	if sep == "" {

@@ -62,7 +62,7 @@ func (a *Accounts) freshKeys(prepared string) (*scramKeys, error) {
 	if _, err := io.ReadFull(a.config.Rand, salt); err != nil {
 		return nil, fmt.Errorf("read randomness for a salt: %w", err)
 	}
-	keys, err := derive(prepared, salt, a.config.Iterations)
+	keys, err := a.derive(prepared, salt, a.config.Iterations)
 	return &keys, err
 }
 

@@ -11,12 +11,6 @@ import (
 	"poczta.example/poczta/internal/envelope"
 )
 
-// routed is an answer of Route as it is cached.
-type routed struct {
-	route Route
-	err   error
-}
-
 // Route tells where mail for path goes. Rules are tried in the order address,
 // subaddress, alias (also of the address without its subaddress), catch-all; at
 // last postmaster and abuse of every domain, and the bare <Postmaster>
@@ -32,10 +26,13 @@ func (a *Accounts) Route(ctx context.Context, path address.ForwardPath) (Route, 
 		key = ""
 	}
 	if r, ok := a.routes.get(key); ok {
-		return r.route, r.err
+		return r, nil
 	}
 	generation := a.routes.generation.Load()
-	var r routed
+	var r struct {
+		route Route
+		err   error
+	}
 	err := a.db.View(ctx, func(tx db.Tx) (err error) {
 		r.route, r.err = a.routeIn(tx, path)
 		if r.err != nil && !definite(r.err) {
@@ -46,7 +43,9 @@ func (a *Accounts) Route(ctx context.Context, path address.ForwardPath) (Route, 
 	if err != nil {
 		return Route{}, fmt.Errorf("route %s: %w", path, err)
 	}
-	a.routes.put(key, generation, r)
+	if r.err == nil { // what strangers make up is not kept
+		a.routes.put(key, generation, r.route)
+	}
 	return r.route, r.err
 }
 

@@ -10,7 +10,7 @@ import (
 	"poczta.example/poczta/internal/envelope"
 )
 
-// grant is the key of a cached answer about send-as.
+// grant is the key of a grant that was read.
 type grant struct {
 	id  envelope.AccountID
 	key string
@@ -39,8 +39,8 @@ func (a *Accounts) MaySend(ctx context.Context, id envelope.AccountID, addr addr
 
 func (a *Accounts) granted(ctx context.Context, id envelope.AccountID, addr address.Address) (granted bool, err error) {
 	g := grant{id, addr.Key()}
-	if granted, ok := a.grants.get(g); ok {
-		return granted, nil
+	if _, ok := a.grants.get(g); ok {
+		return true, nil
 	}
 	generation := a.grants.generation.Load()
 	user := g.key
@@ -58,7 +58,9 @@ func (a *Accounts) granted(ctx context.Context, id envelope.AccountID, addr addr
 	if err != nil {
 		return false, fmt.Errorf("read send-as of account %d: %w", id, err)
 	}
-	a.grants.put(g, generation, granted)
+	if granted {
+		a.grants.put(g, generation, struct{}{})
+	}
 	return granted, nil
 }
 

@@ -14,7 +14,7 @@ const (
 	exporterOctets = 32
 )
 
-// Binding is a connection's channel binding data by type (RFC 5056); a nil field
+// Binding is a connection's channel binding data by type; a nil field
 // is a type the connection doesn't have.
 type Binding struct {
 	Exporter       []byte // tls-exporter, RFC 9266
