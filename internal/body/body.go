@@ -33,7 +33,8 @@ type Staged interface {
 	SHA256() [32]byte
 	// ReadAt reads what was written, for filters that look before Commit.
 	io.ReaderAt
-	// Discard frees the staging; harmless after Commit.
+	// Discard frees the staging; harmless after Commit, which frees it, too: then
+	// only Octets and SHA256 still answer.
 	Discard()
 }
 

@@ -12,7 +12,8 @@ var (
 )
 
 // ScanOctets scans octets as a segment file and returns how many octets the pieces
-// cover; it fails when pieces overlap, go backwards, or lie outside.
+// cover; ok is false when
+// records overlap or go backwards, or a piece lies outside.
 func ScanOctets(ctx context.Context, b []byte) (covered int64, ok bool, err error) {
 	head, err := parseSegmentHead(b)
 	if err != nil {
@@ -20,10 +21,10 @@ func ScanOctets(ctx context.Context, b []byte) (covered int64, ok bool, err erro
 	}
 	end, ok := head.first, true
 	err = newScanner(bytes.NewReader(b), int64(len(b)), head.salt).run(ctx, head.first, func(p *piece) error {
-		if !p.torn && (p.offset < end || p.stored <= 0 || p.offset+p.stored > int64(len(b))) {
+		if p.damage == nil && p.offset < end || p.stored <= 0 || p.offset+p.stored > int64(len(b)) {
 			ok = false
 		}
-		if !p.torn {
+		if p.damage == nil {
 			end = p.offset + p.stored
 		}
 		covered += p.stored

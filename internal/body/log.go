@@ -117,7 +117,7 @@ func (s *Segments) currentInfo(ctx context.Context, name string) (segmentInfo, e
 }
 
 // Scan reads the log from a position to what is durable now, and calls fn for every
-// body, every record of events, and all damage, in order. A body may come more
+// body and every record of events, in order, and for all damage. A body may come more
 // than once (at two places, when a merge was interrupted), also behind its events
 // when it is a large one; events may be repeated. Every octet is verified. It
 // may run beside everything else but Merge's unlinking, for which it waits, and

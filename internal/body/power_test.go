@@ -32,7 +32,7 @@ func script(ctx context.Context, t *testing.T, fsys disk.FS, p *promise) error {
 		if err != nil {
 			return err
 		}
-		for i, sizes := range [][]int{{10}, {2000, 300}, {2500}, {9000}, {1, 6000, 700}, {3000}, {3000}} {
+		for i, sizes := range [][]int{{10}, {2000, 300}, {2500}, {900}, {1, 6000, 700}, {3000}, {3000}} {
 			if err := commitBatch(ctx, t, s, p, sizes, uint64(life*100+i)); err != nil {
 				return errors.Join(err, s.Close())
 			}
@@ -143,9 +143,9 @@ func TestPowerCutAtEveryCall(t *testing.T) {
 	if err := p.keptOn(t, whole.Reopen(1)); err != nil {
 		t.Fatalf("without a cut: %v", err)
 	}
-	seeds := uint64(6)
+	seeds := uint64(4)
 	if testing.Short() {
-		seeds = 3
+		seeds = 2
 	}
 	calls := whole.Calls()
 	if calls < 60 {

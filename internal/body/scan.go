@@ -44,9 +44,9 @@ func newScanner(file io.ReaderAt, size int64, s salt) *scanner {
 	return &scanner{file: file, size: size, salt: s, window: make([]byte, scanWindow)}
 }
 
-// run calls visit for everything from offset at on, in order, but for torn pieces:
-// these come last. Damage is torn unless a good record behind it says that the
-// place was durable once, and so may have been acknowledged.
+// run calls visit for everything from offset at on: records in order, damage when it
+// is clear of what kind it is. Damage is torn unless a good record behind it says
+// that the place was durable once, and so may have been acknowledged.
 func (sc *scanner) run(ctx context.Context, at int64, visit func(*piece) error) error {
 	var pending []piece // damage that may be torn
 	for at < sc.size {
