@@ -97,6 +97,8 @@ func (t *boxTransaction) Data(_ context.Context, msg io.Reader) (smtpserver.Outc
 	switch t.letter.Envelope.ReversePath.Address().Local() {
 	case "early": // fails without having read
 		early, err = true, smtp.Refuse(554, 6, 0, "Not this")
+	case "deaf": // takes a read error for the end
+		_, _ = io.Copy(&data, msg)
 	case "lazy": // breaks the contract
 		_, err = io.ReadFull(msg, make([]byte, 1))
 	default:

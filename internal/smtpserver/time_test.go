@@ -265,8 +265,9 @@ func TestShutdownLetsFinish(t *testing.T) {
 		if _, err := c.Write([]byte("text\r\n.\r\n")); err != nil {
 			t.Fatal(err)
 		}
-		if replies := readAll(t, c); !strings.HasPrefix(replies, "250 2.0.0 Took 6 octets\r\n421 4.3.2 ") {
-			t.Errorf("replies %q", replies)
+		at := time.Now()
+		if replies := readAll(t, c); !strings.HasPrefix(replies, "250 2.0.0 Took 6 octets\r\n421 4.3.2 ") || time.Since(at) > time.Minute {
+			t.Errorf("replies %q after %v", replies, time.Since(at))
 		}
 		_ = c.Close()
 		if err := <-done; err != nil {
