@@ -5,8 +5,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-packages="postgresql postfix dovecot-core dovecot-pop3d swaks msmtp mpop fetchmail getmail6 curl python3 gcc libc6-dev procps openssl dpkg-dev systemd"
-commands="/usr/lib/postgresql/*/bin/postgres /usr/sbin/postfix /usr/sbin/dovecot /usr/lib/dovecot/pop3 /usr/bin/swaks
+packages="postgresql postfix dovecot-core dovecot-pop3d dovecot-lmtpd swaks libnet-ssleay-perl msmtp mpop fetchmail getmail6 curl python3 gcc libc6-dev procps openssl dpkg-dev systemd"
+commands="/usr/lib/postgresql/*/bin/postgres /usr/sbin/postfix /usr/sbin/dovecot /usr/lib/dovecot/pop3 /usr/lib/dovecot/lmtp /usr/bin/swaks /usr/lib/*-linux-gnu/perl5/*/Net/SSLeay.pm
   /usr/bin/msmtp /usr/bin/mpop /usr/bin/fetchmail /usr/bin/getmail /usr/bin/curl /usr/bin/gcc /usr/bin/openssl /usr/bin/dpkg-deb /usr/bin/systemd-analyze"
 
 missing() {

@@ -127,7 +127,7 @@ func freeBase(t *testing.T) int {
 	defer nextBase.Unlock()
 	for range 40 {
 		nextBase.n += 1000
-		if nextBase.n > 60000 {
+		if nextBase.n > 55000 {
 			nextBase.n = 20000
 		}
 		free := true
