@@ -123,6 +123,10 @@ func OpenSQLite(ctx context.Context, cfg SQLiteConfig) (*SQLite, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
+	var err error
+	if cfg.Path, err = filepath.Abs(cfg.Path); err != nil { // SQLite gives some relative names a meaning
+		return nil, fmt.Errorf("open database: %w", err)
+	}
 	if err := createFile(cfg.Path); err != nil {
 		return nil, fmt.Errorf("open database: %w", err)
 	}
