@@ -21,8 +21,8 @@ type scram struct {
 	verifier Verifier
 	peer     Peer
 	binding  Binding
-	plus     bool // the client chose the -PLUS mechanism
-	offered  bool // -PLUS was offered to it
+	plus     bool                   // the client chose the -PLUS mechanism
+	offered  bool                   // -PLUS was offered to it
 	nonceOf  func() (string, error) // makes our half of the nonce
 
 	step     scramStep
