@@ -43,6 +43,7 @@ type incoming struct {
 	entry     Entry
 	sum       [32]byte
 	key       []byte // in import_key
+	taken     bool   // an entry that was delivered here has the unique-id
 	duplicate bool
 	loc       body.Location
 }
@@ -61,6 +62,9 @@ func (s *Store) Append(ctx context.Context, account envelope.AccountID, login st
 	if err != nil {
 		return nil, fmt.Errorf("import into account %d: %w", account, err)
 	}
+	if err := s.markTaken(ctx, account, all); err != nil {
+		return nil, fmt.Errorf("import into account %d: %w", account, err)
+	}
 	if err := s.markKnown(ctx, all); err != nil {
 		return nil, fmt.Errorf("import into account %d: %w", account, err)
 	}
@@ -77,7 +81,9 @@ func (s *Store) Append(ctx context.Context, account envelope.AccountID, login st
 		}
 		return nil
 	})
-	s.listings.touchAll(account)
+	for i := range all {
+		s.listings.touch(account, all[i].entry.Mailbox)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("import into account %d: %w", account, err)
 	}
@@ -155,7 +161,7 @@ func (s *Store) known(tx db.Tx, in *incoming, number int64) (bool, error) {
 			return found, err
 		}
 		if !found {
-			return uniqueIDTaken(tx, in, number)
+			return in.taken, nil
 		}
 		in.key = append(append([]byte{'h'}, in.sum[:]...), in.Source...)
 	}
@@ -171,24 +177,6 @@ func importedSum(tx db.Tx, in *incoming, number int64) (sum []byte, found bool, 
 		return nil, false, nil
 	}
 	return sum, err == nil, err
-}
-
-// uniqueIDTaken reports whether the unique-id is one of ours and in the mailbox,
-// as when an export comes back to where it was made; then it is the same message.
-func uniqueIDTaken(tx db.Tx, in *incoming, number int64) (bool, error) {
-	id, err := message.ParseID(in.UniqueID)
-	if err != nil {
-		return false, nil
-	}
-	for _, table := range [...]string{"entry", "retained"} {
-		var n int64
-		err := tx.QueryRow(`SELECT COUNT(*) FROM `+table+` WHERE account = ? AND number = ? AND (unique_id = ? OR LENGTH(unique_id) = 0 AND body = ?)`,
-			int64(in.entry.Account), number, id[:], id[:]).Scan(&n)
-		if err != nil || n > 0 {
-			return n > 0, err
-		}
-	}
-	return false, nil
 }
 
 // commitBodies makes the octets of what is new durable.

@@ -84,6 +84,13 @@ func TestImportOfOwnExport(t *testing.T) {
 	each(t, func(t *testing.T, h *posttest.House) {
 		h.Deliver(t, ala, posttest.Text("one"))
 		h.Deliver(t, ala, posttest.Text("two"))
+		back := h.Deliver(t, ala, posttest.Text("comes back")).String()
+		if err := open(t, h.Mailboxes, ala, true).Remove(t.Context(), []int{0, 2}); err != nil {
+			t.Fatal(err)
+		}
+		if n, err := h.Mailboxes.Restore(t.Context(), ala, "", mailbox.Selection{UniqueIDs: []string{back}}); n != 1 || err != nil {
+			t.Fatalf("restored %d, %v", n, err)
+		}
 		var exported []mailbox.Import
 		err := h.Mailboxes.Walk(t.Context(), ala, func(e mailbox.Entry) error {
 			r, err := h.Mailboxes.OpenEntry(t.Context(), &e)

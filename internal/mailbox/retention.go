@@ -37,10 +37,10 @@ type cursor struct {
 }
 
 // retentionPage is how many retained rows one view reads, and messageChunk how
-// many messages one low-priority transaction restores or purges, at three rows each.
+// many messages one low-priority transaction restores or purges, at up to four rows each.
 const (
 	retentionPage = 500
-	messageChunk  = chunkRows / 3
+	messageChunk  = chunkRows / 4
 )
 
 // Deleted returns at most limit (0 is 500) retained entries of the account, by
@@ -154,7 +154,9 @@ func (s *Store) Restore(ctx context.Context, account envelope.AccountID, login s
 			}
 			return nil
 		})
-		s.listings.touchAll(account)
+		for i := range chunk {
+			s.listings.touch(account, chunk[i].Mailbox)
+		}
 		if err != nil {
 			return 0, fmt.Errorf("restore mail of account %d: %w", account, err)
 		}
@@ -181,6 +183,9 @@ func (s *Store) restoreRow(tx db.Tx, e Entry) (Entry, error) {
 		return Entry{}, err
 	}
 	e.UniqueID = id.String()
+	if _, err := tx.Exec(`INSERT INTO restored_id (id) VALUES (?)`, id[:]); err != nil {
+		return Entry{}, err
+	}
 	return e, s.insert(tx, &e, id[:])
 }
 

@@ -8,7 +8,8 @@ import "poczta.example/poczta/internal/db"
 // account's mail lies together. unique_id holds ” when it is the body's id, 16
 // octets for another id of ours, or 0xFF and the text of an imported one.
 // import_key holds what was imported into a mailbox, for ever: 'u' and the
-// unique-id, or 'h', the SHA-256 and the source.
+// unique-id, or 'h', the SHA-256 and the source. restored_id holds the unique-ids
+// that restores gave, which no body has.
 var Schema = db.Component{Name: "mailbox", Steps: []db.Step{{Number: 1, SQL: `
 CREATE TABLE mailbox (
 	account {int} NOT NULL, name {text} NOT NULL, number {int} NOT NULL,
@@ -32,5 +33,6 @@ CREATE INDEX retained_removed ON retained (removed);
 CREATE TABLE import_key (
 	account {int} NOT NULL, number {int} NOT NULL, key {blob} NOT NULL, sha256 {blob} NOT NULL,
 	PRIMARY KEY (account, number, key)) {rowid};
+CREATE TABLE restored_id (id {blob} NOT NULL PRIMARY KEY) {rowid};
 CREATE TABLE maildrop_lock (
 	account {int} NOT NULL PRIMARY KEY, token {blob} NOT NULL, expires {int} NOT NULL) {rowid}`}}}
