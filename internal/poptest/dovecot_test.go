@@ -6,6 +6,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -17,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"poczta.example/poczta/internal/mailfile"
 	"poczta.example/poczta/internal/pop3server/droptest"
 	"poczta.example/poczta/internal/poptest"
 )
@@ -30,7 +32,7 @@ var dovecotFails = map[int]bool{9: true, 32: true}
 func TestDovecot(t *testing.T) {
 	t.Parallel()
 	seeds := poptest.Messages("a@example.org", "ala@example.org")
-	plain, secure := dovecot(t, seeds)
+	plain, secure, _ := dovecot(t, seeds)
 	for name, c := range map[string]poptest.Config{
 		"plain": {Addr: plain, Destructive: true},
 		"STLS":  {Addr: plain, StartTLS: true},
@@ -40,14 +42,51 @@ func TestDovecot(t *testing.T) {
 			c.User, c.Password, c.Seeds = "ala", "secret", seeds
 			c.TLSConfig = &tls.Config{InsecureSkipVerify: true}
 			for _, r := range runSuite(t, c) {
-				if r.Outcome != poptest.Pass {
-					t.Logf("%-4s %3d %s (%s) %s %s", r.Outcome, r.Number, r.Name, r.Source, r.Expected, r.Got)
+				if r.Outcome != poptest.Pass || r.Millis > 1000 {
+					t.Logf("%5d ms %-4s %3d %s (%s) %s %s", r.Millis, r.Outcome, r.Number, r.Name, r.Source, r.Expected, r.Got)
 				}
 				if r.Outcome == poptest.Fail && !dovecotFails[r.Number] {
 					t.Errorf("%d %s (%s): expected %s, got %s", r.Number, r.Name, r.Source, r.Expected, r.Got)
 				}
 			}
 		})
+	}
+}
+
+// TestDovecotUniqueIDs compares the unique-ids that Dovecot tells by UIDL with
+// those that an import reads from its Maildir: programs must not see a difference
+// after a move.
+func TestDovecotUniqueIDs(t *testing.T) {
+	t.Parallel()
+	addr, _, mail := dovecot(t, poptest.Messages("a@example.org", "ala@example.org"))
+	c, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	_ = c.SetDeadline(time.Now().Add(20 * time.Second))
+	fmt.Fprint(c, "USER ala\r\nPASS secret\r\nUIDL\r\nQUIT\r\n")
+	told, err := io.ReadAll(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := mailfile.Open(mail, mailfile.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	n := 0
+	for m, err := range s.Messages() {
+		if err != nil {
+			t.Fatal(err)
+		}
+		n++
+		if line := fmt.Sprintf("\r\n%d %s\r\n", n, m.UniqueID); m.UniqueID == "" || !strings.Contains(string(told), line) {
+			t.Errorf("message %d: read unique-id %q, Dovecot told %q", n, m.UniqueID, told)
+		}
+	}
+	if n < 5 {
+		t.Errorf("read %d messages", n)
 	}
 }
 
@@ -97,7 +136,7 @@ service pop3-login {
 `
 
 // dovecot starts a Dovecot of its own on loopback, and stops it by its process id.
-func dovecot(t *testing.T, seeds []poptest.Message) (plain, secure string) {
+func dovecot(t *testing.T, seeds []poptest.Message) (plain, secure, mail string) {
 	t.Helper()
 	bin, err := exec.LookPath("dovecot")
 	if err != nil {
@@ -156,7 +195,7 @@ func dovecot(t *testing.T, seeds []poptest.Message) (plain, secure string) {
 		c, err := net.Dial("tcp", plain)
 		if err == nil {
 			_ = c.Close()
-			return plain, secure
+			return plain, secure, filepath.Join(dir, "mail/ala")
 		}
 		if time.Now().After(deadline) {
 			t.Fatalf("Dovecot does not listen: %v", err)
