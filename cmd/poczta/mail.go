@@ -8,6 +8,8 @@ import (
 
 type mailboxCmd struct {
 	List    mailboxListCmd    `cmd:"" help:"List an account's mailboxes."`
+	Export  mailboxExportCmd  `cmd:"" help:"Write an account's mail into an mbox file."`
+	Import  mailboxImportCmd  `cmd:"" help:"Add mail from an mbox file, a Maildir or .eml files; can be stopped and repeated."`
 	Deleted mailboxDeletedCmd `cmd:"" help:"List deleted mail that can be restored."`
 	Restore mailboxRestoreCmd `cmd:"" help:"Put deleted mail back."`
 	Purge   mailboxPurgeCmd   `cmd:"" help:"Remove deleted mail for ever."`

@@ -3,8 +3,10 @@ package admin
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"poczta.example/poczta/internal/body"
+	"poczta.example/poczta/internal/daemon"
 	"poczta.example/poczta/internal/db"
 )
 
@@ -90,6 +92,16 @@ func (d *Desk) StoreMerge(ctx context.Context) error {
 	r, err := d.Rooms.Segments.Merge(ctx, body.MergeOptions{})
 	if err != nil {
 		return fmt.Errorf("merge: %w", err)
+	}
+	if r.Freed > 0 { // the old segments leave the disk when their grace is over
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("merge: %w", ctx.Err())
+		case <-time.After(daemon.MergeGrace + 100*time.Millisecond):
+		}
+		if _, err := d.Rooms.Segments.Merge(ctx, body.MergeOptions{DeadShare: 1}); err != nil {
+			return fmt.Errorf("remove merged segments: %w", err)
+		}
 	}
 	return table(d, []MergeRow{{r.Segments, r.Freed, r.Kept}}, "SEGMENTS\tOCTETS FREED\tKEPT", func(r MergeRow) string {
 		return fmt.Sprintf("%d\t%d\t%d", r.Segments, r.Freed, r.Kept)

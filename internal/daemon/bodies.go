@@ -16,9 +16,9 @@ import (
 // maxBodyOctets bounds a stored message; imports may be larger than what SMTP takes.
 const maxBodyOctets = 1 << 30
 
-// mergeGrace is how long a merged segment stays for readers that know it; one
+// MergeGrace is how long a merged segment stays for readers that know it; one
 // who comes later looks once more and finds the new place.
-const mergeGrace = 10 * time.Second
+const MergeGrace = 2 * time.Second
 
 // settings is the daemon's own table: facts about the whole store.
 var settings = db.Component{Name: "daemon", Steps: []db.Step{{Number: 1, SQL: `
@@ -26,7 +26,13 @@ CREATE TABLE setting (name {text} NOT NULL PRIMARY KEY, value {text} NOT NULL) {
 
 func (r *Rooms) openBody(ctx context.Context, o RoomOptions) error {
 	if !r.Config.BodiesInSegments() {
-		return errors.New(`open body store: this build keeps bodies in segments only; set store.bodies = "segments"`)
+		rows, err := body.NewRows(body.RowsConfig{DB: r.DB, MaxOctets: max(maxBodyOctets, int64(r.Config.SMTP.MaxSize)),
+			MemoryOctets: int64(r.Config.Limits.Memory) / 4, Logger: o.Logger})
+		if err != nil {
+			return fmt.Errorf("open body store: %w", err)
+		}
+		r.Body, r.Journal = rows, rows
+		return nil
 	}
 	if err := r.oneNode(ctx); err != nil {
 		return err
@@ -45,7 +51,7 @@ func (r *Rooms) SegmentsConfig(o RoomOptions) body.Config {
 	c := body.Config{
 		FS: r.Files, Folder: SegmentFolder, DB: r.DB, SegmentOctets: int64(r.Config.Store.SegmentSize),
 		MaxOctets: max(maxBodyOctets, int64(r.Config.SMTP.MaxSize)), MemoryOctets: int64(r.Config.Limits.Memory) / 4,
-		Reserve: int64(r.Config.Store.Reserve), Grace: mergeGrace, Covered: r.covered, Logger: o.Logger, Hooks: o.Metrics.Body(),
+		Reserve: int64(r.Config.Store.Reserve), Grace: MergeGrace, Covered: r.covered, Logger: o.Logger, Hooks: o.Metrics.Body(),
 	}
 	if r.DB != nil {
 		c.StoreID = r.DB.StoreID()

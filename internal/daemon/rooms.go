@@ -324,10 +324,4 @@ func (r *Rooms) Close() error {
 	return errors.Join(errs...)
 }
 
-// bodyless is the Journal of stores without segments.
-type bodyless struct{}
-
-// Append implements body.Journal.
-func (bodyless) Append(...body.Event) {}
-
 var _ io.Closer = (*Rooms)(nil)
