@@ -1,8 +1,6 @@
 package body
 
-import (
-	"context"
-)
+import "context"
 
 // Bounds of the events in memory.
 const (
@@ -20,6 +18,11 @@ func (s *Segments) Append(events ...Event) {
 	}
 	lost := 0
 	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		s.config.Logger.Error("journal events came after the body store was closed; they are lost to store rebuild", "events", len(events))
+		return
+	}
 	for i := range events {
 		if len(s.events) > maxEvents {
 			lost = len(events) - i
