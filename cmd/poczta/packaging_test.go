@@ -91,8 +91,8 @@ func TestPackage(t *testing.T) {
 	}
 }
 
-// TestScripts has the shell parse the package's scripts.
-func TestScripts(t *testing.T) {
+// TestMaintainerScripts has the shell parse the package's scripts.
+func TestMaintainerScripts(t *testing.T) {
 	t.Parallel()
 	for _, s := range []string{"postinst", "prerm", "postrm"} {
 		if out, err := exec.CommandContext(t.Context(), tool(t, "sh"), "-n", packagingDir+"/debian/"+s).CombinedOutput(); err != nil {
