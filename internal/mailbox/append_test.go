@@ -12,6 +12,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"poczta.example/poczta/internal/db"
+	"poczta.example/poczta/internal/db/dbtest"
 	"poczta.example/poczta/internal/mailbox"
 	"poczta.example/poczta/internal/post/posttest"
 )
@@ -146,4 +148,29 @@ func TestTwoImportsAtOnce(t *testing.T) {
 			t.Errorf("too large a batch: %v", err)
 		}
 	})
+}
+
+// BenchmarkAppend imports batches of small messages with unique-ids.
+func BenchmarkAppend(b *testing.B) {
+	d := dbtest.SQLite(b)
+	if err := db.Migrate(context.Background(), d, posttest.Components()); err != nil {
+		b.Fatal(err)
+	}
+	h := posttest.Open(b, d, posttest.Options{})
+	n := 0
+	b.ReportAllocs()
+	for b.Loop() {
+		batch := make([]mailbox.Import, mailbox.MaxAppend)
+		for i := range batch {
+			n++
+			batch[i] = mailbox.Import{UniqueID: fmt.Sprintf("%016x", n), Received: h.Clock.Now(), Staged: h.Stage(b, posttest.Long(4096))}
+		}
+		if _, err := h.Mailboxes.Append(context.Background(), ala, "", batch); err != nil {
+			b.Fatal(err)
+		}
+		for i := range batch {
+			batch[i].Staged.Discard()
+		}
+	}
+	b.ReportMetric(float64(n)/b.Elapsed().Seconds(), "messages/s")
 }

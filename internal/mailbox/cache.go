@@ -168,14 +168,15 @@ func (c *cache) put(s *slot, gen uint64, l *Listing) error {
 	defer c.mu.Unlock()
 	l.refs = 1
 	c.charge(l)
+	c.dropListing(s) // stale; chunks that l shares stay
 	c.shrink(s)
 	if c.total > c.budget {
 		l.refs = 0
 		c.discharge(l)
+		c.retire(s)
 		c.report()
 		return ErrBudget
 	}
-	c.dropListing(s)
 	s.listing, s.valueAt, l.cached = l, gen, true
 	c.use(s)
 	c.report()
@@ -220,13 +221,20 @@ func (c *cache) shrink(keep *slot) {
 		s, prev := e.Value.(*slot), e.Prev()
 		if s != keep && (s.listing == nil || s.listing.refs == 0) {
 			c.dropListing(s)
-			s.usage = nil
-			c.lru.Remove(e)
-			s.elem = nil
-			c.total -= slotOctets
+			c.retire(s)
 			c.forget(s)
 		}
 		e = prev
+	}
+}
+
+// retire takes a slot without a listing out of lru.
+func (c *cache) retire(s *slot) {
+	s.usage = nil
+	if s.elem != nil {
+		c.lru.Remove(s.elem)
+		s.elem = nil
+		c.total -= slotOctets
 	}
 }
 
