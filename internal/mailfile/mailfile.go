@@ -20,11 +20,8 @@ import (
 	"poczta.example/poczta/internal/message"
 )
 
-// Errors that callers branch on.
-var (
-	ErrFormat = errors.New("neither an mbox file, nor a Maildir, nor a folder of .eml files")
-	ErrBroken = errors.New("message is not read to its end")
-)
+// ErrFormat is the error of Open for what is no mail.
+var ErrFormat = errors.New("neither an mbox file, nor a Maildir, nor a folder of .eml files")
 
 // Inbox is the folder of mail that lies in none.
 const Inbox = "INBOX"
@@ -165,13 +162,18 @@ type Source struct {
 }
 
 // Open finds out what lies at path and opens it. Symbolic links within a folder
-// are not followed out of it. The error is ErrFormat for what is no mail.
+// are not followed out of it. Nothing is locked: what a running server changes
+// meanwhile may be read in part. The error is ErrFormat for what is no mail.
 func Open(path string, o Options) (*Source, error) {
 	if o.Folder == "" {
 		o.Folder = Inbox
 	}
 	if o.UIDLFormat == "" {
 		o.UIDLFormat = defaultUIDLFormat
+	}
+	path, err := filepath.EvalSymlinks(path) // a link to the place itself is meant so
+	if err != nil {
+		return nil, fmt.Errorf("open mail: %w", err)
 	}
 	info, err := os.Stat(path)
 	if err != nil {
