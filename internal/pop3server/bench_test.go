@@ -211,3 +211,22 @@ func BenchmarkPoll(b *testing.B) {
 	}
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "sessions/s")
 }
+
+// BenchmarkRetrSessions is 100 × RETR of 4 KiB one by one, 10 sessions for each
+// processor at once.
+func BenchmarkRetrSessions(b *testing.B) {
+	addr := benchServer(b, hundred()...)
+	b.SetParallelism(10)
+	b.SetBytes(100 * 4096)
+	b.RunParallel(func(pb *testing.PB) {
+		c := dial(b, addr)
+		c.login(b)
+		for pb.Next() {
+			for i := range 100 {
+				c.send(b, fmt.Sprintf("RETR %d\r\n", i+1))
+				c.multi(b)
+			}
+		}
+	})
+	b.ReportMetric(float64(b.N)*100/b.Elapsed().Seconds(), "messages/s")
+}
