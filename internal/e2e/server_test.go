@@ -118,20 +118,20 @@ func (s *server) configure(extra ...string) {
 var nextBase = struct {
 	sync.Mutex
 	n int
-}{n: 20000 + os.Getpid()%20*1000}
+}{n: 10000 + os.Getpid()%25*505}
 
 // freeBase finds a port base whose sums with the standard ports are free.
 func freeBase(t *testing.T) int {
 	t.Helper()
 	nextBase.Lock()
 	defer nextBase.Unlock()
-	for range 40 {
-		nextBase.n += 1000
-		if nextBase.n > 55000 {
-			nextBase.n = 20000
+	for range 50 {
+		// Below the kernel's range of ephemeral ports; no two sums of steps of 505 meet.
+		if nextBase.n += 505; nextBase.n > 22600 {
+			nextBase.n = 10000
 		}
 		free := true
-		for _, p := range []int{24, 25, 80, 110, 443, 465, 587, 995} {
+		for _, p := range []int{24, 25, 80, 110, 443, 465, 587, 995, 9025} {
 			l, err := net.Listen("tcp", loopback(nextBase.n+p))
 			if err != nil {
 				free = false

@@ -122,7 +122,7 @@ func TestDamage(t *testing.T) {
 	}
 	s.stop()
 	var first, second string
-	for _, f := range glob(t, s.dir+"/data/segments/*") {
+	for _, f := range glob(t, s.dir+"/data/segments/*.seg") {
 		text, err := os.ReadFile(f)
 		if err != nil {
 			t.Fatal(err)
