@@ -161,7 +161,7 @@ func TestDamage(t *testing.T) {
 	c.say("STAT", "+OK 6 ")
 	c.say("RETR 1", "+OK")
 	c.lines()
-	c.say("RETR 4", "-ERR")
+	c.say("RETR 4", "-ERR [SYS/PERM]")
 	c.say("RETR 3", "+OK")
 	if lines := c.lines(); !slices.Contains(lines, "Subject: first life 2") {
 		t.Errorf("the message behind the damage can't be read: %q", lines)

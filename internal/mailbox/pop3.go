@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 
+	"poczta.example/poczta/internal/body"
 	"poczta.example/poczta/internal/db"
 	"poczta.example/poczta/internal/pop3"
 	"poczta.example/poczta/internal/pop3server"
@@ -47,8 +48,23 @@ func pop3Error(err error) error {
 		return &pop3.Error{Code: pop3.CodeSysTemp, Text: "server is short of memory; try again later", Err: err}
 	case errors.Is(err, ErrGone):
 		return &pop3.Error{Text: "message was removed by another session", Err: err}
+	case errors.Is(err, body.ErrDamaged), errors.Is(err, body.ErrNotFound):
+		return &pop3.Error{Code: pop3.CodeSysPerm, Text: "message is damaged on the server; tell the postmaster", Err: err}
 	}
 	return err
+}
+
+// answered is a message whose read errors are fit for a reply: damage shows only
+// once the octets were read.
+type answered struct{ io.ReadCloser }
+
+// Read implements io.Reader.
+func (a answered) Read(p []byte) (int, error) {
+	n, err := a.ReadCloser.Read(p)
+	if err != nil && err != io.EOF {
+		err = pop3Error(err)
+	}
+	return n, err
 }
 
 // drop is one session's view of an INBOX.
@@ -85,10 +101,16 @@ func (d *drop) Read(ctx context.Context, i int) (io.ReadCloser, bool, error) {
 	}
 	if d.utf8 || l.surrogate == 0 {
 		r, err := d.s.openLocated(ctx, l)
-		return r, l.loc.Dots, err
+		if err != nil {
+			return nil, false, pop3Error(err)
+		}
+		return answered{r}, l.loc.Dots, nil
 	}
 	r, err := d.s.openSurrogate(ctx, l)
-	return r, true, err
+	if err != nil {
+		return nil, false, pop3Error(err)
+	}
+	return answered{r}, true, nil
 }
 
 // find returns the place of message i.

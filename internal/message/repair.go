@@ -15,7 +15,7 @@ type Reader struct {
 	buf     [32 << 10]byte
 	pending []byte // CR, LF or CRLF that did not fit
 	cr      bool   // the last octet seen was a CR, not yet written
-	last    byte   // last octet written
+	partial bool   // the last line written has no end yet
 	err     error
 	bareLF  int64
 	bareCR  int64
@@ -37,7 +37,7 @@ func (r *Reader) Read(p []byte) (int, error) {
 	for n < len(p) {
 		if len(r.pending) > 0 {
 			c := copy(p[n:], r.pending)
-			r.last = r.pending[c-1]
+			r.partial = r.pending[c-1] != '\n'
 			r.pending = r.pending[c:]
 			n += c
 			continue
@@ -78,7 +78,7 @@ func (r *Reader) fill() bool {
 		r.pending = crlf
 		return true
 	}
-	if r.err == io.EOF && r.last != 0 && r.last != '\n' {
+	if r.err == io.EOF && r.partial {
 		r.pending = crlf
 		return true
 	}
@@ -113,6 +113,6 @@ func (r *Reader) step(p []byte) int {
 		part = part[:end]
 	}
 	c := copy(p, part)
-	r.last, r.in = p[c-1], r.in[c:]
+	r.partial, r.in = p[c-1] != '\n', r.in[c:]
 	return c
 }

@@ -24,6 +24,7 @@ func TestReader(t *testing.T) {
 		{"a\r\r\nb", "a\r\n\r\nb\r\n", 0, 1},
 		{"\n\r", "\r\n\r\n", 1, 1},
 		{"a\x00b\n", "a\x00b\r\n", 1, 0},
+		{"\x00", "\x00\r\n", 0, 0},
 		{strings.Repeat("x", 70000) + "\n.", strings.Repeat("x", 70000) + "\r\n.\r\n", 1, 0},
 	}
 	for _, tt := range tests {
