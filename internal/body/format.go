@@ -43,9 +43,9 @@ const (
 
 	saltLength = 16
 
-	// MaxMetaOctets bounds the metadata of a record and MaxHeadOctets the trace
-	// fields that stand before a message.
+	// MaxMetaOctets bounds the metadata of a record.
 	MaxMetaOctets = 16 << 20
+	// MaxHeadOctets bounds the trace fields that stand before a message.
 	MaxHeadOctets = 1 << 20
 )
 
