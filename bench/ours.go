@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -193,12 +192,5 @@ func freeBase() (int, error) {
 }
 
 func loopback(port int) string { return "127.0.0.1:" + strconv.Itoa(port) }
-
-// decodeList reads the one array that a list command prints with --json.
-func decodeList(out []byte) ([]map[string]any, error) {
-	var list []map[string]any
-	err := json.Unmarshal(out, &list)
-	return list, err
-}
 
 var insecure = &tls.Config{InsecureSkipVerify: true} // the bench's own self-signed certificate

@@ -55,7 +55,7 @@ func unwrap(s string, utf8 bool) (string, error) {
 	}
 	for hop := range strings.SplitSeq(route, ",") {
 		if !strings.HasPrefix(hop, "@") {
-			return "", fmt.Errorf("%w: the source route in %q must be like @one.example,@two.example:", ErrSyntax, clip(s))
+			return "", fmt.Errorf("%w: the source route in %q must be like @one.example,@two.example: before the mailbox", ErrSyntax, clip(s))
 		}
 		if _, err := parseHost(hop[1:]); err != nil {
 			return "", err

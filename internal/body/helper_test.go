@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"maps"
 	"slices"
 	"strings"
@@ -57,26 +56,6 @@ func open(t testing.TB, config body.Config) *body.Segments {
 	})
 	return s
 }
-
-// logTo collects what is logged.
-type logTo struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *logTo) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *logTo) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
-}
-
-func (l *logTo) logger() *slog.Logger { return slog.New(slog.NewTextHandler(l, nil)) }
 
 // mustCommit commits one message.
 func mustCommit(t testing.TB, s body.Store, octets []byte) (message.ID, body.Location) {

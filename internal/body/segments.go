@@ -227,13 +227,6 @@ func (s *Segments) unpin(names ...string) {
 	}
 }
 
-// pinned reports whether a writer or an unfinished Accept holds the segment.
-func (s *Segments) pinned(name string) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.pins[name] > 0
-}
-
 // Position is where the log ends now: what is stored later lies behind it.
 func (s *Segments) Position() Position {
 	s.mu.Lock()

@@ -81,6 +81,7 @@ func (p *pool) pop() *pgConn {
 	for n := len(p.idle); n > 0; n = len(p.idle) {
 		c := p.idle[n-1]
 		p.idle = p.idle[:n-1]
+		//lint:ignore SA1019 a round trip for each use costs more than a rare dead connection
 		alive := now.Sub(c.used) < connTrusted || c.PgConn().CheckConn() == nil
 		if alive && now.Sub(c.born) < maxConnLife {
 			return c

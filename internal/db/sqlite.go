@@ -186,10 +186,13 @@ func prepareStore(c *conn) (string, error) {
 		return "", err
 	}
 	var mode string
-	if _, err := s.step(); err == nil {
+	if _, err = s.step(); err == nil {
 		err = s.scan([]any{&mode})
 	}
 	s.reset()
+	if err != nil {
+		return "", err
+	}
 	if mode != "wal" {
 		return "", fmt.Errorf("journal mode is %q, WAL is needed: is the folder on a local disk?", mode)
 	}

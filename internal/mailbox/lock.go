@@ -69,7 +69,9 @@ func (m *memoryLocks) acquire(_ context.Context, account envelope.AccountID) (le
 	return l, nil
 }
 
-func (l *memoryLease) touch(context.Context) error {
+func (l *memoryLease) touch(context.Context) error { return l.renew() }
+
+func (l *memoryLease) renew() error {
 	l.locks.mu.Lock()
 	defer l.locks.mu.Unlock()
 	if l.locks.held[l.account] != l {
@@ -79,7 +81,7 @@ func (l *memoryLease) touch(context.Context) error {
 	return nil
 }
 
-func (l *memoryLease) guard(db.Tx) error { return l.touch(nil) }
+func (l *memoryLease) guard(db.Tx) error { return l.renew() }
 
 func (l *memoryLease) release(context.Context) {
 	l.locks.mu.Lock()

@@ -128,7 +128,7 @@ func (m *mboxReader) fromLine() ([]byte, error) {
 		return nil, err
 	}
 	if err != nil && err != io.EOF {
-		return nil, fmt.Errorf("From line: %w", err)
+		return nil, fmt.Errorf("read From line: %w", err)
 	}
 	*m = mboxReader{r: m.r}
 	return slices.Clone(line), nil
@@ -193,11 +193,10 @@ func (m *mboxReader) lineBegin() error {
 
 // chunk returns buffered octets up to the line's end, at most n.
 func (m *mboxReader) chunk(n int) ([]byte, error) {
-	ahead, err := m.r.Peek(1)
-	if err != nil {
+	if _, err := m.r.Peek(1); err != nil {
 		return nil, err
 	}
-	ahead, _ = m.r.Peek(m.r.Buffered())
+	ahead, _ := m.r.Peek(m.r.Buffered())
 	if i := bytes.IndexByte(ahead, '\n'); i >= 0 {
 		ahead = ahead[:i+1]
 	} else if len(ahead) == 1 && ahead[0] == '\r' { // its LF is not buffered yet

@@ -95,7 +95,7 @@ func (c Config) Validate() error {
 	bad(c.WriteTimeout < 0 || c.HandshakeTimeout < 0 || c.ProxyTimeout < 0 || c.ErrorDelay < 0 || c.LoginDelay < 0 || c.Expire < 0, "a duration is negative")
 	bad(c.MaxErrors < 0 || c.MaxLoginFailures < 0, "a limit is negative")
 	if _, _, ok := pop3.MatchLanguage(c.Language); c.Language != "" && !ok {
-		errs = append(errs, fmt.Errorf("Language %q is not there: use one of en, pl", c.Language))
+		errs = append(errs, fmt.Errorf("no texts in Language %q: use one of en, pl", c.Language))
 	}
 	return errors.Join(errs...)
 }

@@ -54,7 +54,10 @@ func (b *book) keys(password string) sasl.Keys {
 	if err != nil {
 		panic(err)
 	}
-	c := client.GetStoredCredentials(scram.KeyFactors{Salt: b.salt, Iters: b.iterations})
+	c, err := client.GetStoredCredentialsWithError(scram.KeyFactors{Salt: b.salt, Iters: b.iterations})
+	if err != nil {
+		panic(err)
+	}
 	return sasl.Keys{Salt: []byte(b.salt), Iterations: b.iterations, StoredKey: c.StoredKey, ServerKey: c.ServerKey}
 }
 

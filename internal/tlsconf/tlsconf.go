@@ -71,7 +71,7 @@ func (c Config) Validate() error {
 			errs = append(errs, errors.New("no host names for certificates"))
 		}
 		if !filepath.IsAbs(c.Dir) || c.Save == nil {
-			errs = append(errs, errors.New("Dir and Save are required"))
+			errs = append(errs, errors.New("absolute Dir and Save are required"))
 		}
 		if c.Mode == ACME && c.Authority.Directory == "" {
 			errs = append(errs, errors.New("the ACME directory URL is missing"))
