@@ -34,6 +34,12 @@ func (c *checkCmd) Run(ctx context.Context, p *process, top *cli) error {
 	if err == nil && len(domains) == 0 {
 		findings = append(findings, admin.Finding{Level: admin.Warning, Area: "domains", Text: "no domain is served", Remedy: "add one with poczta domain add example.org"})
 	}
+	if running {
+		var more []admin.Finding
+		if err := ask(ctx, p, conf, &gatewayCmd{asJSON{JSON: true}}, []string{"gateway", "--json", "--config", top.Config}, &more); err == nil {
+			findings = append(findings, more...)
+		}
+	}
 	if !c.NoDNS {
 		r, err := resolver.New(resolver.Config{Servers: conf.DNS.Servers, Timeout: conf.DNS.Timeout.Duration()})
 		if err != nil {
@@ -72,16 +78,10 @@ func serverRuns(ctx context.Context, conf *config.Config) bool {
 
 // domains asks for the list of domains, in the server or here.
 func (c *checkCmd) domains(ctx context.Context, p *process, conf *config.Config, top *cli) ([]string, error) {
-	var out, errs bytes.Buffer
-	asked := *p
-	asked.args = []string{"domain", "list", "--json", "--config", top.Config}
-	cmd := &domainListCmd{asJSON{JSON: true}}
-	if err := runSomewhere(ctx, &asked, conf, cmd, control.Streams{In: eof{}, Out: &out, Err: &errs}); err != nil {
-		return nil, errors.Join(err, nonEmpty(errs.String()))
-	}
 	var rows []admin.DomainRow
-	if err := json.Unmarshal(out.Bytes(), &rows); err != nil {
-		return nil, fmt.Errorf("read list of domains: %w", err)
+	cmd := &domainListCmd{asJSON{JSON: true}}
+	if err := ask(ctx, p, conf, cmd, []string{"domain", "list", "--json", "--config", top.Config}, &rows); err != nil {
+		return nil, err
 	}
 	var names []string
 	for _, r := range rows {
@@ -89,6 +89,26 @@ func (c *checkCmd) domains(ctx context.Context, p *process, conf *config.Config,
 	}
 	return names, nil
 }
+
+// ask runs a command, in the server or here, and reads its list.
+func ask(ctx context.Context, p *process, conf *config.Config, cmd desk, args []string, rows any) error {
+	var out, errs bytes.Buffer
+	asked := *p
+	asked.args = args
+	if err := runSomewhere(ctx, &asked, conf, cmd, control.Streams{In: eof{}, Out: &out, Err: &errs}); err != nil {
+		return errors.Join(err, nonEmpty(errs.String()))
+	}
+	if err := json.Unmarshal(out.Bytes(), rows); err != nil {
+		return fmt.Errorf("read answer of poczta %s: %w", args[0], err)
+	}
+	return nil
+}
+
+// gatewayCmd is asked by check; it is not for people.
+type gatewayCmd struct{ asJSON }
+
+// Work implements desk.
+func (c *gatewayCmd) Work(ctx context.Context, d *admin.Desk) error { return c.on(d).Gateway(ctx) }
 
 func nonEmpty(s string) error {
 	if s == "" {

@@ -43,6 +43,7 @@ type cli struct {
 	Queue   queueCmd   `cmd:"" help:"Mail that waits for relay."`
 	Store   storeCmd   `cmd:"" help:"The store: check, merge, snapshot, rebuild, migrate."`
 	Version versionCmd `cmd:"" help:"Print the version."`
+	Gateway gatewayCmd `cmd:"" hidden:"" help:"What check asks the server."`
 	Doc     docCmd     `cmd:"" name:"config-doc" hidden:"" help:"Print docs/configuration.md."`
 }
 

@@ -77,6 +77,21 @@ func CheckHost(ctx context.Context, c *config.Config, running bool) []Finding {
 	return out
 }
 
+// Gateway prints a finding if nearly all connections of the running server come
+// from one address of a private network: then its limits by address, and the
+// exemption of loopback, do not mean what they should.
+func (d *Desk) Gateway(context.Context) error {
+	var rows []Finding
+	if d.Rooms.Gateway != nil {
+		if a, ok := d.Rooms.Gateway(); ok {
+			rows = append(rows, Finding{Level: Warning, Area: "ports", Key: "proxy.from",
+				Text:   fmt.Sprintf("nearly all connections come from %s: they seem to pass a gateway that hides the clients' addresses", a),
+				Remedy: "let it speak the PROXY protocol and name it in proxy.from, or let it keep the addresses"})
+		}
+	}
+	return table(d, rows, "FINDING", Finding.String)
+}
+
 func allLoopback(list []config.Prefix) bool {
 	return !slices.ContainsFunc(list, func(p config.Prefix) bool { return !p.Addr().IsLoopback() })
 }

@@ -23,6 +23,9 @@ func Dial(ctx context.Context, path string, owner int) (net.Conn, error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("connect to %s: %w", path, ErrNoServer)
 	}
+	if errors.Is(err, fs.ErrPermission) {
+		return nil, fmt.Errorf("look for a running server: %w; run this as the data folder's owner, or as root", err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("connect to server: %w", err)
 	}

@@ -136,6 +136,7 @@ func (d *Daemon) open(ctx context.Context) error {
 	if d.rooms, err = OpenRooms(ctx, c, RoomOptions{Logger: d.log, Metrics: d.metrics}); err != nil {
 		return err
 	}
+	d.rooms.Gateway = d.gate.crowd.gateway
 	if err := d.listen.open(c, "unix", inherited, d.log); err != nil { // in folders that are the owner's
 		return err
 	}

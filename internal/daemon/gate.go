@@ -19,6 +19,56 @@ import (
 type gate struct {
 	open  atomic.Int64
 	rules atomic.Pointer[rules]
+	crowd crowd
+}
+
+// crowd counts where connections come from, to find out whether all of them seem
+// to come through one gateway, which makes limits by address useless.
+type crowd struct {
+	mu    sync.Mutex
+	total int64
+	most  map[netip.Addr]int64 // at most maxCrowd addresses
+}
+
+const (
+	maxCrowd    = 256
+	crowdSample = 200 // connections before anything is said
+	crowdShare  = 0.95
+)
+
+// note counts a connection. Old counts fade: they are halved now and then.
+func (c *crowd) note(a netip.Addr) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.most == nil {
+		c.most = map[netip.Addr]int64{}
+	}
+	if _, ok := c.most[a]; ok || len(c.most) < maxCrowd {
+		c.most[a]++
+	}
+	if c.total++; c.total >= 100*crowdSample {
+		c.total /= 2
+		for k, n := range c.most {
+			if n /= 2; n == 0 {
+				delete(c.most, k)
+			} else {
+				c.most[k] = n
+			}
+		}
+	}
+}
+
+// gateway returns the address that nearly all connections come from, if it is
+// one of a private network or of this host, as a container's gateway is.
+func (c *crowd) gateway() (netip.Addr, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for a, n := range c.most {
+		if c.total >= crowdSample && float64(n) >= crowdShare*float64(c.total) && (a.IsPrivate() || a.IsLoopback()) {
+			return a, true
+		}
+	}
+	return netip.Addr{}, false
 }
 
 type rules struct {
@@ -42,6 +92,9 @@ func (g *gate) set(l config.Limits) error {
 // admit counts a connection until release is called.
 func (g *gate) admit(client netip.AddrPort) (release func(), err error) {
 	r := g.rules.Load()
+	if a := client.Addr(); a.IsValid() {
+		g.crowd.note(a.Unmap())
+	}
 	if g.open.Add(1) > r.most {
 		g.open.Add(-1)
 		return nil, errFull

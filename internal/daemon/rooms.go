@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"time"
@@ -57,6 +58,10 @@ type Rooms struct {
 	Queue     *queue.Queue
 	Trace     *trace.Trace
 	Post      *post.Post
+
+	// Gateway is the address that nearly all connections of the running server come
+	// from, if there is one; nil outside a server.
+	Gateway func() (netip.Addr, bool)
 
 	closers []func() error // in the order of opening
 }
