@@ -5,11 +5,15 @@ import (
 	"io"
 	"net/http"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
 // Metrics holds the figures, in a registry of its own. Safe for concurrent use.
 type Metrics struct {
-	registry registry
+	registry *prometheus.Registry
 
 	sessions      *family // service
 	sessionsTotal *family // service
@@ -46,8 +50,8 @@ var latency = []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1
 
 // NewMetrics makes the figures, with those of the Go runtime and the process.
 func NewMetrics() *Metrics {
-	m := &Metrics{}
-	m.registry.readers = append(m.registry.readers, readProcess)
+	m := &Metrics{registry: prometheus.NewRegistry()}
+	m.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	m.sessions = gauges(m, "poczta_sessions", "Sessions open now.", "service")
 	m.sessionsTotal = counters(m, "poczta_sessions_total", "Sessions begun.", "service")
 	m.refused = counters(m, "poczta_connections_refused_total", "Connections refused before a session.", "service", "reason")
@@ -79,30 +83,6 @@ func NewMetrics() *Metrics {
 	return m
 }
 
-func counter(m *Metrics, name, help string) *figure {
-	return m.registry.family(counterKind, nil, name, help).with()
-}
-
-func counters(m *Metrics, name, help string, labels ...string) *family {
-	return m.registry.family(counterKind, nil, name, help, labels...)
-}
-
-func gauge(m *Metrics, name, help string) *figure {
-	return m.registry.family(gaugeKind, nil, name, help).with()
-}
-
-func gauges(m *Metrics, name, help string, labels ...string) *family {
-	return m.registry.family(gaugeKind, nil, name, help, labels...)
-}
-
-func histogram(m *Metrics, name, help string, buckets []float64) *figure {
-	return m.registry.family(histogramKind, buckets, name, help).with()
-}
-
-func histograms(m *Metrics, name, help string, buckets []float64, labels ...string) *family {
-	return m.registry.family(histogramKind, buckets, name, help, labels...)
-}
-
 // Reloaded counts a reload of the configuration.
 func (m *Metrics) Reloaded(err error) {
 	result := "ok"
@@ -124,10 +104,7 @@ const healthTimeout = 5 * time.Second
 // returns nil, and 503 with the error's text otherwise.
 func (m *Metrics) Handler(health func(context.Context) error) http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
-		_, _ = m.registry.WriteTo(w) // the reader has gone; there is nobody to tell
-	})
+	mux.Handle("GET /metrics", promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{}))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, r *http.Request) {
 		ctx, cancel := context.WithTimeout(r.Context(), healthTimeout)
 		defer cancel()

@@ -48,14 +48,14 @@ func TestTextFormat(t *testing.T) {
 	}
 	for _, want := range []string{
 		"# TYPE poczta_sessions gauge\n", "\npoczta_sessions{service=\"smtp\"} 1\n",
-		`poczta_messages_received_total{service="smtp",reply="2xx"} 1`,
+		`poczta_messages_received_total{reply="2xx",service="smtp"} 1`,
 		`poczta_messages_received_octets_total{service="smtp"} 4106`,
 		`poczta_data_seconds_bucket{service="smtp",le="0.0025"} 0`,
 		`poczta_data_seconds_bucket{service="smtp",le="0.005"} 1`,
 		`poczta_data_seconds_bucket{service="smtp",le="10"} 1`,
 		`poczta_data_seconds_bucket{service="smtp",le="+Inf"} 2`,
 		`poczta_data_seconds_count{service="smtp"} 2`,
-		`poczta_logins_total{protocol="pop3",mechanism="plain",result="a\"b\\c\nd"} 1`,
+		`poczta_logins_total{mechanism="plain",protocol="pop3",result="a\"b\\c\nd"} 1`,
 		`poczta_certificate_expiry_seconds{name="mail.example.org"} 1e+09`,
 		`poczta_reloads_total{result="failed"} 1`,
 		"process_resident_memory_bytes", "go_goroutines",
@@ -98,7 +98,7 @@ func TestSeriesAreBounded(t *testing.T) {
 	if n := strings.Count(text, "poczta_logins_total{"); n > 501 {
 		t.Errorf("got %d series", n)
 	}
-	if !strings.Contains(text, `poczta_logins_total{protocol="other",mechanism="other",result="other"} 4500`) {
+	if !strings.Contains(text, `poczta_logins_total{mechanism="other",protocol="other",result="other"} 4500`) {
 		t.Error("what is beyond the bound is not counted")
 	}
 }
