@@ -70,7 +70,7 @@ func newMail(r *Rooms, log *slog.Logger) (*mail, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &mail{receive: strictly(rec, c.SMTP), submit: strictly(sub, c.SMTP)}, nil
+	return &mail{receive: rec, submit: sub}, nil
 }
 
 func submissionHosts(list []config.SubmissionHost) ([]submit.Host, error) {
@@ -110,6 +110,7 @@ func newEndpoints(r *Rooms, m *mail, certs *tlsconf.Certs, g *gate, metrics *obs
 	base := smtpserver.Config{
 		Hostname: c.Hostname, Admit: g.smtp, ProxyFrom: config.Prefixes(c.Proxy.From), XClientFrom: config.Prefixes(c.XClient.From),
 		LoginIdentity: loginIdentity(r.Accounts), Logger: log,
+		Strict: smtpserver.Strict{LongLines: c.SMTP.RefuseLongLines, NUL: c.SMTP.RefuseNUL, Undeclared8Bit: c.SMTP.RefuseUndeclared8},
 		Limits: smtpserver.Limits{Message: int64(c.SMTP.MaxSize), Recipients: c.SMTP.MaxRecipients, Errors: c.SMTP.MaxErrors,
 			Command: c.SMTP.CommandTimeout.Duration(), Data: c.SMTP.DataTimeout.Duration()},
 	}

@@ -26,12 +26,15 @@ func SplitHeader(b []byte) (header, rest []byte, complete bool) {
 // length of the header section, looking no further back than it must. from is
 // the length of b at the last call, which was not complete; 0 at first.
 func HeaderLen(b []byte, from int) (n int, complete bool) {
-	if lineStartsBody(b) {
-		return 0, true
+	if from > 0 && bytes.IndexByte(b[from:], '\n') < 0 {
+		return len(b), false // no line ended: looking back at a long line each time would cost its square
 	}
 	at := 0
 	if from > 2 {
 		at = bytes.LastIndexByte(b[:from-1], '\n') + 1
+	}
+	if at == 0 && lineStartsBody(b) { // the first line may have ended only now
+		return 0, true
 	}
 	for at < len(b) {
 		if b[at] == '\n' {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -151,6 +152,29 @@ func TestHeaderLenIsLinear(t *testing.T) {
 			t.Fatalf("at %d: got %d, %v", end, n, complete)
 		}
 		from = end
+	}
+}
+
+// TestHeaderLenOfLongLines feeds lines of a megabyte octet by octet, the first of
+// them in front of many short ones, as a client can in chunks of one octet: work
+// that looks back each time would take minutes.
+func TestHeaderLenOfLongLines(t *testing.T) {
+	t.Parallel()
+	long := strings.Repeat("x", 1<<20)
+	for name, text := range map[string]string{
+		"a first line":                  "X: " + long,
+		"a later line":                  "A: b\r\nX: " + long,
+		"short lines behind a long one": "X: " + long[:1<<19] + strings.Repeat("\r\nY:", 1<<17),
+	} {
+		b, begin := []byte(text), time.Now()
+		for end := 1; end <= len(b); end++ {
+			if n, complete := message.HeaderLen(b[:end], end-1); complete || n != end {
+				t.Fatalf("%s: at %d: got %d, %v", name, end, n, complete)
+			}
+		}
+		if took := time.Since(begin); took > 5*time.Second {
+			t.Errorf("%s: took %v", name, took)
+		}
 	}
 }
 

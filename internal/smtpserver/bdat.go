@@ -131,6 +131,9 @@ func (d *mailData) nextChunk() error {
 	s.verb = smtp.BDAT
 	_ = s.say(250, 0, 0, strconv.FormatInt(d.chunk, 10)+" octets received")
 	for {
+		if d.spare() <= 0 { // chunks that come too slowly, or bring nothing
+			return d.tooSlow()
+		}
 		cmd, err := s.next()
 		if err != nil {
 			if err = s.badLine(err); err != nil {
@@ -144,6 +147,11 @@ func (d *mailData) nextChunk() error {
 			size, last, err := s.parseChunk(cmd)
 			if err != nil {
 				return err
+			}
+			if size == 0 && !last {
+				if err := s.idleCommand(); err != nil {
+					return err
+				}
 			}
 			d.begin(size, last)
 			return nil

@@ -244,6 +244,11 @@ func run(t testing.TB, conn net.Conn, dialogue string) {
 	}
 }
 
+// everybody is every address there is.
+func everybody() []netip.Prefix {
+	return []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0")}
+}
+
 // configure makes the configuration that a script's options ask for.
 func configure(t testing.TB, options map[string]string) smtpserver.Config {
 	t.Helper()
@@ -256,7 +261,6 @@ func configure(t testing.TB, options map[string]string) smtpserver.Config {
 		}
 		return n
 	}
-	everybody := []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0")}
 	for k, v := range options {
 		switch k + "=" + v {
 		case "lmtp=yes":
@@ -274,9 +278,9 @@ func configure(t testing.TB, options map[string]string) smtpserver.Config {
 		case "auth=tls":
 			cfg.Auth.Verifier, cfg.Auth.RequireTLS = verifier{}, true
 		case "plaintext=yes":
-			cfg.Auth.PlaintextFrom = everybody
+			cfg.Auth.PlaintextFrom = everybody()
 		case "xclient=yes":
-			cfg.XClientFrom = everybody
+			cfg.XClientFrom = everybody()
 			cfg.LoginIdentity = func(_ context.Context, login string) (sasl.Identity, error) {
 				if login != "ala" {
 					return sasl.Identity{}, sasl.ErrCredentials
@@ -286,7 +290,13 @@ func configure(t testing.TB, options map[string]string) smtpserver.Config {
 		case "xclient=others":
 			cfg.XClientFrom = []netip.Prefix{netip.MustParsePrefix("203.0.113.0/24")}
 		case "proxy=yes":
-			cfg.ProxyFrom = everybody
+			cfg.ProxyFrom = everybody()
+		case "strict=nul":
+			cfg.Strict.NUL = true
+		case "strict=lines":
+			cfg.Strict.LongLines = true
+		case "strict=8bit":
+			cfg.Strict.Undeclared8Bit = true
 		case "admit=no":
 			cfg.Admit = func(netip.AddrPort) (func(), error) { return nil, errors.New("too many") }
 		default:

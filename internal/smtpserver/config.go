@@ -32,6 +32,8 @@ type Config struct {
 	LMTP bool
 	// Auth offers authentication (RFC 4954); without a Verifier it is not offered.
 	Auth Auth
+	// Strict names what mail data may not hold; by default it is taken as it comes.
+	Strict Strict
 	// Limits bound sessions.
 	Limits Limits
 	// ProxyFrom names the peers that begin with a PROXY protocol header, version 1
@@ -64,6 +66,14 @@ type Auth struct {
 	RequireTLS bool
 	// Protocol is what a Verifier reads as sasl.Peer.Protocol; default "smtp".
 	Protocol string
+}
+
+// Strict is what is refused in mail data after the final dot, beside a bare CR or
+// LF, which always is. The zero value refuses nothing.
+type Strict struct {
+	LongLines      bool // lines of more than smtp.MaxTextLine octets: 550 5.6.0
+	NUL            bool // NUL octets: 550 5.6.0 (RFC 5321 §2.3.7)
+	Undeclared8Bit bool // octets from 0x80 without BODY=8BITMIME or SMTPUTF8 at MAIL: 550 5.6.3 (RFC 6152 §3)
 }
 
 // Limits bound a session in octets, counts and time. Zero is the default; there

@@ -130,14 +130,23 @@ func (d *mailData) take(n int) {
 // arm sets the deadline for the next octets: Limits.Data, and after DataGrace what
 // Limits.Rate demands of the whole.
 func (d *mailData) arm() error {
-	l := &d.s.srv.cfg.Limits
-	spare := l.DataGrace + time.Duration(d.wire/int64(l.Rate))*time.Second - time.Since(d.begun)
+	spare := d.spare()
 	if spare <= 0 {
-		return fmt.Errorf("read mail data: slower than %d octets a second: %w", l.Rate, os.ErrDeadlineExceeded)
+		return d.tooSlow()
 	}
 	d.s.mu.Lock()
 	defer d.s.mu.Unlock()
-	return d.s.setReadDeadline(min(l.Data, spare))
+	return d.s.setReadDeadline(min(d.s.srv.cfg.Limits.Data, spare))
+}
+
+// spare is the time that is left for what came so far.
+func (d *mailData) spare() time.Duration {
+	l := &d.s.srv.cfg.Limits
+	return l.DataGrace + time.Duration(d.wire/int64(l.Rate))*time.Second - time.Since(d.begun)
+}
+
+func (d *mailData) tooSlow() error {
+	return fmt.Errorf("read mail data: slower than %d octets a second: %w", d.s.srv.cfg.Limits.Rate, os.ErrDeadlineExceeded)
 }
 
 // judge looks at what was noticed so far. The first reason for a refusal stays.
@@ -145,8 +154,17 @@ func (d *mailData) judge() {
 	if d.refusal != nil {
 		return
 	}
-	if d.refusal = d.dec.Facts.Refusal(); d.refusal == nil && d.dec.Facts.Octets > d.s.srv.cfg.Limits.Message {
+	f, strict := &d.dec.Facts, &d.s.srv.cfg.Strict
+	switch d.refusal = f.Refusal(); {
+	case d.refusal != nil:
+	case f.Octets > d.s.srv.cfg.Limits.Message:
 		d.refusal = smtp.Refuse(552, 3, 4, "Message is larger than this server takes")
+	case strict.NUL && f.NUL:
+		d.refusal = smtp.Refuse(550, 6, 0, "Message has a NUL octet (RFC 5321 section 2.3.7)")
+	case strict.LongLines && f.LongestLine > smtp.MaxTextLine:
+		d.refusal = smtp.Refuse(550, 6, 0, "Message has a line of more than 998 octets (RFC 5321 section 4.5.3.1.6)")
+	case strict.Undeclared8Bit && f.EightBit && !d.s.tx.eightBit:
+		d.refusal = smtp.Refuse(550, 6, 3, "Message has 8-bit data that BODY=8BITMIME did not declare (RFC 6152)")
 	}
 }
 

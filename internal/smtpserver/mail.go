@@ -12,6 +12,7 @@ import (
 type transaction struct {
 	svc      Transaction
 	utf8     bool        // MAIL had SMTPUTF8
+	eightBit bool        // MAIL declared that the data may be 8-bit
 	accepted int         // forward-paths
 	over     bool        // Data was called, so Abort must not be
 	failed   *smtp.Reply // what the chunks that follow a failed one are answered
@@ -42,7 +43,7 @@ func (s *session) mail(cmd smtp.Command) error {
 		return s.refuse(err)
 	}
 	s.counts.transactions++
-	s.setState(stateMail, &transaction{svc: svc, utf8: m.SMTPUTF8})
+	s.setState(stateMail, &transaction{svc: svc, utf8: m.SMTPUTF8, eightBit: m.Body == envelope.Body8BitMIME || m.Body == envelope.BodyUndeclared && m.SMTPUTF8})
 	return s.say(250, 1, 0, "Ok")
 }
 

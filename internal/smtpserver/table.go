@@ -67,12 +67,8 @@ func (s *session) dispatch(cmd smtp.Command) error {
 		return s.fault(smtp.Reply{Code: 503, Subject: 5, Detail: 1, Text: s.outOfPlace(cmd.Verb)})
 	}
 	if e.idle {
-		s.counts.idle++
-		if s.counts.idle > s.srv.cfg.Limits.Idle {
-			s.counts.errors++ // the next fault, or this, may end the session
-			if s.counts.errors >= s.srv.cfg.Limits.Errors {
-				return s.hangUp(421, 7, 0, "Too many commands without mail, closing the connection")
-			}
+		if err := s.idleCommand(); err != nil {
+			return err
 		}
 	}
 	if e.flush {
@@ -81,6 +77,19 @@ func (s *session) dispatch(cmd smtp.Command) error {
 		}
 	}
 	return e.handler(s, cmd)
+}
+
+// idleCommand counts a command that moves nothing. Too many of them end the session.
+func (s *session) idleCommand() error {
+	s.counts.idle++
+	if s.counts.idle <= s.srv.cfg.Limits.Idle {
+		return nil
+	}
+	s.counts.errors++ // the next fault, or this, may end the session
+	if s.counts.errors < s.srv.cfg.Limits.Errors {
+		return nil
+	}
+	return s.hangUp(421, 7, 0, "Too many commands without mail, closing the connection")
 }
 
 // outOfPlace says what is missing before a command.

@@ -157,6 +157,25 @@ func TestSlowData(t *testing.T) {
 	})
 }
 
+// TestSlowChunks sends chunk after chunk of one octet, each in time and all of them
+// far too slowly; the octet comes with its command, so no wait for data sees it.
+func TestSlowChunks(t *testing.T) {
+	t.Parallel()
+	bubble(t, smtpserver.Config{}, func(t *testing.T, _ *smtpserver.Server, c *memconn.Conn) {
+		begin := time.Now()
+		if _, err := c.Write([]byte("EHLO h\r\nMAIL FROM:<a@a.example>\r\nRCPT TO:<b@foo.com>\r\n")); err != nil {
+			t.Fatal(err)
+		}
+		defer pour(c, 1000, "BDAT 1\r\nx", 2*time.Minute, "")()
+		if replies := readAll(t, c); !strings.Contains(replies, "421 4.4.2") {
+			t.Errorf("replies %q", replies)
+		}
+		if took := time.Since(begin); took < 9*time.Minute || took > 14*time.Minute {
+			t.Errorf("the session lasted %v, want about 10 minutes", took)
+		}
+	})
+}
+
 // TestSlowButSteady sends mail data for an hour at four times the least rate.
 func TestSlowButSteady(t *testing.T) {
 	t.Parallel()
