@@ -77,17 +77,26 @@ func first(values []string) string {
 	return values[0]
 }
 
-// judgeOriginator checks that the one author, or the Sender of several, is the
-// sender's address (RFC 5322 §3.6.2).
+// judgeOriginator checks that every author is the sender's address, and so is the
+// Sender that must be there beside several authors (RFC 5322 §3.6.2). One foreign
+// author among them would be a forgery with a companion: programs show the first.
 func (s *Service) judgeOriginator(ctx context.Context, who sender, field, value, senderField, senderValue string) error {
 	authors, err := mailboxes(field, value)
 	if err != nil {
 		return err
 	}
-	if len(authors) == 1 {
-		return s.mayUse(ctx, who, authors[0], field+" field")
+	if len(authors) > maxAuthors {
+		return intake.Refuse(550, 6, 0, fmt.Sprintf("The %s field has more than %d addresses", field, maxAuthors), nil)
 	}
-	if senderValue == "" {
+	for _, a := range authors {
+		if err := s.mayUse(ctx, who, a, field+" field"); err != nil {
+			return err
+		}
+	}
+	switch {
+	case senderValue == "" && len(authors) == 1:
+		return nil
+	case senderValue == "":
 		return intake.Refuse(550, 6, 0, fmt.Sprintf("The %s field has %d addresses, so a %s field must say which of them sends", field, len(authors), senderField), nil)
 	}
 	one, err := mailboxes(senderField, senderValue)
@@ -99,6 +108,9 @@ func (s *Service) judgeOriginator(ctx context.Context, who sender, field, value,
 	}
 	return s.mayUse(ctx, who, one[0], senderField+" field")
 }
+
+// maxAuthors bounds the look-ups that one message can ask for.
+const maxAuthors = 20
 
 // mailboxes reads an originator field; it needs one address at least.
 func mailboxes(field, value string) ([]address.Address, error) {
