@@ -122,6 +122,7 @@ type storeCmd struct {
 	Check    storeCheckCmd    `cmd:"" help:"Read every octet and name what is damaged or missing."`
 	Merge    storeMergeCmd    `cmd:"" help:"Give the octets of purged mail back to the disk."`
 	Snapshot storeSnapshotCmd `cmd:"" help:"Copy the database now."`
+	Rebuild  storeRebuildCmd  `cmd:"" help:"Make the database anew from the stored messages and the newest snapshot."`
 	Migrate  storeMigrateCmd  `cmd:"" help:"Bring the database's schema up to this program."`
 }
 

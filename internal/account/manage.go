@@ -189,20 +189,23 @@ func (a *Accounts) Enable(ctx context.Context, id envelope.AccountID) error {
 // again; an account made later with the same address starts empty. Aliases that
 // lead to it stay and skip it. ErrNotFound.
 func (a *Accounts) Remove(ctx context.Context, id envelope.AccountID) error {
-	return a.update(ctx, func(tx db.Tx) error {
-		empty := []byte{}
-		err := changeRow(tx, id, `state = ?, removed = ?, version = version + 1, salt = ?, stored_key = ?, server_key = ?, foreign_hash = ''`,
-			int64(Removed), db.Micros(a.config.Now()), empty, empty, empty)
-		for _, table := range [...]string{"account_name", "account_app", "account_send_as", "account_cert"} {
-			if err == nil {
-				_, err = tx.Exec(`DELETE FROM `+table+` WHERE account = ?`, int64(id))
-			}
-		}
+	return a.update(ctx, func(tx db.Tx) error { return a.removeRow(tx, id) })
+}
+
+// removeRow is Remove in the caller's transaction.
+func (a *Accounts) removeRow(tx db.Tx, id envelope.AccountID) error {
+	empty := []byte{}
+	err := changeRow(tx, id, `state = ?, removed = ?, version = version + 1, salt = ?, stored_key = ?, server_key = ?, foreign_hash = ''`,
+		int64(Removed), db.Micros(a.config.Now()), empty, empty, empty)
+	for _, table := range [...]string{"account_name", "account_app", "account_send_as", "account_cert"} {
 		if err == nil {
-			_, err = tx.Exec(`UPDATE account_domain SET postmaster = 0 WHERE postmaster = ?`, int64(id))
+			_, err = tx.Exec(`DELETE FROM `+table+` WHERE account = ?`, int64(id))
 		}
-		return err
-	})
+	}
+	if err == nil {
+		_, err = tx.Exec(`UPDATE account_domain SET postmaster = 0 WHERE postmaster = ?`, int64(id))
+	}
+	return err
 }
 
 // notFound turns a missing row into ErrNotFound with a name for it.

@@ -23,6 +23,7 @@ import (
 	"poczta.example/poczta/internal/obs"
 	"poczta.example/poczta/internal/post"
 	"poczta.example/poczta/internal/queue"
+	"poczta.example/poczta/internal/rebuild"
 	"poczta.example/poczta/internal/trace"
 )
 
@@ -41,7 +42,7 @@ var ErrBusy = errors.New("the data folder is in use by another process")
 
 // Components are the tables of all rooms, in the order of migration.
 func Components() []db.Component {
-	return []db.Component{account.Component(), body.Schema, mailbox.Schema, queue.Schema, trace.Schema, settings}
+	return []db.Component{account.Component(), body.Schema, mailbox.Schema, queue.Schema, trace.Schema, rebuild.Schema, settings}
 }
 
 // Rooms are the engines that hold state, opened once for a process: a server,
@@ -136,6 +137,11 @@ func (r *Rooms) openDB(ctx context.Context, o RoomOptions) error {
 	}
 	if err := r.Files.MkdirAll(SnapshotFolder); err != nil {
 		return fmt.Errorf("make snapshot folder: %w", err)
+	}
+	if old, err := rebuild.Finish(r.Files, DatabaseFile); err != nil {
+		return fmt.Errorf("finish store rebuild: %w", err)
+	} else if old != "" {
+		o.Logger.Warn("an interrupted store rebuild is finished", "old_database", old)
 	}
 	d, err := db.OpenSQLite(ctx, db.SQLiteConfig{Path: r.Config.Sub(DatabaseFile), ReadConns: r.Config.Store.Connections,
 		SnapshotDir: r.Config.Sub(SnapshotFolder), Logger: o.Logger})
@@ -260,9 +266,9 @@ func (r *Rooms) Snapshot(ctx context.Context, now time.Time) (string, error) {
 	if !ok {
 		return "", errors.New("make snapshot: PostgreSQL makes its own; use pg_basebackup or pg_dump")
 	}
-	if r.Segments != nil { // the snapshot covers what the journal says so far
-		if err := r.Segments.Flush(ctx); err != nil {
-			return "", fmt.Errorf("flush journal: %w", err)
+	if r.Segments != nil { // where a rebuild goes on from
+		if err := rebuild.Mark(ctx, r.DB, r.Segments.Settled()); err != nil {
+			return "", fmt.Errorf("make snapshot: %w", err)
 		}
 	}
 	path := r.Config.Sub(SnapshotFolder, now.UTC().Format(snapshotForm))

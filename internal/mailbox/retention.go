@@ -138,9 +138,9 @@ func (s *Store) eachRetained(ctx context.Context, account envelope.AccountID, se
 // so that programs fetch them again, and returns how many. It works in chunks.
 func (s *Store) Restore(ctx context.Context, account envelope.AccountID, login string, sel Selection) (int, error) {
 	return s.eachRetained(ctx, account, sel, func(chunk []Retained) (int, error) {
-		var back []Entry
+		var back, left []Entry // left is what the entries were before
 		err := s.cfg.DB.UpdateLow(ctx, func(tx db.Tx) error {
-			back = back[:0]
+			back, left = back[:0], left[:0]
 			for i := range chunk {
 				e, err := s.restoreRow(tx, chunk[i].Entry)
 				if errors.Is(err, db.ErrNotFound) {
@@ -150,7 +150,7 @@ func (s *Store) Restore(ctx context.Context, account envelope.AccountID, login s
 					return err
 				}
 				e.Login = login
-				back = append(back, e)
+				back, left = append(back, e), append(left, chunk[i].Entry)
 			}
 			return nil
 		})
@@ -161,6 +161,7 @@ func (s *Store) Restore(ctx context.Context, account envelope.AccountID, login s
 			return 0, fmt.Errorf("restore mail of account %d: %w", account, err)
 		}
 		s.Settled(true, back...)
+		s.journal(body.EventPurged, left) // the old unique-ids never come back
 		return len(back), nil
 	})
 }
