@@ -75,6 +75,26 @@ func (c *popClient) lines() (int, error) {
 	}
 }
 
+// text reads past the end of a message. It looks for the end in all that has
+// come instead of line by line, so that the load costs less than the server.
+func (c *popClient) text() error {
+	end := []byte("\r\n.\r\n")
+	for {
+		if _, err := c.r.Peek(len(end)); err != nil {
+			return err
+		}
+		b, _ := c.r.Peek(c.r.Buffered())
+		if i := bytes.Index(b, end); i >= 0 {
+			_, err := c.r.Discard(i + len(end))
+			return err
+		}
+		keep := len(end) - 1 // the end may have come in part
+		if _, err := c.r.Discard(len(b) - keep); err != nil {
+			return err
+		}
+	}
+}
+
 // login logs in and returns the number of messages.
 func (c *popClient) login(name string) (int, error) {
 	if _, err := c.command("USER %s", name); err != nil {
@@ -180,7 +200,7 @@ func (c *popClient) retrieveEach(n int) error {
 		if _, err := c.command("RETR %d", i+1); err != nil {
 			return err
 		}
-		if _, err := c.lines(); err != nil {
+		if err := c.text(); err != nil {
 			return err
 		}
 	}
@@ -201,7 +221,7 @@ func (c *popClient) retrievePipelined(n int) error {
 		if _, err := c.status(); err != nil {
 			return err
 		}
-		if _, err := c.lines(); err != nil {
+		if err := c.text(); err != nil {
 			return err
 		}
 	}

@@ -3,6 +3,7 @@ package body
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"time"
 )
 
@@ -10,6 +11,7 @@ import (
 const (
 	maxGroupOctets = 4 << 20
 	keepBuffer     = 8 << 20 // a larger buffer is given back after the group
+	gatherTurns    = 3       // how often a leader lets others run, and join, before it writes
 )
 
 // entry is one small record on its way into a group.
@@ -194,6 +196,9 @@ func (s *Segments) await(g *group, lead bool) {
 			return
 		case <-g.lead:
 		}
+	}
+	for range gatherTurns { // a sync costs more than the turns of whoever has work to do
+		runtime.Gosched()
 	}
 	s.mu.Lock()
 	s.queue = s.queue[1:]

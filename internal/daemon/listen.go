@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -123,7 +124,9 @@ func Listen(e config.Endpoint) (net.Listener, error) {
 	} else if err := os.Remove(e.Address); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("%s: replace socket: %w", e.Key, err)
 	}
-	l, err := net.Listen(network, e.Address)
+	// No probes of idle peers: every protocol has a timeout of its own, and setting
+	// probes up takes four system calls a connection.
+	l, err := (&net.ListenConfig{KeepAlive: -1}).Listen(context.Background(), network, e.Address)
 	if err != nil {
 		return nil, fmt.Errorf("%s: listen on %s: %w%s", e.Key, e.Address, errors.Unwrap(err), listenHint(err))
 	}
