@@ -22,7 +22,8 @@ const (
 )
 
 // asker is a desk command with something to read: a password, a file, messages.
-// Input runs on the caller's side and gives what becomes the command's input.
+// Input runs on the caller's side and gives what becomes the command's input. An
+// error of its Close fails a command that did its work.
 type asker interface {
 	Input(p *process) (io.ReadCloser, error)
 }
@@ -49,14 +50,17 @@ func runDesk(ctx context.Context, p *process, c *cli, cmd desk) error {
 			return err
 		}
 	}
-	defer in.Close()
 	out, done := p.stdout, func(err error) error { return err }
 	if w, ok := cmd.(printer); ok {
 		if out, done, err = w.Output(p); err != nil {
-			return err
+			return errors.Join(err, in.Close())
 		}
 	}
-	return done(runSomewhere(ctx, p, conf, cmd, control.Streams{In: in, Out: out, Err: p.stderr}))
+	err = done(runSomewhere(ctx, p, conf, cmd, control.Streams{In: in, Out: out, Err: p.stderr}))
+	if closed := in.Close(); err == nil { // what an input found wanting, though the command did its work
+		err = closed
+	}
+	return err
 }
 
 func runSomewhere(ctx context.Context, p *process, conf *config.Config, cmd desk, s control.Streams) error {

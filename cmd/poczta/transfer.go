@@ -7,9 +7,13 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strconv"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"poczta.example/poczta/internal/admin"
+	"poczta.example/poczta/internal/mailbox"
 	"poczta.example/poczta/internal/mailfile"
 )
 
@@ -34,47 +38,64 @@ func (c *mailboxImportCmd) Input(p *process) (io.ReadCloser, error) {
 		return nil, fmt.Errorf("open mail: %w", err)
 	}
 	r, w := io.Pipe()
-	done := make(chan struct{})
+	i := &importInput{PipeReader: r, src: src, done: make(chan struct{})}
 	go func() {
-		defer close(done)
-		w.CloseWithError(feedImport(src, w, p.stderr))
+		defer close(i.done)
+		var err error
+		i.missing, err = feedImport(src, w, p.stderr, c.Folder)
+		w.CloseWithError(err) // nil is the stream's end, also when messages are missing: those before them must arrive
 	}()
-	return &importInput{PipeReader: r, src: src, done: done}, nil
+	return i, nil
 }
 
 // importInput ends the reading goroutine when the command is done.
 type importInput struct {
 	*io.PipeReader
-	src  *mailfile.Source
-	done chan struct{}
+	src     *mailfile.Source
+	done    chan struct{}
+	missing int // messages that could not be read; valid when done is closed
 }
 
-// Close implements io.Closer.
+// Close implements io.Closer. Its error says how many messages are missing.
 func (i *importInput) Close() error {
 	err := i.PipeReader.Close()
 	<-i.done
+	if i.missing > 0 {
+		err = errors.Join(err, fmt.Errorf("%d messages could not be read and were left out; all others are imported", i.missing))
+	}
 	return errors.Join(err, i.src.Close())
 }
 
-// feedImport writes the messages of src as a stream; the unreadable are named and left out.
-func feedImport(src *mailfile.Source, w io.Writer, log io.Writer) error {
+// feedImport writes the messages of src as a stream; the unreadable are named, left
+// out and counted.
+func feedImport(src *mailfile.Source, w io.Writer, log io.Writer, folder string) (missing int, err error) {
 	out := admin.NewStreamWriter(w)
-	bad := 0
 	for m, err := range src.Messages() {
+		if err == nil && folder == "" {
+			if _, wrong := mailbox.CheckName(m.Folder); wrong != nil {
+				err = fmt.Errorf("%w; name a mailbox by --folder", wrong)
+			}
+		}
 		if err != nil {
-			bad++
-			fmt.Fprintf(log, "%s %s: %v; left out\n", m.Folder, m.Name, err)
+			missing++
+			fmt.Fprintf(log, "%s; left out\n", printable(fmt.Sprintf("%s %s: %v", m.Folder, m.Name, err)))
 			continue
 		}
 		f := admin.Facts{Mailbox: m.Folder, UniqueID: m.UniqueID, Flags: uint32(m.Flags), Received: m.Received, Source: m.Name}
 		if err := out.Write(f, m.Body); err != nil {
-			return err
+			return missing, err
 		}
 	}
-	if bad > 0 {
-		return fmt.Errorf("%d messages could not be read and were left out; all others are imported", bad)
+	return missing, nil
+}
+
+// printable makes text of files and peers harmless for a terminal: what does not
+// print is written as in Go's quoted strings.
+func printable(s string) string {
+	if !strings.ContainsFunc(s, func(r rune) bool { return r == utf8.RuneError || !unicode.IsPrint(r) }) {
+		return s
 	}
-	return nil
+	return strings.ReplaceAll(strings.Trim(strconv.Quote(s), `"`), `\"`, `"`)
 }
 
 // Work implements desk.

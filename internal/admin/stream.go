@@ -25,7 +25,7 @@ type Facts struct {
 
 // Limits of a stream, in octets.
 const (
-	maxFacts = 16 << 10
+	maxFacts = 64 << 10 // the longest path of a file fits, each octet escaped
 	maxBlock = 64 << 10
 )
 

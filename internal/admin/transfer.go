@@ -54,7 +54,15 @@ func (d *Desk) MailboxImport(ctx context.Context, who, folder string) error {
 	if err := im.flush(ctx); err != nil {
 		return explain(err, "import mail of "+who)
 	}
-	return table(d, []TransferRow{im.row}, "MESSAGES\tOCTETS\tDUPLICATES", func(r TransferRow) string {
+	if im.tooLarge > 0 {
+		err = fmt.Errorf("%d messages are larger than the store takes and were left out; all others are imported", im.tooLarge)
+	}
+	return errors.Join(im.tell(), err)
+}
+
+// tell prints the outcome.
+func (im *importer) tell() error {
+	return table(im.d, []TransferRow{im.row}, "MESSAGES\tOCTETS\tDUPLICATES", func(r TransferRow) string {
 		return fmt.Sprintf("%d\t%d\t%d", r.Messages, r.Octets, r.Duplicates)
 	})
 }
@@ -66,6 +74,8 @@ type importer struct {
 	batch   []mailbox.Import
 	octets  int64
 	row     TransferRow
+
+	tooLarge int // messages that the store does not take
 }
 
 func (im *importer) add(ctx context.Context, f Facts, msg io.Reader) error {
@@ -81,6 +91,12 @@ func (im *importer) add(ctx context.Context, f Facts, msg io.Reader) error {
 	}
 	look := &headerLook{}
 	n, err := io.CopyBuffer(staged, io.TeeReader(msg, look), make([]byte, maxBlock))
+	if errors.Is(err, body.ErrTooLarge) {
+		staged.Discard()
+		im.tooLarge++
+		fmt.Fprintf(im.d.Err, "%q in %q is larger than the store takes; left out\n", f.Source, f.Mailbox)
+		return nil // the next message begins behind what is left of this one
+	}
 	if err != nil {
 		staged.Discard()
 		return err

@@ -9,10 +9,7 @@ import (
 // emlNames lists the .eml files below the folder, in the order of their names,
 // with their octets.
 func (s *Source) emlNames() (names []string, total int64, err error) {
-	err = fs.WalkDir(s.root.FS(), ".", func(name string, d fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
+	err = walk(s.root, ".", func(name string, d fs.DirEntry) error {
 		if !d.Type().IsRegular() || !strings.EqualFold(path.Ext(name), ".eml") {
 			return nil
 		}
@@ -37,7 +34,7 @@ func (s *Source) emlMessages(yield func(Message, error) bool) {
 	for _, name := range names {
 		m := Message{Folder: Inbox, Name: name}
 		if dir := path.Dir(name); dir != "." {
-			m.Folder = dir
+			m.Folder = strings.ToValidUTF8(dir, "?")
 		}
 		before := s.done.Load()
 		body, header, info, err := s.openFile(name)

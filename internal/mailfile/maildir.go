@@ -24,17 +24,7 @@ type maildirFolder struct {
 // A/B (Maildir++), and a/b is a/b (Dovecot's LAYOUT=fs).
 func maildirFolders(root *os.Root) ([]maildirFolder, error) {
 	var found []maildirFolder
-	err := fs.WalkDir(root.FS(), ".", func(name string, d fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		if !d.IsDir() {
-			return nil
-		}
-		base := path.Base(name)
-		if base == "cur" || base == "new" || base == "tmp" {
-			return fs.SkipDir
-		}
+	look := func(name string) error {
 		if _, err := root.Lstat(path.Join(name, "cur")); errors.Is(err, fs.ErrNotExist) {
 			return nil
 		} else if err != nil {
@@ -42,11 +32,49 @@ func maildirFolders(root *os.Root) ([]maildirFolder, error) {
 		}
 		found = append(found, maildirFolder{name, folderName(name)})
 		return nil
+	}
+	if err := look("."); err != nil {
+		return nil, err
+	}
+	err := walk(root, ".", func(name string, d fs.DirEntry) error {
+		if !d.IsDir() {
+			return nil
+		}
+		if base := path.Base(name); base == "cur" || base == "new" || base == "tmp" {
+			return fs.SkipDir
+		}
+		return look(name)
 	})
 	slices.SortFunc(found, func(a, b maildirFolder) int {
 		return cmp.Or(cmp.Compare(boolInt(b.dir == "."), boolInt(a.dir == ".")), cmp.Compare(a.name, b.name))
 	})
 	return found, err
+}
+
+// walk calls f for what lies below a directory, in the order of names; with
+// fs.SkipDir f keeps it out of a subdirectory. Names may be any octets, as old mail
+// programs wrote them, which package fs does not allow.
+func walk(root *os.Root, dir string, f func(name string, d fs.DirEntry) error) error {
+	d, err := root.Open(dir)
+	if err != nil {
+		return err
+	}
+	entries, err := d.ReadDir(-1)
+	if err := errors.Join(err, d.Close()); err != nil {
+		return err
+	}
+	slices.SortFunc(entries, func(a, b fs.DirEntry) int { return cmp.Compare(a.Name(), b.Name()) })
+	for _, e := range entries {
+		name := path.Join(dir, e.Name())
+		err := f(name, e)
+		if err == nil && e.IsDir() {
+			err = walk(root, name, f)
+		}
+		if err != nil && !errors.Is(err, fs.SkipDir) {
+			return err
+		}
+	}
+	return nil
 }
 
 func boolInt(b bool) int {
@@ -62,9 +90,9 @@ func folderName(dir string) string {
 	case dir == ".":
 		return Inbox
 	case strings.HasPrefix(dir, ".") && !strings.Contains(dir, "/"):
-		return decodeUTF7(strings.ReplaceAll(dir[1:], ".", "/"))
+		dir = strings.ReplaceAll(dir[1:], ".", "/")
 	}
-	return decodeUTF7(dir)
+	return decodeUTF7(strings.ToValidUTF8(dir, "?"))
 }
 
 // maildirEntry is one file of a Maildir.
@@ -248,10 +276,17 @@ func readKeywords(root *os.Root, name string) (map[int]string, error) {
 
 // eachLine calls f for the lines of a small text file. None is no error.
 func eachLine(root *os.Root, name string, f func(string) error) error {
-	file, err := root.Open(name)
+	info, err := root.Stat(name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
+	if err != nil {
+		return err
+	}
+	if !info.Mode().IsRegular() { // a pipe would block for ever
+		return fmt.Errorf("read %s: not a regular file", name)
+	}
+	file, err := root.Open(name)
 	if err != nil {
 		return err
 	}

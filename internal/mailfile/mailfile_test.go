@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -439,4 +440,42 @@ func FuzzMbox(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestNamesOfOctets reads folders and files whose names are no UTF-8, and is not
+// held up by pipes in place of Dovecot's own files.
+func TestNamesOfOctets(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	write(t, filepath.Join(dir, "cur", "1.\xff\x1b[31m:2,S"), "A: b\n\n")
+	write(t, filepath.Join(dir, ".Za\xbf\xf3\xb3\xe6", "cur", "2"), "A: c\n\n")
+	for _, name := range []string{"dovecot-uidlist", "dovecot-keywords"} {
+		if err := syscall.Mkfifo(filepath.Join(dir, name), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s, err := mailfile.Open(dir, mailfile.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	var folders, faults []string
+	for m, err := range s.Messages() {
+		if err != nil {
+			faults = append(faults, err.Error())
+			continue
+		}
+		folders = append(folders, m.Folder)
+	}
+	if diff := cmp.Diff([]string{"INBOX", "Za?"}, folders); diff != "" {
+		t.Error(diff)
+	}
+	if len(faults) != 2 || !strings.Contains(faults[0], "not a regular file") {
+		t.Errorf("faults %q, want one for each pipe", faults)
+	}
+	letters := t.TempDir()
+	write(t, filepath.Join(letters, "a\xff", "1.eml"), "A: b\n\n")
+	if all := readAll(t, letters, mailfile.Options{}); len(all) != 1 || all[0].Folder != "a?" {
+		t.Errorf("letters: %+v", all)
+	}
 }
