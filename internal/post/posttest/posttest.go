@@ -83,6 +83,7 @@ type Options struct {
 	Body    body.Store // nil is segments in a folder of the test
 	DB      func(db.Database) db.Database
 	Mailbox func(*mailbox.Config)
+	Queue   func(*queue.Config)
 	Clock   *Clock
 }
 
@@ -122,7 +123,11 @@ func Open(tb testing.TB, d db.Database, o Options) *House {
 	if h.Trace, err = trace.New(trace.Config{DB: h.DB, Now: h.Clock.Now}); err != nil {
 		tb.Fatal(err)
 	}
-	if h.Queue, err = queue.New(queue.Config{DB: h.DB, Settle: h.Trace.SettleRemoved, Now: h.Clock.Now}); err != nil {
+	qcfg := queue.Config{DB: h.DB, Settle: h.Trace.SettleRemoved, Now: h.Clock.Now}
+	if o.Queue != nil {
+		o.Queue(&qcfg)
+	}
+	if h.Queue, err = queue.New(qcfg); err != nil {
 		tb.Fatal(err)
 	}
 	if h.Post, err = post.New(post.Config{DB: h.DB, Body: h.Body, Mailboxes: h.Mailboxes, Queue: h.Queue, Trace: h.Trace, Now: h.Clock.Now}); err != nil {
