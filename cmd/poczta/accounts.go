@@ -87,11 +87,11 @@ type accountAddCmd struct {
 	NoPassword bool   `help:"No password: only app passwords and certificates log in."`
 }
 
-func (c *accountAddCmd) Input(p *process) (io.ReadCloser, error) {
+func (c *accountAddCmd) Input(ctx context.Context, p *process) (io.ReadCloser, error) {
 	if c.NoPassword {
 		return io.NopCloser(eof{}), nil
 	}
-	return c.secret.Input(p)
+	return c.secret.Input(ctx, p)
 }
 
 func (c *accountAddCmd) Work(ctx context.Context, d *admin.Desk) error {
@@ -235,7 +235,9 @@ type accountImportCmd struct {
 	AddDomains bool   `help:"Add domains that are not served yet."`
 }
 
-func (c *accountImportCmd) Input(p *process) (io.ReadCloser, error) { return p.open(c.File) }
+func (c *accountImportCmd) Input(_ context.Context, p *process) (io.ReadCloser, error) {
+	return p.open(c.File)
+}
 
 func (c *accountImportCmd) Work(ctx context.Context, d *admin.Desk) error {
 	return c.on(d).AccountImport(ctx, c.Format, c.Domain, c.AddDomains)

@@ -36,7 +36,7 @@ func (c *checkCmd) Run(ctx context.Context, p *process, top *cli) error {
 	}
 	if running {
 		var more []admin.Finding
-		if err := ask(ctx, p, conf, &gatewayCmd{asJSON{JSON: true}}, []string{"gateway", "--json", "--config", top.Config}, &more); err == nil {
+		if err := ask(ctx, p, top, conf, &gatewayCmd{asJSON{JSON: true}}, []string{"gateway", "--json", "--config", top.Config}, &more); err == nil {
 			findings = append(findings, more...)
 		}
 	}
@@ -80,7 +80,7 @@ func serverRuns(ctx context.Context, conf *config.Config) bool {
 func (c *checkCmd) domains(ctx context.Context, p *process, conf *config.Config, top *cli) ([]string, error) {
 	var rows []admin.DomainRow
 	cmd := &domainListCmd{asJSON{JSON: true}}
-	if err := ask(ctx, p, conf, cmd, []string{"domain", "list", "--json", "--config", top.Config}, &rows); err != nil {
+	if err := ask(ctx, p, top, conf, cmd, []string{"domain", "list", "--json", "--config", top.Config}, &rows); err != nil {
 		return nil, err
 	}
 	var names []string
@@ -91,11 +91,11 @@ func (c *checkCmd) domains(ctx context.Context, p *process, conf *config.Config,
 }
 
 // ask runs a command, in the server or here, and reads its list.
-func ask(ctx context.Context, p *process, conf *config.Config, cmd desk, args []string, rows any) error {
+func ask(ctx context.Context, p *process, top *cli, conf *config.Config, cmd desk, args []string, rows any) error {
 	var out, errs bytes.Buffer
 	asked := *p
 	asked.args = args
-	if err := runSomewhere(ctx, &asked, conf, cmd, control.Streams{In: eof{}, Out: &out, Err: &errs}); err != nil {
+	if err := runSomewhere(ctx, &asked, top, conf, cmd, control.Streams{In: eof{}, Out: &out, Err: &errs}); err != nil {
 		return errors.Join(err, nonEmpty(errs.String()))
 	}
 	if err := json.Unmarshal(out.Bytes(), rows); err != nil {

@@ -25,7 +25,7 @@ const (
 // Input runs on the caller's side and gives what becomes the command's input. An
 // error of its Close fails a command that did its work.
 type asker interface {
-	Input(p *process) (io.ReadCloser, error)
+	Input(ctx context.Context, p *process) (io.ReadCloser, error)
 }
 
 // printer is a desk command whose output is not for the terminal but for files.
@@ -33,6 +33,18 @@ type asker interface {
 // what is called when the command is done.
 type printer interface {
 	Output(p *process) (w io.Writer, done func(error) error, err error)
+}
+
+// finisher is a desk command that an interrupt does not break off: its input ends
+// early instead, and what was read is finished. A second interrupt ends the process.
+type finisher interface{ finishes() }
+
+// workContext is the context of a command's work.
+func workContext(ctx context.Context, cmd desk) context.Context {
+	if _, ok := cmd.(finisher); ok {
+		return context.WithoutCancel(ctx)
+	}
+	return ctx
 }
 
 // migrator is a desk command that brings PostgreSQL's schema up to date.
@@ -44,9 +56,10 @@ func runDesk(ctx context.Context, p *process, c *cli, cmd desk) error {
 	if err != nil {
 		return err
 	}
+	defer context.AfterFunc(ctx, p.release)()
 	in := io.NopCloser(io.Reader(eof{}))
 	if a, ok := cmd.(asker); ok {
-		if in, err = a.Input(p); err != nil {
+		if in, err = a.Input(ctx, p); err != nil {
 			return err
 		}
 	}
@@ -56,24 +69,31 @@ func runDesk(ctx context.Context, p *process, c *cli, cmd desk) error {
 			return errors.Join(err, in.Close())
 		}
 	}
-	err = done(runSomewhere(ctx, p, conf, cmd, control.Streams{In: in, Out: out, Err: p.stderr}))
+	err = done(runSomewhere(ctx, p, c, conf, cmd, control.Streams{In: in, Out: out, Err: p.stderr}))
 	if closed := in.Close(); err == nil { // what an input found wanting, though the command did its work
 		err = closed
 	}
 	return err
 }
 
-func runSomewhere(ctx context.Context, p *process, conf *config.Config, cmd desk, s control.Streams) error {
+func runSomewhere(ctx context.Context, p *process, c *cli, conf *config.Config, cmd desk, s control.Streams) error {
+	work := workContext(ctx, cmd)
+	here := func() error {
+		if needsInside(conf, cmd) {
+			return runInside(work, p, c, s)
+		}
+		return runHere(work, conf, cmd, s)
+	}
 	if _, ok := cmd.(migrator); ok || conf.Store.Engine == "postgresql" && !conf.BodiesInSegments() {
-		return runHere(ctx, conf, cmd, s)
+		return here()
 	}
 	deadline := time.Now().Add(busyWait)
 	for {
-		err := runInServer(ctx, p, conf, s)
+		err := runInServer(work, p, conf, s)
 		if !errors.Is(err, control.ErrNoServer) {
 			return err
 		}
-		err = runHere(ctx, conf, cmd, s)
+		err = here()
 		if !errors.Is(err, daemon.ErrBusy) || time.Now().After(deadline) || ctx.Err() != nil {
 			return err
 		}

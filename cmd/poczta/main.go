@@ -44,6 +44,7 @@ type cli struct {
 	Store   storeCmd   `cmd:"" help:"The store: check, merge, snapshot, rebuild, migrate."`
 	Version versionCmd `cmd:"" help:"Print the version."`
 	Gateway gatewayCmd `cmd:"" hidden:"" help:"What check asks the server."`
+	Inside  insideCmd  `cmd:"" hidden:"" help:"A process with the rooms, for root."`
 	Doc     docCmd     `cmd:"" name:"config-doc" hidden:"" help:"Print docs/configuration.md."`
 }
 
@@ -53,6 +54,8 @@ type process struct {
 	stdout io.Writer
 	stderr io.Writer
 	args   []string
+	// release lets the next interrupt end the process at once.
+	release func()
 }
 
 // local is a command that runs in this process whatever the server does.
@@ -68,7 +71,7 @@ type desk interface {
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	code := run(ctx, &process{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, args: os.Args[1:]})
+	code := run(ctx, &process{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, args: os.Args[1:], release: stop})
 	stop()
 	os.Exit(code)
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -22,7 +23,7 @@ type secret struct {
 }
 
 // Input implements asker: the password on one line.
-func (s secret) Input(p *process) (io.ReadCloser, error) {
+func (s secret) Input(_ context.Context, p *process) (io.ReadCloser, error) {
 	password, err := s.read(p)
 	if err != nil {
 		return nil, err
@@ -88,7 +89,7 @@ type yes struct {
 }
 
 // Input implements asker: it asks before anything is done.
-func (y yes) Input(p *process) (io.ReadCloser, error) {
+func (y yes) Input(_ context.Context, p *process) (io.ReadCloser, error) {
 	return io.NopCloser(eof{}), y.confirm(p, "This can't be undone.")
 }
 

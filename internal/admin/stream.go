@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"bufio"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -12,7 +13,8 @@ import (
 // Messages travel between the command line, which reads and writes people's
 // files, and the rooms, which may be in a sandboxed server, as a stream: for each
 // message the length of its facts in four octets (big-endian), the facts in JSON,
-// then blocks of octets, each behind its length, and a block of length zero.
+// then blocks of octets, each behind its length, and a block of length zero. Facts
+// of length zero end the stream, so that one broken off is never taken for a whole.
 
 // Facts are what a stream tells of a message beside its octets.
 type Facts struct {
@@ -32,10 +34,18 @@ const (
 var errStream = errors.New("malformed stream of messages")
 
 // StreamWriter writes a stream. Not for concurrent use.
-type StreamWriter struct{ w io.Writer }
+type StreamWriter struct {
+	w     io.Writer
+	block []byte // a length and what it is the length of
+}
 
 // NewStreamWriter begins a stream.
-func NewStreamWriter(w io.Writer) *StreamWriter { return &StreamWriter{w: w} }
+func NewStreamWriter(w io.Writer) *StreamWriter {
+	return &StreamWriter{w: w, block: make([]byte, 4+maxBlock)}
+}
+
+// End ends the stream.
+func (s *StreamWriter) End() error { return s.send(0) }
 
 // Write adds a message whose octets msg gives.
 func (s *StreamWriter) Write(f Facts, msg io.Reader) error {
@@ -46,19 +56,18 @@ func (s *StreamWriter) Write(f Facts, msg io.Reader) error {
 	if len(text) > maxFacts {
 		return fmt.Errorf("write facts: mailbox and file names are longer than %d octets", maxFacts)
 	}
-	if err := s.block(text); err != nil {
+	if err := s.send(copy(s.block[4:], text)); err != nil {
 		return err
 	}
-	buf := make([]byte, maxBlock)
 	for {
-		n, err := io.ReadFull(msg, buf)
+		n, err := io.ReadFull(msg, s.block[4:])
 		if n > 0 {
-			if err := s.block(buf[:n]); err != nil {
+			if err := s.send(n); err != nil {
 				return err
 			}
 		}
 		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-			return s.block(nil)
+			return s.send(0)
 		}
 		if err != nil {
 			return fmt.Errorf("read message: %w", err)
@@ -66,9 +75,10 @@ func (s *StreamWriter) Write(f Facts, msg io.Reader) error {
 	}
 }
 
-func (s *StreamWriter) block(b []byte) error {
-	buf := append(binary.BigEndian.AppendUint32(make([]byte, 0, 4+len(b)), uint32(len(b))), b...)
-	if _, err := s.w.Write(buf); err != nil {
+// send writes the first n octets of the block behind their length.
+func (s *StreamWriter) send(n int) error {
+	binary.BigEndian.PutUint32(s.block, uint32(n))
+	if _, err := s.w.Write(s.block[:4+n]); err != nil {
 		return fmt.Errorf("write stream: %w", err)
 	}
 	return nil
@@ -76,14 +86,17 @@ func (s *StreamWriter) block(b []byte) error {
 
 // StreamReader reads a stream. Not for concurrent use.
 type StreamReader struct {
-	r    io.Reader
-	left int64 // octets left of the block
-	done bool  // the message's last block was read
-	open bool  // a message is being read
+	r     io.Reader
+	left  int64 // octets left of the block
+	done  bool  // the message's last block was read
+	open  bool  // a message is being read
+	ended bool
 }
 
-// NewStreamReader reads from r.
-func NewStreamReader(r io.Reader) *StreamReader { return &StreamReader{r: r} }
+// NewStreamReader reads from r, perhaps beyond the stream's end.
+func NewStreamReader(r io.Reader) *StreamReader {
+	return &StreamReader{r: bufio.NewReaderSize(r, maxBlock)}
+}
 
 // Next goes to the next message and returns its facts; io.EOF at the stream's
 // end. What is left of the message before is skipped. The octets are read with Read.
@@ -93,12 +106,19 @@ func (s *StreamReader) Next() (Facts, error) {
 			return Facts{}, err
 		}
 	}
+	if s.ended {
+		return Facts{}, io.EOF
+	}
 	n, err := s.length(maxFacts)
 	if errors.Is(err, io.EOF) {
-		return Facts{}, io.EOF
+		err = fmt.Errorf("%w: it ends early", errStream)
 	}
 	if err != nil {
 		return Facts{}, err
+	}
+	if n == 0 {
+		s.ended = true
+		return Facts{}, io.EOF
 	}
 	text := make([]byte, n)
 	if _, err := io.ReadFull(s.r, text); err != nil {

@@ -33,7 +33,7 @@ func (d *Desk) MailboxImport(ctx context.Context, who, folder string) error {
 	if err != nil {
 		return err
 	}
-	im := &importer{d: d, account: a}
+	im := &importer{d: d, account: a, buf: make([]byte, maxBlock)}
 	defer im.discard()
 	in := NewStreamReader(d.In)
 	for {
@@ -76,6 +76,7 @@ type importer struct {
 	row     TransferRow
 
 	tooLarge int // messages that the store does not take
+	buf      []byte
 }
 
 func (im *importer) add(ctx context.Context, f Facts, msg io.Reader) error {
@@ -90,7 +91,7 @@ func (im *importer) add(ctx context.Context, f Facts, msg io.Reader) error {
 		return err
 	}
 	look := &headerLook{}
-	n, err := io.CopyBuffer(staged, io.TeeReader(msg, look), make([]byte, maxBlock))
+	n, err := io.CopyBuffer(staged, io.TeeReader(msg, look), im.buf)
 	if errors.Is(err, body.ErrTooLarge) {
 		staged.Discard()
 		im.tooLarge++
@@ -126,7 +127,6 @@ func (im *importer) flush(ctx context.Context) error {
 		}
 	}
 	im.discard()
-	fmt.Fprintf(im.d.Err, "%d messages, %d octets, %d were there\n", im.row.Messages, im.row.Octets, im.row.Duplicates)
 	return nil
 }
 
@@ -159,32 +159,87 @@ func (h *headerLook) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// MailboxExport writes an account's messages to the output as a stream.
+// MailboxExport writes an account's messages to the output as a stream. Damaged
+// ones are named and left out; then the error says how many.
 func (d *Desk) MailboxExport(ctx context.Context, who, folder string) error {
 	a, err := d.owner(ctx, who)
 	if err != nil {
 		return err
 	}
-	out := NewStreamWriter(d.Out)
-	var row TransferRow
+	ex := &exporter{d: d, out: NewStreamWriter(d.Out), buf: make([]byte, maxBlock)}
 	err = d.Rooms.Mailboxes.Walk(ctx, a.ID, func(e mailbox.Entry) error {
 		if folder != "" && e.Mailbox != folder {
 			return nil
 		}
-		r, err := d.Rooms.Mailboxes.OpenEntry(ctx, &e)
-		if errors.Is(err, mailbox.ErrGone) {
-			return nil
-		}
-		if err != nil {
-			return fmt.Errorf("read message %s: %w", e.UniqueID, err)
-		}
-		defer r.Close()
-		row.Messages, row.Octets = row.Messages+1, row.Octets+e.Octets
-		return out.Write(Facts{Mailbox: e.Mailbox, UniqueID: e.UniqueID, Flags: uint32(e.Flags), Received: e.Received}, r)
+		return ex.add(ctx, &e)
 	})
+	if err == nil {
+		err = ex.out.End()
+	}
 	if err != nil {
 		return explain(err, "export mail of "+who)
 	}
-	fmt.Fprintf(d.Err, "%d messages, %d octets\n", row.Messages, row.Octets)
+	if ex.row.Messages == 0 && ex.damaged == 0 && folder != "" {
+		fmt.Fprintf(d.Err, "%q of %s holds no mail; poczta mailbox list %s shows the mailboxes\n", folder, who, who)
+	}
+	fmt.Fprintf(d.Err, "%d messages, %d octets\n", ex.row.Messages, ex.row.Octets)
+	if ex.damaged > 0 {
+		return fmt.Errorf("%d messages are damaged and were left out; all others are written; poczta store check names what is damaged", ex.damaged)
+	}
 	return nil
 }
+
+// exporter writes messages to a stream.
+type exporter struct {
+	d       *Desk
+	out     *StreamWriter
+	row     TransferRow
+	damaged int
+	buf     []byte
+}
+
+// add writes one message. It is read twice, since a stream can't take back what
+// turns out to be damaged.
+func (ex *exporter) add(ctx context.Context, e *mailbox.Entry) error {
+	err := ex.read(ctx, e, func(r io.Reader) error {
+		n, err := io.CopyBuffer(onlyWriter{io.Discard}, r, ex.buf)
+		if err == nil && n != e.Octets {
+			err = fmt.Errorf("it has %d octets, not %d", n, e.Octets)
+		}
+		return err
+	})
+	switch {
+	case errors.Is(err, mailbox.ErrGone):
+		return nil
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case err != nil:
+		ex.damaged++
+		fmt.Fprintf(ex.d.Err, "message %s in %q: %v; left out\n", e.UniqueID, e.Mailbox, err)
+		return nil
+	}
+	err = ex.read(ctx, e, func(r io.Reader) error {
+		return ex.out.Write(Facts{Mailbox: e.Mailbox, UniqueID: e.UniqueID, Flags: uint32(e.Flags), Received: e.Received}, r)
+	})
+	if errors.Is(err, mailbox.ErrGone) { // purged between the two
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("message %s: %w", e.UniqueID, err)
+	}
+	ex.row.Messages, ex.row.Octets = ex.row.Messages+1, ex.row.Octets+e.Octets
+	return nil
+}
+
+// read opens a message for fn.
+func (ex *exporter) read(ctx context.Context, e *mailbox.Entry, fn func(io.Reader) error) error {
+	r, err := ex.d.Rooms.Mailboxes.OpenEntry(ctx, e)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	return fn(r)
+}
+
+// onlyWriter hides what else a writer can do.
+type onlyWriter struct{ io.Writer }

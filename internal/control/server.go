@@ -115,6 +115,15 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	}
 }
 
+// ServeConn runs the one session of a connection and returns at its end; it
+// closes conn, a UNIX socket whose peer may be checked as one of Serve's is.
+func (s *Server) ServeConn(ctx context.Context, conn net.Conn) {
+	stop := context.AfterFunc(ctx, func() { conn.Close() })
+	defer stop()
+	defer conn.Close()
+	s.session(ctx, conn)
+}
+
 func refuse(conn net.Conn, why string) {
 	_ = conn.SetWriteDeadline(time.Now().Add(requestTimeout))
 	_ = writeFrame(conn, kindRefused, []byte(why))

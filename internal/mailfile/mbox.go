@@ -69,6 +69,7 @@ func (s *Source) mboxMessages(yield func(Message, error) bool) {
 		if !internalData(header) {
 			_, msg.Received = fromLineDate(from)
 			msg.fromHeader(header)
+			msg.Body.head = msg.Body.head[len(ownFields(header)):]
 			if !yield(msg, nil) {
 				return
 			}
@@ -110,6 +111,18 @@ func (m *Message) fromHeader(header []byte) {
 	m.Keywords = strings.FieldsFunc(keywords, func(r rune) bool { return r == ',' || r == ' ' || r == '\t' })
 	id, _ := message.Get(header, "X-UIDL")
 	m.UniqueID = legalUniqueID(strings.Trim(id, " \t\"<>"))
+}
+
+// ownFields is the beginning of a header section that a Writer of ours has put
+// there: fields of the file, not of the message.
+func ownFields(header []byte) []byte {
+	rest := header
+	for _, name := range []string{"Status", "X-Status", "X-Keywords", "X-UIDL"} {
+		if bytes.HasPrefix(rest, []byte(name+": ")) {
+			_, rest, _ = bytes.Cut(rest, []byte("\n"))
+		}
+	}
+	return header[:len(header)-len(rest)]
 }
 
 // mboxReader reads the octets of one message of an mbox after another, unquoted,
