@@ -31,7 +31,7 @@ func runFaulty(t *testing.T, fsys disk.FS, wrap func(db.Database) db.Database) *
 	t.Helper()
 	d, _ := openDB(t)
 	f := &faulty{}
-	f.runner = runner{tb: t, fsys: fsys, db: wrap(d), clock: posttest.NewClock(), now: newState()}
+	f.runner = *newRunner(t, fsys, wrap(d))
 	f.failed = func(what string, err error) error {
 		f.errs = append(f.errs, fmt.Errorf("%s: %w", what, err))
 		if what == "open" { // the service manager starts the server again

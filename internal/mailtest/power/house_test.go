@@ -27,9 +27,15 @@ func small(fsys disk.FS, d db.Database) body.Config {
 }
 
 // openHouse opens segments on fsys and the rooms over them, with the segments as the journal.
-func openHouse(tb testing.TB, fsys disk.FS, d db.Database, clock *posttest.Clock) (*posttest.House, *body.Segments, error) {
+func openHouse(tb testing.TB, fsys disk.FS, d db.Database, clock *posttest.Clock, adjust ...func(*body.Config)) (*posttest.House, *body.Segments, error) {
 	tb.Helper()
-	s, err := body.OpenSegments(context.Background(), small(fsys, d))
+	c := small(fsys, d)
+	for _, f := range adjust {
+		if f != nil {
+			f(&c)
+		}
+	}
+	s, err := body.OpenSegments(context.Background(), c)
 	if err != nil {
 		return nil, nil, err
 	}

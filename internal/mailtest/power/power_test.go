@@ -107,9 +107,8 @@ func newCutter(t *testing.T) *cutter {
 		c.seeds, c.again = 1, 23
 	}
 	c.fault = func(format string, args ...any) { t.Helper(); t.Errorf(format, args...); c.stop = true }
-	c.runner = runner{tb: t, clock: posttest.NewClock(), now: newState(),
-		fsys: &watchedFS{Fault: c.disk, before: c.atCall}, db: &watchedDB{d, c.atCommit},
-		failed: func(what string, err error) error { return fmt.Errorf("%s: %w", what, err) }}
+	c.runner = *newRunner(t, &watchedFS{Fault: c.disk, before: c.atCall}, &watchedDB{d, c.atCommit})
+	c.failed = func(what string, err error) error { return fmt.Errorf("%s: %w", what, err) }
 	return c
 }
 

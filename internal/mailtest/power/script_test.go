@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"poczta.example/poczta/internal/body"
 	"poczta.example/poczta/internal/db"
@@ -32,6 +33,14 @@ type runner struct {
 	house    *posttest.House
 	segments *body.Segments
 	count    int
+	steps    int
+	after    func(step int) // called between steps; may be nil
+	adjust   func(*body.Config)
+}
+
+// newRunner returns a runner over an empty store.
+func newRunner(tb testing.TB, fsys disk.FS, d db.Database) *runner {
+	return &runner{tb: tb, fsys: fsys, db: d, clock: posttest.NewClock(), now: newState()}
 }
 
 // step is one act: change says what it makes of the state, act does it.
@@ -41,6 +50,11 @@ func (r *runner) step(what string, change func(*state), act func(ctx context.Con
 	err := act(context.Background(), r.next)
 	if err == nil {
 		r.now, r.next = r.next, nil
+		r.steps++
+		r.clock.Advance(time.Second)
+		if r.after != nil {
+			r.after(r.steps)
+		}
 		return nil
 	}
 	defer func() { r.next = nil }()
@@ -164,7 +178,7 @@ func (r *runner) flush() error {
 // open begins a life of the process; close ends it.
 func (r *runner) open() error {
 	return r.step("open", func(*state) {}, func(context.Context, *state) (err error) {
-		r.house, r.segments, err = openHouse(r.tb, r.fsys, r.db, r.clock)
+		r.house, r.segments, err = openHouse(r.tb, r.fsys, r.db, r.clock, r.adjust)
 		return err
 	})
 }
