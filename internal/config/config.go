@@ -75,31 +75,31 @@ type ACME struct {
 
 // SMTP bounds the receiving side.
 type SMTP struct {
-	MaxSize            Size     `toml:"max_size" default:"50MiB" min:"64KiB" doc:"The largest message accepted, announced by SIZE (RFC 1870)."`
+	MaxSize            Size     `toml:"max_size" default:"50MiB" min:"64KiB" max:"1GiB" doc:"The largest message accepted, announced by SIZE (RFC 1870)."`
 	MaxRecipients      int      `toml:"max_recipients" default:"1000" min:"100" max:"100000" doc:"Recipients of one transaction. RFC 5321 §4.5.3.1.8 asks for at least 100."`
 	CommandTimeout     Duration `toml:"command_timeout" default:"5m" min:"10s" doc:"How long a session may be silent between commands (RFC 5321 §4.5.3.2.7 says 5 minutes)."`
 	DataTimeout        Duration `toml:"data_timeout" default:"3m" min:"10s" doc:"How long a block of mail data may take (RFC 5321 §4.5.3.2.5 says 3 minutes)."`
-	MaxErrors          int      `toml:"max_errors" default:"20" min:"1" doc:"Refused commands after which a session is ended with 421."`
+	MaxErrors          int      `toml:"max_errors" default:"20" min:"1" max:"1000000" doc:"Refused commands after which a session is ended with 421."`
 	Auth               bool     `toml:"auth" default:"false" doc:"Offer AUTH on port 25 too, for programs that can't be moved to 587."`
 	RefuseLongLines    bool     `toml:"refuse_long_lines" default:"false" doc:"Refuse mail data with lines of more than 998 octets instead of keeping it as it is."`
 	RefuseNUL          bool     `toml:"refuse_nul" default:"false" doc:"Refuse mail data with NUL octets instead of keeping it as it is."`
 	RefuseUndeclared8  bool     `toml:"refuse_undeclared_8bit" default:"false" doc:"Refuse 8-bit mail data that was not declared by BODY=8BITMIME."`
-	SubaddressSplitter string   `toml:"subaddress_separator" default:"+" doc:"What parts a local-part from its detail: ala+shop@ is delivered to ala@. Empty turns subaddresses off."`
+	SubaddressSplitter string   `toml:"subaddress_separator" default:"+" doc:"What parts a local-part from its detail: ala+shop@ is delivered to ala@. One of the marks that may stand in an address, such as + - _ =. Empty turns subaddresses off."`
 }
 
 // Submission holds the rules for our own people's mail.
 type Submission struct {
 	Hosts         []SubmissionHost `toml:"host" doc:"A device that can't authenticate; write [[submission.host]] once for each."`
 	ClientAddress bool             `toml:"client_address" default:"false" doc:"Write the client's address and EHLO name into Received. Off, a person's whereabouts stay private; the log has them."`
-	HourlyLimit   int              `toml:"hourly_limit" default:"500" min:"1" doc:"Recipients that one account may write to in an hour."`
-	DailyLimit    int              `toml:"daily_limit" default:"5000" min:"1" doc:"Recipients that one account may write to in a day."`
+	HourlyLimit   int              `toml:"hourly_limit" default:"500" min:"1" max:"1000000000" doc:"Recipients that one account may write to in an hour."`
+	DailyLimit    int              `toml:"daily_limit" default:"5000" min:"1" max:"1000000000" doc:"Recipients that one account may write to in a day."`
 }
 
 // SubmissionHost is a device that may submit without authentication.
 type SubmissionHost struct {
 	From        []Prefix `toml:"from" required:"true" example:"192.0.2.17" doc:"The device's addresses or networks."`
 	Addresses   []string `toml:"addresses" required:"true" example:"scanner@example.org" doc:"Addresses it may use as reverse-path and in From; @example.org stands for all of a domain."`
-	HourlyLimit int      `toml:"hourly_limit" default:"100" min:"1" doc:"Recipients it may write to in an hour."`
+	HourlyLimit int      `toml:"hourly_limit" default:"100" min:"1" max:"1000000000" doc:"Recipients it may write to in an hour."`
 }
 
 // POP3 holds the choices of the POP3 service.
@@ -129,10 +129,10 @@ type XClient struct {
 
 // Limits bounds what peers can cost.
 type Limits struct {
-	Connections           int      `toml:"connections" default:"15000" min:"1" doc:"Connections at one time, of all services together. The next is answered 421 or -ERR."`
-	ConnectionsPerAddress int      `toml:"connections_per_address" default:"50" min:"1" doc:"Connections at one time from one address."`
-	ConnectionsPerNetwork int      `toml:"connections_per_network" default:"400" min:"1" doc:"Connections at one time from one network (IPv4 /24, IPv6 /64)."`
-	ConnectionRate        int      `toml:"connection_rate" default:"600" min:"1" unit:"per minute" doc:"New connections from one address."`
+	Connections           int      `toml:"connections" default:"15000" min:"1" max:"1000000" doc:"Connections at one time, of all services together. The next is answered 421 or -ERR."`
+	ConnectionsPerAddress int      `toml:"connections_per_address" default:"50" min:"1" max:"1000000" doc:"Connections at one time from one address."`
+	ConnectionsPerNetwork int      `toml:"connections_per_network" default:"400" min:"1" max:"1000000" doc:"Connections at one time from one network (IPv4 /24, IPv6 /64)."`
+	ConnectionRate        int      `toml:"connection_rate" default:"600" min:"1" max:"1000000" unit:"per minute" doc:"New connections from one address."`
 	Memory                Size     `toml:"memory" default:"512MiB" min:"64MiB" doc:"Memory for the whole process: the garbage collector works harder as it comes near (GOMEMLIMIT), and half of it bounds messages on their way in and mailbox listings. What does not fit is answered 421, 452 or [SYS/TEMP]."`
 	Grace                 Duration `toml:"grace" default:"30s" doc:"How long sessions may finish their transactions when the server stops."`
 }
@@ -154,7 +154,7 @@ type Store struct {
 	MergeRate   Size     `toml:"merge_rate" default:"20MiB" min:"64KiB" unit:"per second" doc:"How fast segments with purged mail are rewritten."`
 	TraceKept   Duration `toml:"trace_kept" default:"30d" min:"1d" doc:"How long the events of a message's way are kept."`
 	FatesKept   Duration `toml:"fates_kept" default:"90d" min:"1d" doc:"How long each recipient's fate is kept."`
-	Connections int      `toml:"connections" default:"0" min:"0" doc:"Connections to PostgreSQL, or SQLite's readers. 0 chooses by the number of processors."`
+	Connections int      `toml:"connections" default:"0" min:"0" max:"1000" doc:"Connections to PostgreSQL, or SQLite's readers. 0 chooses by the number of processors."`
 }
 
 // DNS names the servers to ask.

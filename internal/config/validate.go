@@ -93,6 +93,7 @@ func (d *decoder) validate(c *Config) {
 	d.validateTLS(c)
 	d.validateStore(c)
 	d.validateSubmission(c)
+	d.validateTrust(c)
 	for _, s := range c.DNS.Servers {
 		host := s
 		if h, p, err := net.SplitHostPort(s); err == nil {
@@ -115,6 +116,28 @@ func (d *decoder) validate(c *Config) {
 		if near := nearest(strings.ToUpper(m), known); near != m {
 			d.problem("auth.mechanisms", "%q is not a mechanism of this server; there are %s", m, strings.Join(known, ", "))
 		}
+	}
+}
+
+// validateTrust refuses what would make an open relay of the server, or believe
+// anybody who they are, and marks that would tear ordinary addresses apart.
+func (d *decoder) validateTrust(c *Config) {
+	everybody := func(key, what string, list []Prefix) {
+		for _, p := range Prefixes(list) {
+			if p.Bits() == 0 {
+				d.problem(key, "%s is every address there is, so that %s; name the networks you mean", p, what)
+			}
+		}
+	}
+	everybody("proxy.from", "anybody could claim to come from anywhere", c.Proxy.From)
+	everybody("xclient.from", "anybody could pose as any client and any account", c.XClient.From)
+	everybody("listen.lmtp_from", "anybody could deliver past the checks of SMTP", c.Listen.LMTPFrom)
+	for i, h := range c.Submission.Hosts {
+		everybody(fmt.Sprintf("submission.host[%d].from", i), "anybody could send mail through this server", h.From)
+	}
+	const marks = "!#$%&'*+-/=?^_`{|}~" // atext without letters and digits (RFC 5322 §3.2.3)
+	if s := c.SMTP.SubaddressSplitter; s != "" && (len(s) != 1 || !strings.Contains(marks, s)) {
+		d.problem("smtp.subaddress_separator", "%q is not one of the marks %s; write \"\" to turn subaddresses off", s, marks)
 	}
 }
 

@@ -339,6 +339,7 @@ func TestBadStart(t *testing.T) {
 		"certificate": {"[tls]\nmode = \"files\"\n[[tls.certificate]]\ncert = \"/none\"\nkey = \"/none\"\n", "check that both exist"},
 		"client CA":   {"[tls]\nclient_ca = \"/none\"\n", "read authority"},
 		"postgresql":  {"", "open database"},
+		"a file":      {"", "no socket"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -346,12 +347,18 @@ func TestBadStart(t *testing.T) {
 			if name == "postgresql" {
 				c.Store.Engine, c.Store.URL = "postgresql", "postgres://127.0.0.1:1/none?connect_timeout=1"
 			}
+			if name == "a file" { // what a slip of the pen names stays
+				c.Listen.LMTP = []string{"unix:" + file}
+			}
 			d, err := daemon.New(daemon.Config{File: file, Config: c, Output: io.Discard})
 			if err != nil {
 				t.Fatal(err)
 			}
 			if err := d.Run(t.Context(), nil); err == nil || !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("got %v, want %q", err, tt.want)
+			}
+			if _, err := os.Stat(file); err != nil {
+				t.Errorf("the configuration is gone: %v", err)
 			}
 		})
 	}

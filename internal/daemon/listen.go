@@ -118,11 +118,8 @@ func Listen(e config.Endpoint) (net.Listener, error) {
 		if strings.HasPrefix(e.Address, "[") {
 			network = "tcp6"
 		}
-	} else if conn, err := net.Dial("unix", e.Address); err == nil {
-		conn.Close()
-		return nil, fmt.Errorf("%s: listen on %s: another process listens there", e.Key, e.Address)
-	} else if err := os.Remove(e.Address); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("%s: replace socket: %w", e.Key, err)
+	} else if err := vacate(e); err != nil {
+		return nil, err
 	}
 	// No probes of idle peers: every protocol has a timeout of its own, and setting
 	// probes up takes four system calls a connection.
@@ -137,6 +134,28 @@ func Listen(e config.Endpoint) (net.Listener, error) {
 		}
 	}
 	return l, nil
+}
+
+// vacate removes the socket that a dead process left. Whatever else has that name
+// stays: a slip of the pen in the configuration must not cost a file.
+func vacate(e config.Endpoint) error {
+	info, err := os.Lstat(e.Address)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return fmt.Errorf("%s: look at %s: %w", e.Key, e.Address, err)
+	case info.Mode().Type() != fs.ModeSocket:
+		return fmt.Errorf("%s: listen on %s: that is there, and it is no socket; name another file", e.Key, e.Address)
+	}
+	if conn, err := net.Dial("unix", e.Address); err == nil {
+		conn.Close()
+		return fmt.Errorf("%s: listen on %s: another process listens there", e.Key, e.Address)
+	}
+	if err := os.Remove(e.Address); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%s: replace socket: %w", e.Key, err)
+	}
+	return nil
 }
 
 func listenHint(err error) string {
