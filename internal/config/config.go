@@ -129,10 +129,11 @@ type XClient struct {
 
 // Limits bounds what peers can cost.
 type Limits struct {
-	Connections           int      `toml:"connections" default:"15000" min:"1" max:"1000000" doc:"Connections at one time, of all services together. The next is answered 421 or -ERR."`
+	Connections           int      `toml:"connections" default:"15000" min:"1" max:"1000000" doc:"Connections at one time, of all services together. The next is answered 421 or -ERR. Where fewer files may be open (LimitNOFILE), fewer connections are taken."`
 	ConnectionsPerAddress int      `toml:"connections_per_address" default:"50" min:"1" max:"1000000" doc:"Connections at one time from one address."`
 	ConnectionsPerNetwork int      `toml:"connections_per_network" default:"400" min:"1" max:"1000000" doc:"Connections at one time from one network (IPv4 /24, IPv6 /64)."`
 	ConnectionRate        int      `toml:"connection_rate" default:"600" min:"1" max:"1000000" unit:"per minute" doc:"New connections from one address."`
+	ConnectionRateNetwork int      `toml:"connection_rate_network" default:"3000" min:"1" unit:"per minute" doc:"New connections from one network."`
 	Memory                Size     `toml:"memory" default:"512MiB" min:"64MiB" doc:"Memory for the whole process: the garbage collector works harder as it comes near (GOMEMLIMIT), and half of it bounds messages on their way in and mailbox listings. What does not fit is answered 421, 452 or [SYS/TEMP]."`
 	Grace                 Duration `toml:"grace" default:"30s" doc:"How long sessions may finish their transactions when the server stops."`
 }

@@ -319,3 +319,44 @@ func TestLongArguments(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// scarce is a listener that has no descriptors left at first.
+type scarce struct {
+	net.Listener
+
+	left int
+}
+
+// Accept implements net.Listener.
+func (l *scarce) Accept() (net.Conn, error) {
+	if l.left--; l.left >= 0 {
+		return nil, &net.OpError{Op: "accept", Net: "unix", Err: syscall.EMFILE}
+	}
+	return l.Listener.Accept()
+}
+
+// TestNoDescriptors: a server that can't accept a command at the moment goes on,
+// and takes it as soon as it can.
+func TestNoDescriptors(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "control.sock")
+	l, err := control.Listen(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := control.New(control.Config{Version: "1", Owner: -1, Handler: func(context.Context, []string, control.Streams) int { return 7 }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- s.Serve(ctx, &scarce{l, 3}) }()
+	code, err := control.Run(t.Context(), dial(t, path), "1", nil, control.Streams{In: strings.NewReader(""), Out: io.Discard, Err: io.Discard})
+	if err != nil || code != 7 {
+		t.Errorf("got %d, %v", code, err)
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Errorf("Serve: %v", err)
+	}
+}

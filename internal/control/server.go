@@ -21,6 +21,8 @@ const (
 	requestTimeout = 10 * time.Second // for the request, and for a peer to take a frame's reply
 	writeTimeout   = time.Minute
 	maxSessions    = 64
+	minPause       = 5 * time.Millisecond // after a failed accept, doubled
+	maxPause       = time.Second
 )
 
 // Streams are the standard streams of a command. In gives io.EOF at its end.
@@ -90,6 +92,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	defer stop()
 	var wg sync.WaitGroup
 	defer wg.Wait()
+	var pause time.Duration
 	for {
 		conn, err := l.Accept()
 		if ctx.Err() != nil {
@@ -98,9 +101,18 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 			}
 			return nil
 		}
-		if err != nil {
+		if errors.Is(err, net.ErrClosed) {
 			return fmt.Errorf("accept on control socket: %w", err)
 		}
+		if err != nil { // no descriptors left, or a client that gave up: the server must not end for it
+			pause = min(max(2*pause, minPause), maxPause)
+			s.log.Error("cannot accept a control connection", "error", err, "retry_in", pause)
+			if !wait(ctx, pause) {
+				return nil
+			}
+			continue
+		}
+		pause = 0
 		select {
 		case s.sem <- struct{}{}:
 			wg.Go(func() {
@@ -112,6 +124,18 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 			refuse(conn, fmt.Sprintf("%d commands run already; try again when one is done", maxSessions))
 			conn.Close()
 		}
+	}
+}
+
+// wait waits for d, or until ctx ends; then it returns false.
+func wait(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
 	}
 }
 

@@ -123,8 +123,8 @@ func (d *Daemon) open(ctx context.Context) error {
 	if err != nil {
 		d.log.Warn("limits", "error", err)
 	}
-	if need := uint64(c.Limits.Connections + 200); err == nil && files < need {
-		d.log.Warn("fewer files may be open than limits.connections needs; raise LimitNOFILE or lower it", "files", files, "needed", need)
+	if err := d.fitConnections(files); err != nil {
+		return err
 	}
 	inherited := d.c.Environment.Sockets
 	if err := errors.Join(d.listen.inherit(inherited), d.listen.open(c, "tcp", inherited, d.log)); err != nil {
@@ -152,6 +152,25 @@ func (d *Daemon) open(ctx context.Context) error {
 	}
 	d.ends, err = newEndpoints(d.rooms, m, d.certs, &d.gate, d.metrics, d.log)
 	return err
+}
+
+// fitConnections lowers the number of connections to what the number of open
+// files allows (0 is unknown): otherwise strangers could take the files that
+// storing mail and commands need.
+func (d *Daemon) fitConnections(files uint64) error {
+	l := d.c.Config.Limits
+	switch {
+	case files == 0:
+		return nil
+	case files < leastFiles:
+		return fmt.Errorf("only %d files may be open, and the server needs %d at least; raise LimitNOFILE or ulimit -n", files, leastFiles)
+	}
+	d.gate.files = int64(min(files, 1<<40))
+	if most := connectionsWithin(d.gate.files); most < int64(l.Connections) {
+		d.log.Warn("fewer connections than limits.connections fit into the open files allowed; raise LimitNOFILE, or lower limits.connections",
+			"files", files, "connections", most)
+	}
+	return d.gate.set(l)
 }
 
 func (d *Daemon) closeRooms() error {

@@ -1,6 +1,10 @@
 package daemon
 
-import "net/netip"
+import (
+	"net/netip"
+
+	"poczta.example/poczta/internal/config"
+)
 
 // Crowd lets the tests count connections.
 type Crowd struct{ c crowd }
@@ -10,3 +14,18 @@ func (c *Crowd) Note(a netip.Addr) { c.c.note(a) }
 
 // Gateway returns what was found.
 func (c *Crowd) Gateway() (netip.Addr, bool) { return c.c.gateway() }
+
+// Gate lets the tests admit connections.
+type Gate struct{ g gate }
+
+// NewGate makes a gate with these limits where files may be open.
+func NewGate(l config.Limits, files int64) (*Gate, error) {
+	g := &Gate{gate{files: files}}
+	return g, g.g.set(l)
+}
+
+// Admit counts a connection.
+func (g *Gate) Admit(a netip.AddrPort) error {
+	_, err := g.g.admit(a)
+	return err
+}

@@ -19,6 +19,7 @@ import (
 type gate struct {
 	open  atomic.Int64
 	rules atomic.Pointer[rules]
+	files int64 // that may be open; 0 when it is not known
 	crowd crowd
 }
 
@@ -81,12 +82,35 @@ var errFull = errors.New("the server has as many connections as it may")
 // set takes the limits of a configuration.
 func (g *gate) set(l config.Limits) error {
 	peers, err := limit.NewPeers(limit.PeersConfig{PerAddress: l.ConnectionsPerAddress, PerNetwork: l.ConnectionsPerNetwork,
-		AddressRate: limit.Rate{Burst: l.ConnectionRate, Every: time.Minute / time.Duration(l.ConnectionRate)}})
+		AddressRate: perMinute(l.ConnectionRate), NetworkRate: perMinute(l.ConnectionRateNetwork)})
 	if err != nil {
 		return fmt.Errorf("set connection limits: %w", err)
 	}
-	g.rules.Store(&rules{most: int64(l.Connections), peers: peers})
+	most := int64(l.Connections)
+	if g.files > 0 {
+		most = min(most, connectionsWithin(g.files))
+	}
+	g.rules.Store(&rules{most: most, peers: peers})
 	return nil
+}
+
+// perMinute is the rate of n a minute, all of which may come at once.
+func perMinute(n int) limit.Rate {
+	return limit.Rate{Burst: n, Every: time.Minute / time.Duration(n)}
+}
+
+// Open files that connections leave for the work: those of the database, of
+// segments being read, of listeners and commands; and a part of the rest, up to
+// mostLarge, for large messages that come in into files of their own.
+const (
+	filesForWork = 256
+	mostLarge    = 1000
+	leastFiles   = filesForWork + 64
+)
+
+// connectionsWithin is how many connections may be open when files may.
+func connectionsWithin(files int64) int64 {
+	return max(0, files-filesForWork-min(files/8, mostLarge))
 }
 
 // admit counts a connection until release is called.

@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"testing"
 
+	"poczta.example/poczta/internal/config"
 	"poczta.example/poczta/internal/daemon"
 )
 
@@ -36,5 +37,49 @@ func TestGateway(t *testing.T) {
 				t.Errorf("got %v, %v", got, ok)
 			}
 		})
+	}
+}
+
+// TestGateFitsFiles: connections leave files for the work, whatever the
+// configuration says.
+func TestGateFitsFiles(t *testing.T) {
+	t.Parallel()
+	limits := config.Limits{Connections: 15000, ConnectionsPerAddress: 1, ConnectionsPerNetwork: 1, ConnectionRate: 1, ConnectionRateNetwork: 1}
+	local := netip.MustParseAddrPort("127.0.0.1:25") // spared the limits by address
+	for files, want := range map[int64]int{0: 15000, 320: 24, 1024: 640, 65536: 15000} {
+		g, err := daemon.NewGate(limits, files)
+		if err != nil {
+			t.Fatal(err)
+		}
+		n := 0
+		for n < 20000 && g.Admit(local) == nil {
+			n++
+		}
+		if n != want {
+			t.Errorf("with %d files: got %d connections, want %d", files, n, want)
+		}
+	}
+}
+
+// TestGateRates: addresses and networks have rates of their own.
+func TestGateRates(t *testing.T) {
+	t.Parallel()
+	g, err := daemon.NewGate(config.Limits{Connections: 1000, ConnectionsPerAddress: 1000, ConnectionsPerNetwork: 1000, ConnectionRate: 5, ConnectionRateNetwork: 12}, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	count := func(a string) (n int) {
+		for n < 100 && g.Admit(netip.MustParseAddrPort(a)) == nil {
+			n++
+		}
+		return n
+	}
+	for _, tt := range []struct {
+		from string
+		want int
+	}{{"192.0.2.1:1", 5}, {"192.0.2.2:1", 5}, {"192.0.2.3:1", 2}, {"198.51.100.1:1", 5}} {
+		if n := count(tt.from); n != tt.want {
+			t.Errorf("%s: got %d connections, want %d", tt.from, n, tt.want)
+		}
 	}
 }
