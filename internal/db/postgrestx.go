@@ -48,7 +48,7 @@ func (d *Postgres) broken(ctx, run context.Context, view bool, err error) error 
 		return context.Cause(ctx)
 	}
 	if view {
-		return fmt.Errorf("%w: a View must end within %v, read in pages by key", ErrTooLong, MaxView)
+		return fmt.Errorf("%w: a View must end within %v, read in pages by key", ErrTooLong, MaxPostgresView)
 	}
 	return fmt.Errorf("transaction took longer than %v: %w", d.cfg.TxTimeout, err)
 }

@@ -17,8 +17,8 @@ import (
 	"poczta.example/poczta/internal/disk"
 )
 
-// MaxView is how long a View may run: a read transaction keeps the write-ahead
-// log from being reused and, on PostgreSQL, dead rows from being removed.
+// MaxView is how long a View of SQLite may run: a read transaction keeps the
+// write-ahead log from being reused.
 const MaxView = time.Second
 
 // SQLiteConfig describes a SQLite database. Path is required.

@@ -3,7 +3,6 @@ package db
 import (
 	"errors"
 	"fmt"
-	"runtime"
 	"slices"
 	"time"
 )
@@ -31,10 +30,7 @@ func (b *batch) run(first *job, gather bool) {
 		if !gather || len(b.ran) >= maxBatch || time.Since(b.start) >= maxBatchTime {
 			break
 		}
-		if j = b.w.next(); j == nil {
-			runtime.Gosched() // callers that were answered just now may want to come again
-			j = b.w.next()
-		}
+		j = b.w.await()
 	}
 	b.runtime = time.Since(b.start)
 }

@@ -17,6 +17,7 @@ import (
 const (
 	maxBatch     = 256                  // callers
 	maxBatchTime = 5 * time.Millisecond // before the commit begins
+	gatherTurns  = 3                    // how often others are let run when nobody waits
 )
 
 // LowPatience is how long a call of UpdateLow waits at most for a moment without
@@ -157,6 +158,18 @@ func (w *writer) next() *job {
 	return claim(&w.high)
 }
 
+// await is next, but lets others run a few times before it says that nobody waits:
+// callers that were answered just now, or are about to come, share a commit then.
+func (w *writer) await() *job {
+	for range gatherTurns {
+		if j := w.next(); j != nil {
+			return j
+		}
+		runtime.Gosched()
+	}
+	return w.next()
+}
+
 // nextLow takes a caller of the low lane, if it may run now.
 func (w *writer) nextLow() *job {
 	w.mu.Lock()
@@ -220,11 +233,7 @@ func (w *writer) loop() {
 // work runs transactions until close.
 func (w *writer) work() {
 	for {
-		j := w.next()
-		if j == nil {
-			runtime.Gosched() // callers that were answered just now may want to come again
-			j = w.next()
-		}
+		j := w.await()
 		if j != nil {
 			w.transaction(j, true)
 		}
