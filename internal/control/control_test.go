@@ -360,3 +360,24 @@ func TestNoDescriptors(t *testing.T) {
 		t.Errorf("Serve: %v", err)
 	}
 }
+
+// TestPanic wants a command that panics to end with a word, and the server to go on.
+func TestPanic(t *testing.T) {
+	t.Parallel()
+	path := start(t, -1, func(_ context.Context, args []string, s control.Streams) int {
+		if args[0] == "panic" {
+			panic("asked for by the test")
+		}
+		return 0
+	})
+	for _, tt := range []struct {
+		command, stderr string
+		code            int
+	}{{"panic", "a fault of the program", 1}, {"fine", "", 0}} {
+		var stderr bytes.Buffer
+		code, err := control.Run(t.Context(), dial(t, path), "test", []string{tt.command}, control.Streams{Out: io.Discard, Err: &stderr})
+		if err != nil || code != tt.code || !strings.Contains(stderr.String(), tt.stderr) {
+			t.Errorf("%s: exit %d (%v), %q; want %d", tt.command, code, err, &stderr, tt.code)
+		}
+	}
+}

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -178,11 +179,26 @@ func (s *Server) session(ctx context.Context, conn net.Conn) {
 	var wg sync.WaitGroup
 	wg.Go(p.read)
 	started := time.Now()
-	code := s.cfg.Handler(ctx, req.Args, Streams{In: &input{p: p, ctx: ctx}, Out: &output{p: p, kind: kindOut}, Err: &output{p: p, kind: kindErr}})
+	code := s.handle(ctx, req.Args, Streams{In: &input{p: p, ctx: ctx}, Out: &output{p: p, kind: kindOut}, Err: &output{p: p, kind: kindErr}})
 	_ = p.send(kindExit, []byte{byte(code)})
 	conn.Close()
 	wg.Wait()
 	s.log.Info("command", "args", safeArgs(req.Args), "uid", uid, "exit", code, "took", time.Since(started))
+}
+
+// exitPanic is the exit code of a command that panicked.
+const exitPanic = 1
+
+// handle runs the Handler. Its panic ends the command, not the server.
+func (s *Server) handle(ctx context.Context, args []string, st Streams) (code int) {
+	defer func() {
+		if p := recover(); p != nil {
+			s.log.Error("command panicked", "args", safeArgs(args), "panic", p, "stack", string(debug.Stack()))
+			fmt.Fprintln(st.Err, "poczta: the command failed by a fault of the program; the server's log tells more")
+			code = exitPanic
+		}
+	}()
+	return s.cfg.Handler(ctx, args, st)
 }
 
 // safeArgs is what the log tells of a command: its words, not its flags' values.
