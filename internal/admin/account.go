@@ -212,6 +212,9 @@ func (d *Desk) AccountRemove(ctx context.Context, who string, purge bool) error 
 		return explain(err, "remove mail of "+who)
 	}
 	if purge {
+		if err := d.Rooms.NotePurge(ctx, d.Now()); err != nil {
+			return err
+		}
 		d.say("%s is removed, and its %d messages are gone for ever.", a.Address, n)
 		return nil
 	}

@@ -155,6 +155,9 @@ func (d *Desk) MailboxPurge(ctx context.Context, who string, s Selection) error 
 	if err != nil {
 		return explain(err, "purge mail of "+who)
 	}
-	d.say("%d deleted messages are gone for ever; their octets leave the disk with the next merge (poczta store merge).", n)
+	if err := d.Rooms.NotePurge(ctx, d.Now()); err != nil {
+		return err
+	}
+	d.say("%d deleted messages are gone for ever; their octets leave the disk within a day, or now with: poczta store merge.", n)
 	return nil
 }

@@ -13,7 +13,6 @@ import (
 	"sync"
 	"time"
 
-	"poczta.example/poczta/internal/body"
 	"poczta.example/poczta/internal/config"
 	"poczta.example/poczta/internal/control"
 	"poczta.example/poczta/internal/db"
@@ -23,8 +22,7 @@ import (
 const (
 	snapshotEvery   = 24 * time.Hour
 	snapshotLook    = 10 * time.Minute
-	snapshotsKept   = 3
-	mergeEvery      = time.Hour
+	snapshotsKept   = 7
 	httpHeaderTime  = 10 * time.Second
 	certificateLook = time.Hour
 )
@@ -156,26 +154,6 @@ func (d *Daemon) snapshotLoop(ctx context.Context) error {
 		d.log.Info("daily snapshot", "file", file)
 		if err := d.rooms.dropSnapshots(snapshotsKept); err != nil {
 			d.log.Error("remove old snapshots", "error", err)
-		}
-	})
-}
-
-// mergeLoop rewrites segments that hold purged mail: those with a quarter of
-// dead octets every hour, all of them once a day, so that what is purged is gone
-// within a day.
-func (d *Daemon) mergeLoop(ctx context.Context) error {
-	whole := time.Now()
-	return every(ctx, mergeEvery, func() {
-		opt := body.MergeOptions{Rate: int64(d.c.Config.Store.MergeRate), DeadShare: 0.25}
-		if time.Since(whole) > 23*time.Hour {
-			opt.DeadShare, whole = 0, time.Now()
-		}
-		result, err := d.rooms.Segments.Merge(ctx, opt)
-		switch {
-		case err != nil && ctx.Err() == nil:
-			d.log.Error("merge segments", "error", err)
-		case result.Freed > 0:
-			d.log.Info("segments merged", "segments", result.Segments, "freed", result.Freed)
 		}
 	})
 }
