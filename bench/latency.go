@@ -87,36 +87,21 @@ func (c *smtpClient) send(to string, text func(io.Writer) error) (time.Duration,
 	return time.Since(begin), err
 }
 
+// messagesPerConnection keeps a client below what a server takes in one session.
+const messagesPerConnection = 100
+
 // latencies sends 4 KiB messages over ten connections at a moderate pace until
 // stop is closed and returns the p99 of the reply to DATA in milliseconds.
 func latencies(addr string, stop <-chan struct{}) (float64, int, error) {
-	text := []byte(letter(1, 4096))
-	const clients, pause = 10, 10 * time.Millisecond
+	const clients = 10
 	all, errs := make([][]time.Duration, clients), make([]error, clients)
 	var wg sync.WaitGroup
 	for i := range clients {
 		wg.Go(func() {
-			c, err := dialSMTP(addr)
-			if err != nil {
-				errs[i] = err
-				return
-			}
-			defer c.conn.Close()
-			for tick := time.NewTicker(pause); ; {
-				select {
-				case <-stop:
-					return
-				case <-tick.C:
-				}
-				d, err := c.send(user(i)+"@"+domain, func(w io.Writer) error {
-					_, err := io.Copy(w, bytes.NewReader(text))
-					return err
-				})
-				if err != nil {
-					errs[i] = err
-					return
-				}
-				all[i] = append(all[i], d)
+			for done := false; !done && errs[i] == nil; {
+				var some []time.Duration
+				some, done, errs[i] = paced(addr, user(i)+"@"+domain, stop)
+				all[i] = append(all[i], some...)
 			}
 		})
 	}
@@ -129,6 +114,35 @@ func latencies(addr string, stop <-chan struct{}) (float64, int, error) {
 		return 0, 0, fmt.Errorf("only %d messages sent: too few for a p99", len(sorted))
 	}
 	return float64(sorted[len(sorted)*99/100].Microseconds()) / 1000, len(sorted), nil
+}
+
+// paced sends over one connection, a message every ten milliseconds at most; done
+// says that stop is closed.
+func paced(addr, to string, stop <-chan struct{}) (took []time.Duration, done bool, err error) {
+	c, err := dialSMTP(addr)
+	if err != nil {
+		return nil, false, err
+	}
+	defer c.conn.Close()
+	text := []byte(letter(1, 4096))
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for range messagesPerConnection {
+		select {
+		case <-stop:
+			return took, true, nil
+		case <-tick.C:
+		}
+		d, err := c.send(to, func(w io.Writer) error {
+			_, err := io.Copy(w, bytes.NewReader(text))
+			return err
+		})
+		if err != nil {
+			return took, false, err
+		}
+		took = append(took, d)
+	}
+	return took, false, nil
 }
 
 // quietLatency is the p99 with nothing else going on.
