@@ -12,7 +12,10 @@ import (
 	"poczta.example/poczta/internal/sasl"
 )
 
-var _ pop3server.Maildrops = (*Store)(nil)
+var (
+	_ pop3server.Maildrops = (*Store)(nil)
+	_ pop3server.Keeper    = (*drop)(nil)
+)
 
 // maxWindow is how many entries one look-up of a session that reads on reads ahead.
 const maxWindow = 64
@@ -104,13 +107,42 @@ func (d *drop) Read(ctx context.Context, i int) (io.ReadCloser, bool, error) {
 		if err != nil {
 			return nil, false, pop3Error(err)
 		}
-		return answered{r}, l.loc.Dots, nil
+		return d.kept(ctx, answered{r}), l.loc.Dots, nil
 	}
 	r, err := d.s.openSurrogate(ctx, l)
 	if err != nil {
 		return nil, false, pop3Error(err)
 	}
-	return answered{r}, true, nil
+	return d.kept(ctx, answered{r}), true, nil
+}
+
+// Keep implements pop3server.Keeper.
+func (d *drop) Keep(ctx context.Context) error {
+	if d.lease == nil {
+		return nil
+	}
+	return pop3Error(d.lease.touch(ctx))
+}
+
+// kept lets a download show life: a peer on a slow line is not a dead one.
+func (d *drop) kept(ctx context.Context, r io.ReadCloser) io.ReadCloser {
+	if d.lease == nil {
+		return r
+	}
+	return &keeping{ReadCloser: r, touch: func() { _ = d.lease.touch(ctx) }} // a lock that is lost shows at the next command
+}
+
+// keeping calls touch with each Read, which the peer's taking of octets paces.
+type keeping struct {
+	io.ReadCloser
+
+	touch func()
+}
+
+// Read implements io.Reader.
+func (k *keeping) Read(p []byte) (int, error) {
+	k.touch()
+	return k.ReadCloser.Read(p)
 }
 
 // find returns the place of message i.

@@ -338,6 +338,52 @@ func TestExclusive(t *testing.T) {
 	})
 }
 
+// TestExclusiveSlow: a session that only asks now and then, or whose peer takes a
+// message slowly, is not dead.
+func TestExclusiveSlow(t *testing.T) {
+	o := posttest.Options{Mailbox: func(c *mailbox.Config) { c.Exclusive = true }}
+	eachWith(t, o, func(t *testing.T, h *posttest.House) {
+		h.Deliver(t, ala, posttest.Long(100_000))
+		slow := open(t, h.Mailboxes, ala, true)
+		locked := func(when string) {
+			t.Helper()
+			_, err := h.Mailboxes.Open(t.Context(), posttest.Identity(ala), true)
+			if e, ok := errors.AsType[*pop3.Error](err); !ok || e.Code != pop3.CodeInUse {
+				t.Fatalf("%s: %v, want [IN-USE]", when, err)
+			}
+		}
+		for range 3 {
+			h.Clock.Advance(90 * time.Second)
+			if err := slow.(pop3server.Keeper).Keep(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		h.Clock.Advance(90 * time.Second)
+		locked("beside one that asks")
+		if err := slow.(pop3server.Keeper).Keep(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		r, _, err := slow.Read(t.Context(), 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.Close()
+		buf := make([]byte, 16<<10)
+		for range 3 {
+			h.Clock.Advance(90 * time.Second)
+			if _, err := r.Read(buf); err != nil {
+				t.Fatal(err)
+			}
+		}
+		locked("beside a download")
+		h.Clock.Advance(3 * time.Minute)
+		open(t, h.Mailboxes, ala, true).Close()
+		if err := slow.(pop3server.Keeper).Keep(t.Context()); err == nil {
+			t.Error("a session whose lock was taken over goes on")
+		}
+	})
+}
+
 func TestSurrogate(t *testing.T) {
 	each(t, func(t *testing.T, h *posttest.House) {
 		text := "From: sender@origin.example\r\nSubject: Za\u017c\u00f3\u0142\u0107\r\n\r\nBody stays: \u0142\r\n"

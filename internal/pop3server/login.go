@@ -156,7 +156,8 @@ func (s *session) login(ctx context.Context, mechanism string, start time.Time, 
 	}
 	s.server.logins.note(id.Account, now)
 	s.identity, s.errors = id, 0
-	s.enter(stateTransaction, &transaction{drop: drop, len: drop.Len()})
+	keeper, _ := drop.(Keeper)
+	s.enter(stateTransaction, &transaction{drop: drop, keeper: keeper, len: drop.Len()})
 	s.tellLogin(mechanism, "ok", start)
 	b := append(s.out.room(pop3.MaxResponseOctets), "+OK "...)
 	b = append(b, pop3.TextMaildrop.In(s.lang)...)

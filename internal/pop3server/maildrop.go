@@ -15,6 +15,13 @@ type Maildrops interface {
 	Open(ctx context.Context, id sasl.Identity, utf8 bool) (Maildrop, error)
 }
 
+// Keeper is a Maildrop that another session may take over from one that shows no
+// life, as with RFC 1939's exclusive lock. Keep shows life; a session calls it
+// for each command. Its error means that the maildrop was taken over.
+type Keeper interface {
+	Keep(ctx context.Context) error
+}
+
 // Maildrop is one session's view of a mailbox: an immutable list, shared in
 // memory with other sessions at the same state. Index i counts from 0. Len,
 // Octets and UniqueID never block. Used by one goroutine.

@@ -105,6 +105,9 @@ func (s *session) dispatch(ctx context.Context, line []byte, lineErr error) bool
 	}
 	cmd, err := s.parse(line, lineErr)
 	if err == nil {
+		err = s.keep(ctx, cmd.Verb)
+	}
+	if err == nil {
 		err = s.server.commands[cmd.Verb].handle(s, ctx, cmd)
 	}
 	on := s.answer(ctx, cmd.Verb, err)
@@ -112,6 +115,15 @@ func (s *session) dispatch(ctx context.Context, line []byte, lineErr error) bool
 		hook(cmd.Verb, err == nil || errors.Is(err, errEnd), time.Since(start))
 	}
 	return on && s.out.err == nil
+}
+
+// keep shows a maildrop that could be taken over that its session lives. QUIT is
+// always obeyed: what it would remove is guarded by Remove.
+func (s *session) keep(ctx context.Context, verb pop3.Verb) error {
+	if s.trans == nil || s.trans.keeper == nil || verb == pop3.VerbQuit {
+		return nil
+	}
+	return s.trans.keeper.Keep(ctx)
 }
 
 // parse turns a line into a command that is allowed in the state.

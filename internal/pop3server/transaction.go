@@ -12,6 +12,7 @@ import (
 // transaction is the data of the TRANSACTION state.
 type transaction struct {
 	drop    Maildrop
+	keeper  Keeper // drop, if it is one
 	len     int
 	deleted marks
 	octets  int64 // of marked messages
