@@ -322,6 +322,9 @@ func TestThrottle(t *testing.T) {
 		for range 2 {
 			wantErr(t, "neighbour", try("192.0.2.2", "x"), sasl.ErrCredentials)
 		}
+		for range 3 {
+			wantErr(t, "another neighbour", try("192.0.2.4", "x"), sasl.ErrCredentials)
+		}
 		wantErr(t, "network", try("192.0.2.3", "korek-butelka"), sasl.ErrThrottled)
 		wantErr(t, "another network", try("198.51.100.1", "korek-butelka"), nil)
 		for range 50 {
@@ -330,6 +333,42 @@ func TestThrottle(t *testing.T) {
 		now.now = now.now.Add(time.Minute)
 		wantErr(t, "a minute later", try("192.0.2.1", "korek-butelka"), nil)
 	})
+}
+
+// TestThrottleSparesAcquaintances: who has logged in from an address before is not
+// locked out by what others do there and nearby, by any mechanism.
+func TestThrottleSparesAcquaintances(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	d := dbtest.SQLite(t)
+	if err := db.Migrate(ctx, d, components); err != nil {
+		t.Fatal(err)
+	}
+	a := open(t, d, func(c *account.Config) {
+		c.Failures = limit.FailuresConfig{Address: limit.Rate{Burst: 3, Every: time.Hour}, Network: limit.Rate{Burst: 4, Every: time.Hour}}
+	})
+	addDomain(t, a, "example.org")
+	add(t, a, "ala@example.org", "", "korek-butelka")
+	add(t, a, "ola@example.org", "", "korek-kapsel")
+	try := func(addr, login, password string) error {
+		_, err := a.VerifyPlain(ctx, sasl.Peer{Addr: netip.MustParseAddr(addr)}, "", login, password)
+		return err
+	}
+	wantErr(t, "first login", try("192.0.2.1", "ala@example.org", "korek-butelka"), nil)
+	for range 3 {
+		wantErr(t, "a device with an old password", try("192.0.2.1", "ola@example.org", "x"), sasl.ErrCredentials)
+	}
+	wantErr(t, "the device is throttled", try("192.0.2.1", "ola@example.org", "korek-kapsel"), sasl.ErrThrottled)
+	wantErr(t, "an acquaintance is not", try("192.0.2.1", "ALA@example.org", "korek-butelka"), nil)
+	_, err := a.ScramKeys(ctx, sasl.Peer{Addr: netip.MustParseAddr("192.0.2.1")}, "ala@example.org")
+	wantErr(t, "nor by SCRAM", err, nil)
+	wantErr(t, "elsewhere in the network", try("192.0.2.2", "nobody", "x"), sasl.ErrCredentials)
+	wantErr(t, "the network is used up", try("192.0.2.3", "ala@example.org", "korek-butelka"), sasl.ErrThrottled)
+	wantErr(t, "the acquaintance is spared that too", try("192.0.2.1", "ala@example.org", "korek-butelka"), nil)
+	for range 2 {
+		wantErr(t, "guesses at the acquaintance", try("192.0.2.1", "ala@example.org", "x"), sasl.ErrCredentials)
+	}
+	wantErr(t, "are bounded", try("192.0.2.1", "ala@example.org", "x"), sasl.ErrThrottled)
 }
 
 // TestPoolIsBounded: logins beyond the queue are refused, not gathered.
@@ -486,4 +525,55 @@ func TestDatabaseGone(t *testing.T) {
 	if errors.Is(err, sasl.ErrCredentials) {
 		t.Error("a fault counts as wrong credentials")
 	}
+}
+
+// TestStands: an identity falls with the account's password, state, or removal.
+func TestStands(t *testing.T) {
+	t.Parallel()
+	dbtest.Each(t, components, func(t *testing.T, d db.Database) {
+		ctx := context.Background()
+		a := open(t, d, nil)
+		addDomain(t, a, "example.org")
+		ala := add(t, a, "ala@example.org", "ala", "first-Secret-1")
+		login := func(password string) sasl.Identity {
+			t.Helper()
+			id, err := a.VerifyPlain(ctx, sasl.Peer{}, "", "ala", password)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return id
+		}
+		stands := func(when string, id sasl.Identity, want bool) {
+			t.Helper()
+			if got, err := a.Stands(ctx, id); err != nil || got != want {
+				t.Errorf("%s: got %v, %v, want %v", when, got, err, want)
+			}
+		}
+		id := login("first-Secret-1")
+		stands("after the login", id, true)
+		for _, step := range []struct {
+			name string
+			do   func() error
+		}{
+			{"after a new password", func() error { return a.SetPassword(ctx, ala.ID, "second-Secret-2") }},
+			{"of a disabled account", func() error { return a.Disable(ctx, ala.ID) }},
+		} {
+			if err := step.do(); err != nil {
+				t.Fatal(err)
+			}
+			stands(step.name, id, false)
+		}
+		if err := a.Enable(ctx, ala.ID); err != nil {
+			t.Fatal(err)
+		}
+		id = login("second-Secret-2")
+		if _, _, err := a.AddAppPassword(ctx, ala.ID, "phone"); err != nil {
+			t.Fatal(err)
+		}
+		stands("beside a new app password", id, true)
+		if err := a.Remove(ctx, ala.ID); err != nil {
+			t.Fatal(err)
+		}
+		stands("of a removed account", id, false)
+	})
 }

@@ -8,6 +8,7 @@ import (
 	"poczta.example/poczta/internal/address"
 	"poczta.example/poczta/internal/db"
 	"poczta.example/poczta/internal/envelope"
+	"poczta.example/poczta/internal/sasl"
 )
 
 // grant is the key of a grant that was read.
@@ -35,6 +36,16 @@ func (a *Accounts) MaySend(ctx context.Context, id envelope.AccountID, addr addr
 		}
 	}
 	return a.granted(ctx, id, addr)
+}
+
+// Stands reports whether an identity that was proved before still could be: its
+// account is active, and no password of it was changed or removed since.
+func (a *Accounts) Stands(ctx context.Context, id sasl.Identity) (bool, error) {
+	c, err := a.credential(ctx, id.Login)
+	if err != nil {
+		return false, err
+	}
+	return c.id == id.Account && c.version == id.Version && c.state == Active, nil
 }
 
 func (a *Accounts) granted(ctx context.Context, id envelope.AccountID, addr address.Address) (granted bool, err error) {

@@ -74,6 +74,8 @@ func (t *boxTransaction) Rcpt(_ context.Context, r envelope.Recipient) error {
 		return smtp.Refuse(550, 1, 1, "No such user here")
 	case "full":
 		return smtp.Refuse(452, 2, 2, "Mailbox is full")
+	case "ended":
+		return smtp.Refuse(421, 7, 0, "Your account has changed")
 	case "fault":
 		return errors.New("database is on fire")
 	}

@@ -255,7 +255,11 @@ func (s *session) fault(r smtp.Reply) error {
 
 // refuse answers a refusal of the Service. Too many of them end the session.
 func (s *session) refuse(err error) error {
-	s.reply(s.replyOf(err))
+	r := s.replyOf(err)
+	if r.Code == 421 { // RFC 5321 §3.8: the channel closes behind it
+		return s.hangUp(421, r.Subject, r.Detail, r.Text)
+	}
+	s.reply(r)
 	s.counts.refusals++
 	if s.counts.refusals < s.srv.cfg.Limits.Refusals {
 		return nil

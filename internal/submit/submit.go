@@ -14,12 +14,16 @@ import (
 	"poczta.example/poczta/internal/envelope"
 	"poczta.example/poczta/internal/intake"
 	"poczta.example/poczta/internal/limit"
+	"poczta.example/poczta/internal/sasl"
 	"poczta.example/poczta/internal/smtpserver"
 )
 
 // Senders knows the addresses that an account may send as; *account.Accounts is one.
 type Senders interface {
 	MaySend(ctx context.Context, account envelope.AccountID, as address.Address) (bool, error)
+	// Stands reports whether an identity that was proved before still could be: the
+	// account is active, and its credentials are the same.
+	Stands(ctx context.Context, id sasl.Identity) (bool, error)
 }
 
 // Host is a device that can't authenticate.
@@ -106,11 +110,21 @@ type sender struct {
 }
 
 // Begin answers MAIL: 530 5.7.0 for who has not authenticated and is no named
-// device, 550 5.7.1 for a reverse-path that is not the sender's.
+// device, 421 4.7.0 for an account that was disabled or got another password
+// since it logged in, 550 5.7.1 for a reverse-path that is not the sender's.
 func (s *Service) Begin(ctx context.Context, session *smtpserver.Session, env envelope.Envelope) (smtpserver.Transaction, error) {
 	who, err := s.identify(session)
 	if err != nil {
 		return nil, err
+	}
+	if who.account != 0 {
+		ok, err := s.c.Senders.Stands(ctx, session.Identity)
+		if err != nil {
+			return nil, fmt.Errorf("judge account %s: %w", who.login, err)
+		}
+		if !ok { // whoever stole a password must not go on after it was changed
+			return nil, intake.Refuse(421, 7, 0, "Your account has changed since you logged in; connect and log in again", nil)
+		}
 	}
 	if !env.ReversePath.IsNull() {
 		if err := s.mayUse(ctx, who, env.ReversePath.Address(), "reverse-path"); err != nil {

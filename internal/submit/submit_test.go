@@ -33,6 +33,14 @@ func (senders) MaySend(_ context.Context, id envelope.AccountID, as address.Addr
 	return id == 1 && as.Key() == "ala@example.org", nil
 }
 
+// Stands knows version 0 of an account alone.
+func (senders) Stands(_ context.Context, id sasl.Identity) (bool, error) {
+	if id.Version > 1 {
+		return false, errors.New("database is away")
+	}
+	return id.Version == 0, nil
+}
+
 type office struct {
 	*submit.Service
 	accepter *intaketest.Accepter
@@ -308,6 +316,21 @@ func TestNewReportsEverything(t *testing.T) {
 	for _, what := range []string{"Intake", "Senders", "negative", "host 1"} {
 		if err == nil || !strings.Contains(err.Error(), what) {
 			t.Errorf("%v does not name %s", err, what)
+		}
+	}
+}
+
+// TestIdentityMustStand: a session outlives neither its password nor its account.
+func TestIdentityMustStand(t *testing.T) {
+	t.Parallel()
+	o := newOffice(t, nil)
+	for version, want := range []string{"", "421 7.0", "other"} {
+		s := ala()
+		s.Identity.Version = int64(version)
+		for _, from := range []string{"ala@example.org", ""} {
+			if got := code(o.send(t, s, from, good, "bob@example.com")); got != want {
+				t.Errorf("version %d from <%s>: got %q, want %q", version, from, got, want)
+			}
 		}
 	}
 }
