@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"crypto/x509"
 	"fmt"
-	"time"
 
 	"poczta.example/poczta/internal/db"
 	"poczta.example/poczta/internal/envelope"
@@ -20,7 +19,7 @@ const maxCertNames = 20
 // (subjectAltName) as login or address: for the one authzid names, or without
 // authzid for the only one.
 func (a *Accounts) VerifyExternal(ctx context.Context, peer sasl.Peer, authzid string, cert *x509.Certificate) (sasl.Identity, error) {
-	at := attempt{a: a, peer: peer, mechanism: "external", began: time.Now()}
+	at := a.attempt(peer, "external", authzid)
 	if err := at.begin(); err != nil {
 		return sasl.Identity{}, err
 	}

@@ -15,7 +15,7 @@ import (
 // the pool, whether or not the login exists, and a failure takes
 // Config.FailureDelay at least.
 func (a *Accounts) VerifyPlain(ctx context.Context, peer sasl.Peer, authzid, authcid, password string) (sasl.Identity, error) {
-	at := attempt{a: a, peer: peer, mechanism: "plain", began: time.Now()}
+	at := a.attempt(peer, "plain", authcid)
 	if err := at.begin(); err != nil {
 		return sasl.Identity{}, err
 	}
@@ -186,11 +186,21 @@ type attempt struct {
 	a         *Accounts
 	peer      sasl.Peer
 	mechanism string
+	login     string // compared form, "" when there is none
 	began     time.Time
 }
 
+// attempt begins to look at a login by name; "" when a certificate will tell.
+func (a *Accounts) attempt(peer sasl.Peer, mechanism, name string) attempt {
+	key, ok := loginKey(name)
+	if !ok {
+		key = ""
+	}
+	return attempt{a: a, peer: peer, mechanism: mechanism, login: key, began: time.Now()}
+}
+
 func (t *attempt) begin() error {
-	if t.a.failures.Begin(t.peer.Addr, t.a.config.Now()) {
+	if t.a.failures.Begin(t.peer.Addr, t.login, t.a.config.Now()) {
 		return nil
 	}
 	t.tell("throttled")
@@ -205,7 +215,7 @@ func (t *attempt) tell(result string) {
 
 // unavailable ends an attempt whose outcome is not the peer's doing.
 func (t *attempt) unavailable(err error) error {
-	t.a.failures.Forgive(t.peer.Addr, t.a.config.Now())
+	t.a.failures.Forgive(t.peer.Addr, t.login, t.a.config.Now())
 	t.tell("unavailable")
 	if !errors.Is(err, sasl.ErrUnavailable) {
 		err = fmt.Errorf("%w: %w", sasl.ErrUnavailable, err)
@@ -220,7 +230,9 @@ func (t *attempt) succeed(c *credential, result string) (sasl.Identity, error) {
 		t.a.config.Logger.Info("login refused: account is disabled", "login", c.login, "peer", t.peer.Addr, "protocol", t.peer.Protocol)
 		return sasl.Identity{}, fmt.Errorf("log in as %s: %w", c.login, sasl.ErrDisabled)
 	}
-	t.a.failures.Forgive(t.peer.Addr, t.a.config.Now())
+	now := t.a.config.Now()
+	t.a.failures.Forgive(t.peer.Addr, t.login, now)
+	t.a.failures.Know(t.peer.Addr, t.login, now)
 	t.tell(result)
 	return c.identity(), nil
 }

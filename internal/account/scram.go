@@ -3,7 +3,6 @@ package account
 import (
 	"bytes"
 	"context"
-	"time"
 
 	"poczta.example/poczta/internal/sasl"
 )
@@ -16,7 +15,7 @@ func sameSalt(a, b scramKeys) bool {
 // can't log in fit no password. An account whose imported hash has not been
 // converted yet can't log in by SCRAM: its first login must be by PLAIN.
 func (a *Accounts) ScramKeys(ctx context.Context, peer sasl.Peer, authcid string) (sasl.Keys, error) {
-	at := attempt{a: a, peer: peer, mechanism: "scram", began: time.Now()}
+	at := a.attempt(peer, "scram", authcid)
 	if err := at.begin(); err != nil {
 		return sasl.Keys{}, err
 	}
@@ -49,7 +48,7 @@ func (a *Accounts) ScramKeys(ctx context.Context, peer sasl.Peer, authcid string
 
 // ScramResult implements sasl.Verifier.
 func (a *Accounts) ScramResult(ctx context.Context, peer sasl.Peer, authzid, authcid string, ok bool) (sasl.Identity, error) {
-	at := attempt{a: a, peer: peer, mechanism: "scram", began: time.Now()}
+	at := a.attempt(peer, "scram", authcid)
 	c, err := a.credential(ctx, authcid)
 	if err != nil {
 		return sasl.Identity{}, at.unavailable(err)

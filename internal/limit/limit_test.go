@@ -293,13 +293,13 @@ func TestFailures(t *testing.T) {
 	}
 	want := func(s string, at time.Duration, want bool) {
 		t.Helper()
-		if got := f.Begin(addr(s), epoch.Add(at)); got != want {
+		if got := f.Begin(addr(s), "", epoch.Add(at)); got != want {
 			t.Errorf("%s: got %v", s, got)
 		}
 	}
 	for range 100 {
 		want("192.0.2.1", 0, true)
-		f.Forgive(addr("192.0.2.1"), epoch)
+		f.Forgive(addr("192.0.2.1"), "", epoch)
 	}
 	want("192.0.2.1", 0, true)
 	want("192.0.2.1", 0, true)
@@ -311,13 +311,53 @@ func TestFailures(t *testing.T) {
 		want("127.0.0.1", 0, true)
 	}
 	for range 1000 {
-		if !f.Begin(netip.Addr{}, epoch) {
+		if !f.Begin(netip.Addr{}, "", epoch) {
 			t.Fatal("a UNIX socket's peer is throttled like a stranger")
 		}
 	}
 	if _, err := limit.NewFailures(limit.FailuresConfig{Address: limit.Rate{Burst: -1}}); !errors.Is(err, limit.ErrConfig) {
 		t.Errorf("got %v", err)
 	}
+}
+
+// TestAcquaintance wants who has logged in from an address before to be spared the
+// failures of others there, and to have no more attempts than an address has.
+func TestAcquaintance(t *testing.T) {
+	t.Parallel()
+	here, elsewhere := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("198.51.100.1")
+	f, err := limit.NewFailures(limit.FailuresConfig{Address: limit.Rate{Burst: 2, Every: time.Minute}, Network: limit.Rate{Burst: 3, Every: time.Minute}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := func(from netip.Addr, login string, at time.Duration, want bool) {
+		t.Helper()
+		if got := f.Begin(from, login, epoch.Add(at)); got != want {
+			t.Errorf("%s as %q: got %v, want %v", from, login, got, want)
+		}
+	}
+	want(here, "ala", 0, true)
+	f.Forgive(here, "ala", epoch)
+	f.Know(here, "ala", epoch)
+	for range 2 {
+		want(here, "stranger", 0, true)
+	}
+	want(here, "stranger", 0, false) // the address is used up
+	want(here, "ola", 0, false)
+	for range 100 {
+		want(here, "ala", 0, true)
+		f.Forgive(here, "ala", epoch)
+	}
+	want(here, "ala", 0, true)
+	want(here, "ala", 0, true)
+	want(here, "ala", 0, false) // guesses at a known login are bounded too
+	want(netip.MustParseAddr("::ffff:192.0.2.1"), "ala", 0, false)
+	want(elsewhere, "ala", 0, true) // an acquaintance is one of an address
+	want(elsewhere, "ala", 0, true)
+	want(elsewhere, "ala", 0, false)
+	for range 2 { // long after the last success ala is a stranger again
+		want(here, "stranger", 31*24*time.Hour, true)
+	}
+	want(here, "ala", 31*24*time.Hour, false)
 }
 
 func BenchmarkFailures(b *testing.B) {
@@ -328,8 +368,8 @@ func BenchmarkFailures(b *testing.B) {
 	addr := netip.MustParseAddr("192.0.2.1")
 	b.ReportAllocs()
 	for b.Loop() {
-		f.Begin(addr, epoch)
-		f.Forgive(addr, epoch)
+		f.Begin(addr, "", epoch)
+		f.Forgive(addr, "", epoch)
 	}
 }
 
