@@ -130,10 +130,25 @@ func (s *Store) incoming(account envelope.AccountID, login string, batch []Impor
 	return all, nil
 }
 
+// lookTries is how often an import asks again after a view that took too long,
+// as when the machine stood still: it must not end a long import.
+const lookTries = 5
+
+// look is a View that is tried again when its time was up; fn may run again.
+func (s *Store) look(ctx context.Context, fn func(db.Tx) error) error {
+	var err error
+	for range lookTries {
+		if err = s.cfg.DB.View(ctx, fn); !errors.Is(err, db.ErrTooLong) {
+			return err
+		}
+	}
+	return err
+}
+
 // markKnown finds duplicates before their bodies are stored again. What it
 // misses because of a second import at the same time, appendRow finds.
 func (s *Store) markKnown(ctx context.Context, all []incoming) error {
-	return s.cfg.DB.View(ctx, func(tx db.Tx) error {
+	return s.look(ctx, func(tx db.Tx) error {
 		for i := range all {
 			in := &all[i]
 			in.duplicate = false

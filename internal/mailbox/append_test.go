@@ -7,6 +7,7 @@ import (
 	"io"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -46,6 +47,39 @@ func appendAll(t *testing.T, h *posttest.House, batch []mailbox.Import) string {
 		}
 	}
 	return strings.Join(words, " ")
+}
+
+// hasty is a database whose next views run out of time after their work.
+type hasty struct {
+	db.Database
+	left atomic.Int32
+}
+
+func (d *hasty) View(ctx context.Context, fn func(db.Tx) error) error {
+	err := d.Database.View(ctx, fn)
+	if err == nil && d.left.Add(-1) >= 0 {
+		return db.ErrTooLong
+	}
+	return err
+}
+
+func TestImportLooksAgainAfterASlowView(t *testing.T) {
+	t.Parallel()
+	dbtest.Each(t, posttest.Components(), func(t *testing.T, d db.Database) {
+		slow := &hasty{Database: d}
+		h := posttest.Open(t, slow, posttest.Options{Clock: posttest.NewClock()})
+		specs := []string{"0001abc|1|a", "|2|b"}
+		appendAll(t, h, imports(t, h, "", specs...))
+		slow.left.Store(4)
+		if got := appendAll(t, h, imports(t, h, "", append(specs, "0003abc|3|c")...)); got != "dup dup new" {
+			t.Errorf("import with slow views: %s", got)
+		}
+		slow.left.Store(1000)
+		_, err := h.Mailboxes.Append(t.Context(), ala, posttest.Login(ala), imports(t, h, "", "0004abc|4|d"))
+		if !errors.Is(err, db.ErrTooLong) {
+			t.Errorf("import with views that are always slow: got %v", err)
+		}
+	})
 }
 
 func TestImportTwiceMakesNoDuplicates(t *testing.T) {

@@ -24,7 +24,7 @@ var bodyIn = `IN (` + strings.Repeat("?, ", MaxAppend-1) + `?)`
 // Imported entries are known by import_key.
 func (s *Store) markTaken(ctx context.Context, account envelope.AccountID, all []incoming) error {
 	suspects := make(map[string]map[message.ID][]*incoming) // by mailbox
-	err := s.cfg.DB.View(ctx, func(tx db.Tx) error {
+	err := s.look(ctx, func(tx db.Tx) error {
 		clear(suspects)
 		for i := range all {
 			in := &all[i]
@@ -94,7 +94,7 @@ func (s *Store) lookThrough(ctx context.Context, account envelope.AccountID, nam
 	args = append(append(args, list...), list...)
 	for from := int64(0); from < int64(m.UIDNext); from += takenSpan {
 		args[2], args[3] = from, from+takenSpan
-		err := s.cfg.DB.View(ctx, func(tx db.Tx) error {
+		err := s.look(ctx, func(tx db.Tx) error {
 			for _, table := range [...]string{"entry", "retained"} {
 				if err := markFrom(tx, table, args, ids); err != nil {
 					return err
