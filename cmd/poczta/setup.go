@@ -61,7 +61,7 @@ func (s *setupCmd) Run(ctx context.Context, p *process, c *cli) error {
 	if err := s.fill(ctx, p, conf, account, password); err != nil {
 		return err
 	}
-	s.tell(p, c.Config)
+	s.tell(p, c.Config, conf)
 	return nil
 }
 
@@ -185,11 +185,11 @@ func contains(list []string, s string) bool {
 }
 
 // tell prints what is left to do.
-func (s *setupCmd) tell(p *process, file string) {
+func (s *setupCmd) tell(p *process, file string, conf *config.Config) {
 	fmt.Fprintf(p.stdout, "\nThe configuration is %s, everything that lasts lies in %s.\n\nAdd these DNS records:\n\n", file, s.Data)
 	for _, name := range s.Domain {
 		if d, err := address.ParseDomain(name); err == nil {
-			fmt.Fprintln(p.stdout, admin.ZoneLines(admin.Records(d, s.Hostname), s.Hostname))
+			fmt.Fprintln(p.stdout, admin.ZoneLines(admin.Records(d, conf), conf.Hostname))
 		}
 	}
 	fmt.Fprintf(p.stdout, "Then start the server:  poczta serve --config %s   (or: systemctl enable --now poczta)\nand look at the rest:   poczta check --config %s\n", file, file)

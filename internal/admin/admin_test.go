@@ -198,7 +198,14 @@ func TestZoneLines(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	lines := admin.ZoneLines(admin.Records(d, "mail.example.org"), "mail.example.org")
+	c := config.Default()
+	c.Hostname, c.Listen.PortBase, c.Listen.POP3 = "mail.example.org", 10000, nil
+	lines := admin.ZoneLines(admin.Records(d, c), c.Hostname)
+	for _, want := range []string{" 0 1 10465 mail.example.org.\n", " 0 1 10587 mail", " 0 1 10995 mail", " 0 0 0 .\n"} {
+		if !strings.Contains(lines, want) {
+			t.Errorf("want %q in\n%s", want, lines)
+		}
+	}
 	if _, err := resolver.NewZone(lines); err != nil {
 		t.Errorf("not zone lines: %v\n%s", err, lines)
 	}

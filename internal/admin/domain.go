@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"poczta.example/poczta/internal/address"
+	"poczta.example/poczta/internal/config"
+	"poczta.example/poczta/internal/daemon"
 )
 
 // DomainRow is a domain in lists.
@@ -80,17 +82,26 @@ type RecordRow struct {
 	Why   string `json:"why"`
 }
 
-// Records are the DNS records that a domain needs, for a host of the name given.
-func Records(domain address.Domain, hostname string) []RecordRow {
-	name, host := domain.String()+".", hostname+"."
+// Records are the DNS records that a domain needs under a configuration. A
+// service that is off is said not to be there (RFC 2782: the target "."), so that
+// mail programs do not look for it.
+func Records(domain address.Domain, c *config.Config) []RecordRow {
+	name, host := domain.String()+".", c.Hostname+"."
 	srv := func(service string, port int) RecordRow {
-		return RecordRow{"_" + service + "._tcp." + name, "SRV", fmt.Sprintf("0 1 %d %s", port, host), "mail programs find the server (RFC 6186, RFC 8314)"}
+		value := fmt.Sprintf("0 1 %d %s", port, host)
+		if port == 0 {
+			value = "0 0 0 ."
+		}
+		return RecordRow{"_" + service + "._tcp." + name, "SRV", value, "mail programs find the server (RFC 6186, RFC 8314)"}
 	}
-	return []RecordRow{
+	rows := []RecordRow{
 		{name, "MX", "10 " + host, "mail for the domain comes here"},
 		{name, "TXT", `"v=spf1 mx -all"`, "only this server sends for the domain (SPF)"},
-		srv("submissions", 465), srv("submission", 587), srv("pop3s", 995), srv("pop3", 110),
 	}
+	for _, service := range []string{"submissions", "submission", "pop3s", "pop3"} {
+		rows = append(rows, srv(service, daemon.PortOf(c, service)))
+	}
+	return rows
 }
 
 // DomainDNS prints the zone lines to add for a domain.
@@ -106,7 +117,7 @@ func (d *Desk) DomainDNS(ctx context.Context, name string) error {
 	if !local {
 		return fmt.Errorf("%s is not served here; add it with poczta domain add %s", domain.Unicode(), domain)
 	}
-	return d.printRecords(Records(domain, d.Rooms.Config.Hostname))
+	return d.printRecords(Records(domain, d.Rooms.Config))
 }
 
 func (d *Desk) printRecords(rows []RecordRow) error {

@@ -59,6 +59,9 @@ func Endpoints(c *config.Config) (map[string][]config.Endpoint, error) {
 	return out, nil
 }
 
+// PortOf returns the TCP port of a service, a key of [listen]; 0 when it is off.
+func PortOf(c *config.Config, service string) int { return portOf(c, service) }
+
 // listeners are the open sockets by service.
 type listeners map[string][]net.Listener
 
