@@ -86,9 +86,11 @@ func acquaint(addr netip.Addr, login string) acquaintance {
 	return acquaintance{addr.Unmap().WithZone(""), login}
 }
 
-// knows reports whether login has succeeded from addr before.
+// knows reports whether login has succeeded from addr before. Loopback, where one
+// gateway may speak for everybody, has none: whoever guesses through the gateway
+// would use up the bucket of the person who comes through it.
 func (f *Failures) knows(a acquaintance, now time.Time) bool {
-	return a.login != "" && !f.known.Peek(a, now)
+	return a.login != "" && a.addr.IsValid() && !a.addr.IsLoopback() && !f.known.Peek(a, now)
 }
 
 // Begin reports whether addr may make an attempt as login now, and if so counts it

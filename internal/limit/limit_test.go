@@ -354,6 +354,11 @@ func TestAcquaintance(t *testing.T) {
 	want(elsewhere, "ala", 0, true) // an acquaintance is one of an address
 	want(elsewhere, "ala", 0, true)
 	want(elsewhere, "ala", 0, false)
+	gateway := netip.MustParseAddr("127.0.0.1")
+	f.Know(gateway, "ala", epoch)
+	for range 100 {
+		want(gateway, "ala", 0, true)
+	}
 	for range 2 { // long after the last success ala is a stranger again
 		want(here, "stranger", 31*24*time.Hour, true)
 	}
