@@ -13,7 +13,7 @@ import (
 )
 
 // pageRows is how many rows are decided at a time.
-const pageRows = 100
+const pageRows = 500
 
 // lost is an account that the log names.
 type lost struct {

@@ -25,7 +25,7 @@ const (
 
 // Bounds of what is held between two transactions.
 const (
-	batchItems  = 256
+	batchItems  = 1000
 	batchOctets = 4 << 20
 	knownLogins = 100_000
 )
