@@ -34,7 +34,7 @@ func (d *Desk) MailboxImport(ctx context.Context, who, folder string) error {
 		return err
 	}
 	im := &importer{d: d, account: a, buf: make([]byte, maxBlock)}
-	defer im.discard()
+	defer im.end()
 	in := NewStreamReader(d.In)
 	for {
 		f, err := in.Next()
@@ -48,10 +48,11 @@ func (d *Desk) MailboxImport(ctx context.Context, who, folder string) error {
 			err = im.add(ctx, f, in)
 		}
 		if err != nil {
+			err = errors.Join(err, im.await())
 			return fmt.Errorf("import mail of %s, after %d messages: %w; what is imported stays, and the import can be repeated", who, im.row.Messages, err)
 		}
 	}
-	if err := im.flush(ctx); err != nil {
+	if err := errors.Join(im.flush(ctx), im.await()); err != nil {
 		return explain(err, "import mail of "+who)
 	}
 	if im.tooLarge > 0 {
@@ -77,12 +78,14 @@ type importer struct {
 
 	tooLarge int // messages that the store does not take
 	buf      []byte
+
+	storing chan error // of the batch that is being stored; nil when none is
 }
 
 func (im *importer) add(ctx context.Context, f Facts, msg io.Reader) error {
 	staged, err := im.d.Rooms.Body.Stage(ctx, 0)
-	if errors.Is(err, body.ErrBudget) && len(im.batch) > 0 {
-		if err := im.flush(ctx); err != nil {
+	if errors.Is(err, body.ErrBudget) && (len(im.batch) > 0 || im.storing != nil) {
+		if err := errors.Join(im.flush(ctx), im.await()); err != nil {
 			return err
 		}
 		staged, err = im.d.Rooms.Body.Stage(ctx, 0)
@@ -110,11 +113,32 @@ func (im *importer) add(ctx context.Context, f Facts, msg io.Reader) error {
 	return nil
 }
 
+// flush begins to store the batch when the one before is stored. The next one is
+// read meanwhile.
 func (im *importer) flush(ctx context.Context) error {
-	if len(im.batch) == 0 {
+	if err := im.await(); err != nil || len(im.batch) == 0 {
+		return err
+	}
+	batch, storing := im.batch, make(chan error, 1)
+	im.batch, im.octets, im.storing = nil, 0, storing
+	go func() { storing <- im.store(ctx, batch) }()
+	return nil
+}
+
+// await waits until what flush has begun is stored.
+func (im *importer) await() error {
+	if im.storing == nil {
 		return nil
 	}
-	done, err := im.d.Rooms.Mailboxes.Append(ctx, im.account.ID, im.account.Login, im.batch)
+	err := <-im.storing
+	im.storing = nil
+	return err
+}
+
+// store stores a batch and counts it. Between flush and await it alone touches im.row.
+func (im *importer) store(ctx context.Context, batch []mailbox.Import) error {
+	defer discard(batch)
+	done, err := im.d.Rooms.Mailboxes.Append(ctx, im.account.ID, im.account.Login, batch)
 	if err != nil {
 		return err
 	}
@@ -126,15 +150,19 @@ func (im *importer) flush(ctx context.Context) error {
 			im.row.Octets += x.Entry.Octets
 		}
 	}
-	im.discard()
 	return nil
 }
 
-func (im *importer) discard() {
-	for _, x := range im.batch {
+// end waits for what is being stored, and gives back what is not stored.
+func (im *importer) end() {
+	_ = im.await() // an error before it is told
+	discard(im.batch)
+}
+
+func discard(batch []mailbox.Import) {
+	for _, x := range batch {
 		x.Staged.Discard()
 	}
-	im.batch, im.octets = im.batch[:0], 0
 }
 
 // headerLook notes whether a header section holds octets above 127.

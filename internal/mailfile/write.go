@@ -6,12 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path"
 	"strconv"
 	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Writer writes messages into files. Not for concurrent use. What Add returned
@@ -217,11 +218,8 @@ func (w *maildirWriter) Close() error {
 			}
 			errs = append(errs, writeFile(w.root, path.Join(f.dir, "dovecot-keywords"), strings.NewReader(text.String()), time.Time{}))
 		}
-		for _, sub := range []string{"cur", "tmp", "."} {
-			errs = append(errs, syncDir(w.root, path.Join(f.dir, sub)))
-		}
 	}
-	return errors.Join(append(errs, syncDir(w.root, "."), w.root.Close())...)
+	return errors.Join(append(errs, syncAll(w.root), w.root.Close())...)
 }
 
 // CreateEML writes each message into a file of its own, NUMBER.eml, octets as
@@ -272,23 +270,17 @@ func safeRune(r rune) rune {
 }
 
 func (w *emlWriter) Close() error {
-	var errs []error
-	for dir := range w.dirs {
-		errs = append(errs, syncDir(w.root, dir))
-	}
-	return errors.Join(append(errs, syncDir(w.root, "."), w.root.Close())...)
+	return errors.Join(syncAll(w.root), w.root.Close())
 }
 
-// writeFile writes a new file and syncs it. A zero time leaves the file's as it is.
+// writeFile writes a new file; syncAll makes it durable. A zero time leaves the
+// file's as it is.
 func writeFile(root *os.Root, name string, r io.Reader, t time.Time) error {
 	f, err := root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return fmt.Errorf("write mail: %w", err)
 	}
 	_, err = io.Copy(f, r)
-	if err == nil {
-		err = f.Sync()
-	}
 	if err = errors.Join(err, f.Close()); err == nil && !t.IsZero() {
 		err = root.Chtimes(name, t, t)
 	}
@@ -298,16 +290,17 @@ func writeFile(root *os.Root, name string, r io.Reader, t time.Time) error {
 	return nil
 }
 
-// syncDir makes the names in a folder durable.
-func syncDir(root *os.Root, name string) error {
-	d, err := root.Open(name)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
+// syncAll makes all files below root durable at once: one flush of the file
+// system, since one for each of 100,000 files takes minutes.
+func syncAll(root *os.Root) error {
+	d, err := root.Open(".")
 	if err != nil {
 		return err
 	}
-	return errors.Join(d.Sync(), d.Close())
+	if err = unix.Syncfs(int(d.Fd())); err != nil {
+		err = fmt.Errorf("sync mail: %w", err)
+	}
+	return errors.Join(err, d.Close())
 }
 
 // unixLines makes LF of CRLF, as Maildir files are kept.
