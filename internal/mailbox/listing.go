@@ -108,6 +108,7 @@ type listed struct {
 type builder struct {
 	l    *Listing
 	open *chunk // the last chunk while it grows
+	page []listed // memory of readPage
 }
 
 // row returns entry i as it was added.

@@ -151,7 +151,10 @@ func readPage(tx db.Tx, b *builder, m *Mailbox, last UID) (n int, next UID, more
 		return 0, last, false, err
 	}
 	defer rows.Close()
-	page := make([]listed, 0, max(0, min(m.Messages-int64(b.l.n), loadPage)))
+	if b.page == nil {
+		b.page = make([]listed, 0, max(0, min(m.Messages-int64(b.l.n), loadPage)))
+	}
+	page := b.page[:0] // one page's memory serves for all
 	for rows.Next() {
 		var e listed
 		if err := rows.Scan(&e.uid, &e.flags, &e.octets, &e.surrogate, &e.column); err != nil {
@@ -169,6 +172,7 @@ func readPage(tx db.Tx, b *builder, m *Mailbox, last UID) (n int, next UID, more
 		b.add(&page[i])
 		last = UID(page[i].uid)
 	}
+	b.page = page
 	return len(page), last, len(page) == loadPage, nil
 }
 
