@@ -107,7 +107,7 @@ type listed struct {
 // builder makes a Listing, beginning with the chunks of an older one.
 type builder struct {
 	l    *Listing
-	open *chunk // the last chunk while it grows
+	open *chunk   // the last chunk while it grows
 	page []listed // memory of readPage
 }
 
