@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"poczta.example/poczta/internal/config"
-	"poczta.example/poczta/internal/control"
 	"poczta.example/poczta/internal/daemon"
 	"poczta.example/poczta/internal/rebuild"
 )
@@ -26,16 +25,10 @@ func (c *storeRebuildCmd) Run(ctx context.Context, p *process, all *cli) error {
 	if err != nil {
 		return err
 	}
-	uid, _, exists, err := daemon.Owner(conf.Data)
-	if err != nil {
+	if _, _, exists, err := daemon.Owner(conf.Data); err != nil {
 		return err
-	}
-	if !exists {
+	} else if !exists {
 		return fmt.Errorf("the data folder %s does not exist; make it with: poczta setup", conf.Data)
-	}
-	if conn, err := control.Dial(ctx, conf.ControlSocket(), uid); err == nil {
-		_ = conn.Close()
-		return errors.New("a server runs on this data folder: stop it, then run poczta store rebuild again")
 	}
 	if err := c.confirm(p, "The database will be made anew from the stored messages; the old one is kept beside it."); err != nil {
 		return err
@@ -46,7 +39,7 @@ func (c *storeRebuildCmd) Run(ctx context.Context, p *process, all *cli) error {
 	log := slog.New(slog.NewTextHandler(p.stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	report, err := daemon.Rebuild(ctx, conf, daemon.RoomOptions{Logger: log}, c.Scratch, tell(p.stderr))
 	if errors.Is(err, daemon.ErrBusy) {
-		return fmt.Errorf("%w; a server that runs must be stopped first", err)
+		return fmt.Errorf("a server or another command works on the data folder %s: stop it, then run poczta store rebuild again", conf.Data)
 	}
 	if err != nil {
 		return err
