@@ -98,8 +98,12 @@ func run() error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
+		busy := busyCores()
 		res, err := r.run(ctx, b)
 		b.stopAll()
+		if busy > 0.2 {
+			res.note = strings.TrimPrefix(res.note+fmt.Sprintf("; %.1f cores were busy with other work before it", busy), "; ")
+		}
 		if errors.Is(err, errMissing) {
 			fmt.Printf("| %s | | | | %s | not measured: %v |\n", r.name, r.target, err)
 			continue

@@ -105,6 +105,31 @@ func cpuOf(roots ...int) time.Duration {
 	return sum
 }
 
+// busyCores is how many cores other work keeps busy at this moment: ratios taken
+// beside it say little.
+func busyCores() float64 {
+	const look = time.Second
+	before := busyTime()
+	<-time.After(look)
+	return float64(busyTime()-before) / float64(look)
+}
+
+// busyTime is the time that all processors together were not idle.
+func busyTime() time.Duration {
+	text, err := os.ReadFile("/proc/stat")
+	if err != nil {
+		return 0
+	}
+	line, _, _ := strings.Cut(string(text), "\n")
+	sum := 0
+	for i, f := range strings.Fields(line) {
+		if n, err := strconv.Atoi(f); err == nil && i != 4 && i != 5 && i < 9 { // not idle, not waiting for a disk
+			sum += n
+		}
+	}
+	return time.Duration(sum) * time.Second / ticks
+}
+
 // rss is a process's resident memory in MiB.
 func rss(pid int) (float64, error) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
