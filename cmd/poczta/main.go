@@ -130,7 +130,7 @@ func parse(args []string, stdout, stderr io.Writer) (c *cli, cmd any, err error)
 	if err != nil {
 		return nil, nil, fmt.Errorf("command line: %w", err)
 	}
-	kctx, err := k.Parse(args)
+	kctx, err := k.Parse(settle(k.Model.Node, args))
 	if helped {
 		return nil, nil, errHelp
 	}
