@@ -83,7 +83,7 @@ func (s *Store) allocate(tx db.Tx, e *Entry) error {
 // INBOX is number 1 and its row, locked first, orders creations in an account.
 func (s *Store) create(tx db.Tx, account envelope.AccountID, name string) (bool, error) {
 	validity := max(1, s.cfg.Now().Unix()&math.MaxUint32)
-	const insert = `INSERT INTO mailbox (account, name, number, uidvalidity, uidnext, modseq, shrunk, messages, octets, retained) VALUES (?, ?, ?, ?, 1, 1, 1, 0, 0, 0) ON CONFLICT (account, name) DO NOTHING`
+	const insert = `INSERT INTO mailbox (account, name, number, uidvalidity, uidnext, modseq, shrunk, messages, octets, retained) VALUES (?, ?, ?, ?, 1, 1, 1, 0, 0, 0) ON CONFLICT DO NOTHING` // two at once may meet in either index
 	n, err := tx.Exec(insert, int64(account), Inbox, int64(1), validity)
 	if err != nil {
 		return false, fmt.Errorf("create INBOX of account %d: %w", account, err)

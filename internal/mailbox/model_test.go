@@ -293,3 +293,21 @@ func TestConcurrentAccessToOneAccount(t *testing.T) {
 		}
 	})
 }
+
+// TestFirstDeliveriesAtOnce has the first messages of many accounts arrive together:
+// each makes the INBOX, and one of them does.
+func TestFirstDeliveriesAtOnce(t *testing.T) {
+	each(t, func(t *testing.T, h *posttest.House) {
+		const writers, accounts = 6, 40
+		for a := range envelope.AccountID(accounts) {
+			var wg sync.WaitGroup
+			for range writers {
+				wg.Go(func() { h.Deliver(t, 100+a, posttest.Text("first")) })
+			}
+			wg.Wait()
+			if u, err := h.Mailboxes.Usage(t.Context(), 100+a); err != nil || u.Messages != writers {
+				t.Fatalf("account %d has %d messages (%v), want %d", 100+a, u.Messages, err, writers)
+			}
+		}
+	})
+}
