@@ -112,7 +112,7 @@ func Run(ctx context.Context, c Config) (Report, error) {
 	}
 	b := &builder{c: c}
 	if err := b.run(ctx); err != nil {
-		return b.report, errors.Join(fmt.Errorf("rebuild: %w", err), b.close())
+		return b.report, errors.Join(fmt.Errorf("rebuild: %w", err), b.close(), removeWork(c.FS))
 	}
 	old, err := Finish(c.FS, c.Database)
 	b.report.Old = old

@@ -373,6 +373,9 @@ func TestKilledAtEveryProgress(t *testing.T) {
 		if now, err := os.ReadFile(filepath.Join(s.data, "poczta.db")); err != nil || string(now) != string(old) {
 			t.Fatalf("try %d changed the old database (%v)", k, err)
 		}
+		if _, err := s.files.Stat("rebuild"); err == nil {
+			t.Fatalf("try %d left its work files", k)
+		}
 	}
 	names, err := s.files.List(".")
 	if err != nil || len(names) != 3 { // segments, the new database, the old one
