@@ -214,3 +214,17 @@ func TestZoneLines(t *testing.T) {
 		t.Errorf("got %v, %v", mx, err)
 	}
 }
+
+func TestPrintable(t *testing.T) {
+	t.Parallel()
+	for in, want := range map[string]string{
+		"a\tb → żółw":           "a\tb → żółw",
+		"\x1b[31mred\a\r\n":     `\x1b[31mred\a\r\n`,
+		"\xff\x00\u202egpj.exe": `\xff\x00\u202egpj.exe`,
+		"\u009b2J\x7f":          `\u009b2J\x7f`,
+	} {
+		if got := admin.Printable(in); got != want {
+			t.Errorf("%q: got %q, want %q", in, got, want)
+		}
+	}
+}

@@ -8,9 +8,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"poczta.example/poczta/internal/account"
 	"poczta.example/poczta/internal/daemon"
@@ -54,7 +57,7 @@ func table[T any](d *Desk, rows []T, header string, line func(T) string) error {
 	w := tabwriter.NewWriter(d.Out, 0, 8, 2, ' ', 0)
 	fmt.Fprintln(w, header)
 	for _, r := range rows {
-		fmt.Fprintln(w, line(r))
+		fmt.Fprintln(w, Printable(line(r)))
 	}
 	if err := w.Flush(); err != nil {
 		return fmt.Errorf("write list: %w", err)
@@ -65,8 +68,31 @@ func table[T any](d *Desk, rows []T, header string, line func(T) string) error {
 // say prints a line for a person; nothing with --json.
 func (d *Desk) say(format string, args ...any) {
 	if !d.JSON {
-		fmt.Fprintf(d.Out, format+"\n", args...)
+		fmt.Fprintln(d.Out, Printable(fmt.Sprintf(format, args...)))
 	}
+}
+
+// Printable makes text that peers may have written harmless for a terminal: what
+// does not print, but for tabs, is written as in Go's strings.
+func Printable(s string) string {
+	strange := func(r rune) bool { return r != '\t' && !unicode.IsPrint(r) }
+	if utf8.ValidString(s) && !strings.ContainsFunc(s, strange) {
+		return s
+	}
+	var b strings.Builder
+	for i := 0; i < len(s); {
+		r, n := utf8.DecodeRuneInString(s[i:])
+		switch {
+		case r == utf8.RuneError && n == 1:
+			fmt.Fprintf(&b, `\x%02x`, s[i])
+		case strange(r):
+			b.WriteString(strings.Trim(strconv.QuoteRune(r), "'"))
+		default:
+			b.WriteRune(r)
+		}
+		i += n
+	}
+	return b.String()
 }
 
 // secret reads the first line of the input: a password.

@@ -99,22 +99,22 @@ func traceRow(r trace.Record) TraceRow {
 
 // tell prints one message for a person.
 func (d *Desk) tell(r TraceRow) {
-	fmt.Fprintf(d.Out, "%s  %s  <%s>  %d octets\n", r.Accepted, r.ID, r.ReversePath, r.Octets)
+	d.say("%s  %s  <%s>  %d octets", r.Accepted, r.ID, r.ReversePath, r.Octets)
 	if r.MessageID != "" {
-		fmt.Fprintf(d.Out, "  Message-ID %s\n", r.MessageID)
+		d.say("  Message-ID %s", r.MessageID)
 	}
 	if r.Peer != "" || r.Login != "" {
-		fmt.Fprintf(d.Out, "  from %s %s (connection %s)\n", r.Peer, r.Login, r.ConnID)
+		d.say("  from %s %s (connection %s)", r.Peer, r.Login, r.ConnID)
 	}
 	for _, f := range r.Fates {
 		to := f.Recipient
 		if f.Target != "" {
 			to += " → " + f.Target
 		}
-		fmt.Fprintf(d.Out, "  %s: %s %s %s\n", to, f.State, f.Changed, f.Detail)
+		d.say("  %s: %s %s %s", to, f.State, f.Changed, f.Detail)
 	}
 	for _, e := range r.Events {
-		fmt.Fprintf(d.Out, "  %s %s %s\n", e.At, e.Kind, e.Detail)
+		d.say("  %s %s %s", e.At, e.Kind, e.Detail)
 	}
 }
 
