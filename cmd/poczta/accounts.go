@@ -2,8 +2,10 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"io"
 
+	"poczta.example/poczta/internal/address"
 	"poczta.example/poczta/internal/admin"
 )
 
@@ -88,6 +90,9 @@ type accountAddCmd struct {
 }
 
 func (c *accountAddCmd) Input(ctx context.Context, p *process) (io.ReadCloser, error) {
+	if _, err := address.Parse(c.Address); err != nil {
+		return nil, fmt.Errorf("%w: %q is not an address: %w; write as in ala@example.org", admin.ErrUsage, c.Address, err)
+	}
 	if c.NoPassword {
 		return io.NopCloser(eof{}), nil
 	}
@@ -119,9 +124,9 @@ func (c *accountPasswordCmd) Work(ctx context.Context, d *admin.Desk) error {
 }
 
 type appPasswordCmd struct {
-	Add    appPasswordAddCmd    `cmd:"" help:"Make one and print it, once."`
-	List   appPasswordListCmd   `cmd:"" help:"List them."`
-	Remove appPasswordRemoveCmd `cmd:"" help:"Take one back."`
+	Add    appPasswordAddCmd    `cmd:"" help:"Make an app password and print it, once."`
+	List   appPasswordListCmd   `cmd:"" help:"List app passwords; they themselves are not known."`
+	Remove appPasswordRemoveCmd `cmd:"" help:"Take an app password back; programs that use it are refused at once."`
 }
 
 type appPasswordAddCmd struct {
@@ -162,9 +167,9 @@ func (c *accountQuotaCmd) Work(ctx context.Context, d *admin.Desk) error {
 }
 
 type sendAsCmd struct {
-	Add    sendAsAddCmd    `cmd:"" help:"Grant it."`
-	List   sendAsListCmd   `cmd:"" help:"List the grants."`
-	Remove sendAsRemoveCmd `cmd:"" help:"Take a grant back."`
+	Add    sendAsAddCmd    `cmd:"" help:"Let an account send as a further address, or as all of a domain."`
+	List   sendAsListCmd   `cmd:"" help:"List the addresses that an account may send as."`
+	Remove sendAsRemoveCmd `cmd:"" help:"Take back what send-as add has granted."`
 }
 
 type sendAsArgs struct {

@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"strings"
 
 	"poczta.example/poczta/internal/admin"
 	"poczta.example/poczta/internal/config"
@@ -135,10 +137,14 @@ func (c *checkCmd) print(p *process, findings []admin.Finding) error {
 			return fmt.Errorf("write findings: %w", err)
 		}
 	} else {
+		var text strings.Builder
 		for _, f := range findings {
-			fmt.Fprintln(p.stdout, f)
+			fmt.Fprintln(&text, f)
 		}
-		fmt.Fprintf(p.stdout, "%d findings, %d of them errors.\n", len(findings), failed)
+		fmt.Fprintf(&text, "%d findings, %d of them errors.\n", len(findings), failed)
+		if _, err := io.WriteString(p.stdout, text.String()); err != nil {
+			return fmt.Errorf("write findings: %w", err)
+		}
 	}
 	if failed > 0 {
 		return exitCode(exitFailed)

@@ -141,7 +141,34 @@ func runHere(ctx context.Context, conf *config.Config, cmd desk, s control.Strea
 		return err
 	}
 	defer func() { err = errors.Join(err, r.Close()) }()
-	return cmd.Work(ctx, newDesk(r, s))
+	return work(ctx, r, cmd, s)
+}
+
+// work runs a command over open rooms. A command whose output could not be
+// written has failed.
+func work(ctx context.Context, r *daemon.Rooms, cmd desk, s control.Streams) error {
+	out := &failing{w: s.Out}
+	s.Out = out
+	err := cmd.Work(ctx, newDesk(r, s))
+	if err == nil && out.err != nil {
+		err = fmt.Errorf("write output: %w; what the command had to do is done", out.err)
+	}
+	return err
+}
+
+// failing remembers that something could not be written.
+type failing struct {
+	w   io.Writer
+	err error
+}
+
+// Write implements io.Writer.
+func (f *failing) Write(b []byte) (int, error) {
+	n, err := f.w.Write(b)
+	if f.err == nil {
+		f.err = err
+	}
+	return n, err
 }
 
 func newDesk(r *daemon.Rooms, s control.Streams) *admin.Desk {
@@ -158,7 +185,7 @@ func commands(ctx context.Context, r *daemon.Rooms, args []string, s control.Str
 	if !ok {
 		return report(s.Err, fmt.Errorf("%w: this command does not run inside the server", admin.ErrUsage))
 	}
-	return report(s.Err, w.Work(ctx, newDesk(r, s)))
+	return report(s.Err, work(ctx, r, w, s))
 }
 
 // eof is an empty input.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 
 	"poczta.example/poczta/internal/admin"
@@ -78,8 +79,11 @@ func (c *mailboxExportCmd) create(p *process) (w mailfile.Writer, discard func()
 		return w, remains, err
 	}
 	f, err := os.OpenFile(c.File, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
+	if errors.Is(err, fs.ErrExist) {
 		return nil, nil, fmt.Errorf("make file: %w; name one that does not exist", err)
+	}
+	if err != nil {
+		return nil, nil, fmt.Errorf("make file: %w", err)
 	}
 	return &mboxFile{Writer: mailfile.NewMboxWriter(f), f: f}, func() { _ = os.Remove(c.File) }, nil
 }

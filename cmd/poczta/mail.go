@@ -2,13 +2,14 @@ package main
 
 import (
 	"context"
+	"fmt"
 
 	"poczta.example/poczta/internal/admin"
 )
 
 type mailboxCmd struct {
 	List    mailboxListCmd    `cmd:"" help:"List an account's mailboxes."`
-	Export  mailboxExportCmd  `cmd:"" help:"Write an account's mail into an mbox file."`
+	Export  mailboxExportCmd  `cmd:"" help:"Write an account's mail into an mbox file, a Maildir or .eml files."`
 	Import  mailboxImportCmd  `cmd:"" help:"Add mail from an mbox file, a Maildir or .eml files; can be stopped and repeated."`
 	Deleted mailboxDeletedCmd `cmd:"" help:"List deleted mail that can be restored."`
 	Restore mailboxRestoreCmd `cmd:"" help:"Put deleted mail back."`
@@ -148,4 +149,8 @@ type storeMigrateCmd struct{}
 
 func (c *storeMigrateCmd) migrates() {}
 
-func (c *storeMigrateCmd) Work(context.Context, *admin.Desk) error { return nil } // opening has done it
+// Work implements desk. Opening the store has done it.
+func (c *storeMigrateCmd) Work(_ context.Context, d *admin.Desk) error {
+	_, err := fmt.Fprintln(d.Out, "The schema is that of this program.")
+	return err
+}

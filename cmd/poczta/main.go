@@ -120,6 +120,29 @@ func report(w io.Writer, err error) int {
 // errHelp says that help was asked for and printed.
 var errHelp = errors.New("help")
 
+// wrongUsage is an error of the command line, with the command's help to turn to.
+func wrongUsage(err error) error {
+	text, help := err.Error(), "poczta"
+	if pe, ok := errors.AsType[*kong.ParseError](err); ok && pe.Context != nil {
+		for _, part := range pe.Context.Path {
+			if part.Command != nil {
+				help += " " + part.Command.Name
+			}
+		}
+	}
+	if flag, _, found := strings.Cut(text, `value but got "EOL"`); found {
+		flag, _, _ = strings.Cut(flag, ":")
+		text = flag + " needs a value"
+	} else if strings.HasPrefix(text, "expected one of ") {
+		text = "name a command"
+		help += " --help lists them"
+		return fmt.Errorf("%w: %s; %s", admin.ErrUsage, text, help)
+	} else if missing, ok := strings.CutPrefix(text, "expected "); ok {
+		text = "an argument is missing: " + missing
+	}
+	return fmt.Errorf("%w: %s; see %s --help", admin.ErrUsage, text, help)
+}
+
 // parse reads a command line. cmd is the command's struct with its flags filled in.
 func parse(args []string, stdout, stderr io.Writer) (c *cli, cmd any, err error) {
 	c = new(cli)
@@ -135,7 +158,7 @@ func parse(args []string, stdout, stderr io.Writer) (c *cli, cmd any, err error)
 		return nil, nil, errHelp
 	}
 	if err != nil {
-		return nil, nil, fmt.Errorf("%w: %w; see poczta --help", admin.ErrUsage, err)
+		return nil, nil, wrongUsage(err)
 	}
 	node := kctx.Selected()
 	if node == nil {

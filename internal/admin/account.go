@@ -39,7 +39,7 @@ func parseAddress(s string) (address.Address, error) {
 func (d *Desk) find(ctx context.Context, who string) (account.Account, error) {
 	a, err := d.Rooms.Accounts.Get(ctx, who)
 	if err != nil {
-		return account.Account{}, explain(err, "find account "+who)
+		return account.Account{}, explain(err, "")
 	}
 	return a, nil
 }

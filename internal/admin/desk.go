@@ -17,6 +17,7 @@ import (
 
 	"poczta.example/poczta/internal/account"
 	"poczta.example/poczta/internal/daemon"
+	"poczta.example/poczta/internal/disk"
 	"poczta.example/poczta/internal/mailbox"
 	"poczta.example/poczta/internal/queue"
 	"poczta.example/poczta/internal/resolver"
@@ -116,20 +117,38 @@ func stamp(t time.Time) string {
 	return t.UTC().Format(time.RFC3339)
 }
 
-// explain adds what to do to the errors of the rooms.
+// explain adds what to do to the errors of the rooms, unless they say it already.
+// what is the operation; "" when the error names it.
 func explain(err error, what string) error {
 	hint := ""
 	switch {
 	case err == nil:
 		return nil
+	case strings.Contains(err.Error(), "poczta "), errors.Is(err, account.ErrNotEmpty):
 	case errors.Is(err, account.ErrNotLocal):
 		hint = "; the domain is not served here: add it with poczta domain add"
 	case errors.Is(err, account.ErrExists), errors.Is(err, mailbox.ErrExists):
 		hint = "; choose another name, or remove what is there"
-	case errors.Is(err, account.ErrNotEmpty):
-		hint = "; remove its accounts and aliases first"
+	case disk.IsFull(err):
+		hint = "; free some space and run the command again"
 	case errors.Is(err, account.ErrNotFound), errors.Is(err, mailbox.ErrNotFound), errors.Is(err, queue.ErrNotFound), errors.Is(err, trace.ErrNotFound):
-		hint = "; the list command of its group shows what there is"
+		hint = "; " + listOf(what) + " shows what there is"
+	}
+	if what == "" {
+		return fmt.Errorf("%w%s", err, hint)
 	}
 	return fmt.Errorf("%s: %w%s", what, err, hint)
+}
+
+// listOf is the command that lists what an operation is about.
+func listOf(what string) string {
+	for _, x := range []struct{ word, command string }{
+		{"alias", "alias list"}, {"domain", "domain list"}, {"queue", "queue list"}, {"message", "queue list"},
+		{"password of", "account app-password list"}, {"mail", "mailbox list"},
+	} {
+		if strings.Contains(what, x.word) {
+			return "poczta " + x.command
+		}
+	}
+	return "poczta account list"
 }

@@ -29,7 +29,7 @@ func (d *Desk) owner(ctx context.Context, who string) (account.Account, error) {
 		a, err = d.Rooms.Accounts.ByID(ctx, envelope.AccountID(n))
 	}
 	if err != nil {
-		return account.Account{}, explain(err, "find account "+who)
+		return account.Account{}, explain(err, "")
 	}
 	return a, nil
 }

@@ -113,6 +113,9 @@ func (d *Desk) QueueRemove(ctx context.Context, id string, f QueueFilter, all bo
 		if filter.ID, err = parseID(id); err != nil {
 			return err
 		}
+		if filter.ID.IsZero() {
+			return fmt.Errorf("%s is not in the queue; poczta queue list shows what is", id)
+		}
 	}
 	if id == "" && f == (QueueFilter{}) && !all {
 		return fmt.Errorf("%w: name a queue id, or --from, --to, --domain, or --all", ErrUsage)

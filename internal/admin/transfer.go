@@ -49,7 +49,7 @@ func (d *Desk) MailboxImport(ctx context.Context, who, folder string) error {
 		}
 		if err != nil {
 			err = errors.Join(err, im.await())
-			return fmt.Errorf("import mail of %s, after %d messages: %w; what is imported stays, and the import can be repeated", who, im.row.Messages, err)
+			return fmt.Errorf("import mail of %s, after %d messages: %w; what is imported stays: when the cause is mended, run the same command again", who, im.row.Messages, err)
 		}
 	}
 	if err := errors.Join(im.flush(ctx), im.await()); err != nil {

@@ -23,6 +23,9 @@ func Load(path string) (*Config, error) {
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("open configuration %s: it does not exist; name another with --config or make one with: poczta setup", path)
 	}
+	if errors.Is(err, os.ErrPermission) {
+		return nil, fmt.Errorf("open configuration: %w; run this as root, or as the user of the data folder", err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("open configuration: %w", err)
 	}
