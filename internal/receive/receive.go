@@ -6,8 +6,10 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net/netip"
 	"strings"
 
+	"poczta.example/poczta/internal/address"
 	"poczta.example/poczta/internal/envelope"
 	"poczta.example/poczta/internal/intake"
 	"poczta.example/poczta/internal/smtpserver"
@@ -57,7 +59,24 @@ func (s *Service) Begin(ctx context.Context, session *smtpserver.Session, env en
 	if err != nil {
 		return nil, err
 	}
-	return t, nil
+	return &transaction{Transaction: t, host: session.Local.Addr().Unmap()}, nil
+}
+
+// transaction knows the address that the peer has reached this host by.
+type transaction struct {
+	*intake.Transaction
+	host netip.Addr // invalid on a UNIX socket
+}
+
+// Rcpt implements smtpserver.Transaction. The postmaster of this very host may be
+// addressed by the host's address (RFC 5321 §4.5.1 and §4.1.3).
+func (t *transaction) Rcpt(ctx context.Context, r envelope.Recipient) error {
+	if a := r.ForwardPath.Address(); !r.ForwardPath.IsPostmaster() && strings.EqualFold(a.Local(), "postmaster") {
+		if ip, ok := a.Domain().LiteralAddr(); ok && ip.Unmap() == t.host {
+			r.ForwardPath = address.Postmaster()
+		}
+	}
+	return t.Transaction.Rcpt(ctx, r)
 }
 
 var _ smtpserver.Service = (*Service)(nil)

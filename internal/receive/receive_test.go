@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -27,6 +28,7 @@ func newService(t testing.TB, authenticated receive.Submission) (*receive.Servic
 	accepter := &intaketest.Accepter{}
 	router := &intaketest.Router{Domains: []string{"example.org"}, Routes: map[string]account.Route{
 		"ala@example.org": {Match: account.MatchAddress, Locals: []account.Local{{Account: 1, Login: "ala", Address: intaketest.Addr(t, "ala@example.org")}}},
+		"postmaster":      {Match: account.MatchPostmaster, Locals: []account.Local{{Account: 1, Login: "ala", Address: intaketest.Addr(t, "ala@example.org")}}},
 	}}
 	host := intaketest.Addr(t, "x@mx.example.org").Domain()
 	reporter, err := report.New(report.Config{Hostname: host, Accepter: accepter, Router: router})
@@ -66,6 +68,23 @@ func TestNeverRelays(t *testing.T) {
 	}
 	if len(accepter.Accepted()) != 0 {
 		t.Error("something was accepted")
+	}
+}
+
+// TestPostmasterOfHost: the host's address names its postmaster, and nobody else.
+func TestPostmasterOfHost(t *testing.T) {
+	t.Parallel()
+	s, _ := newService(t, nil)
+	session := &smtpserver.Session{Origin: envelope.Origin{Protocol: "ESMTP"}, Local: netip.MustParseAddrPort("[::ffff:192.0.2.1]:25")}
+	for to, taken := range map[string]bool{"postmaster@[192.0.2.1]": true, "Postmaster@[192.0.2.1]": true, "postmaster@[192.0.2.2]": false, "ala@[192.0.2.1]": false} {
+		tx, err := s.Begin(t.Context(), session, envelope.Envelope{ReversePath: intaketest.From(t, "a@example.com"), Origin: session.Origin})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := tx.Rcpt(t.Context(), envelope.Recipient{ForwardPath: intaketest.To(t, to)}); (err == nil) != taken {
+			t.Errorf("%s: got %v, want taken: %t", to, err, taken)
+		}
+		tx.Abort()
 	}
 }
 
