@@ -23,8 +23,15 @@ type budget struct {
 }
 
 // take reserves n octets, or reports that they are not there.
-func (b *budget) take(n int64) bool {
-	if b.used.Add(n) > b.most {
+func (b *budget) take(n int64) bool { return b.takeUpTo(n, b.most) }
+
+// takeMore is take for what a message wants beyond its first buffer. Half of the
+// budget is out of its reach: a few peers that hold on to long header sections
+// would keep all mail away with it.
+func (b *budget) takeMore(n int64) bool { return b.takeUpTo(n, b.most/2) }
+
+func (b *budget) takeUpTo(n, most int64) bool {
+	if b.used.Add(n) > most {
 		b.used.Add(-n)
 		return false
 	}
@@ -54,7 +61,7 @@ func (in *Intake) newBuffer() (*buffer, error) {
 func (b *buffer) grow() error {
 	size := min(2*len(b.b), message.MaxHeaderOctets+bufferOctets)
 	cost := int64(2*size) - b.paid
-	if !b.budget.take(cost) {
+	if !b.budget.takeMore(cost) {
 		return errBusy
 	}
 	b.paid += cost

@@ -363,12 +363,13 @@ func (s *stalled) Read(p []byte) (int, error) {
 	return 0, io.EOF
 }
 
-// TestMemoryIsBounded: messages that stall with large header sections use up the
-// budget; the next one is asked to come again, and when they end all is free.
+// TestMemoryIsBounded: messages that stall with large header sections use up their
+// half of the budget; the next large one is asked to come again, ordinary mail comes
+// in all the same, and when they end all is free.
 func TestMemoryIsBounded(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)
-	in, err := intake.New(intake.Config{Hostname: h.Hostname(), Accepter: h.accepter, Router: h.router, Rooms: h.rooms, Reporter: &report.Reporter{}, Memory: 4 << 20})
+	in, err := intake.New(intake.Config{Hostname: h.Hostname(), Accepter: h.accepter, Router: h.router, Rooms: h.rooms, Reporter: &report.Reporter{}, Memory: 9 << 20})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -391,6 +392,9 @@ func TestMemoryIsBounded(t *testing.T) {
 	}
 	if got := code(send(strings.NewReader(large))); got != "452 3.1" {
 		t.Errorf("with the budget used up: got %q", got)
+	}
+	if err := send(strings.NewReader("Subject: small\r\n\r\nx\r\n")); err != nil {
+		t.Errorf("ordinary mail while others hold large header sections: %v", err)
 	}
 	close(release)
 	for range 2 {
