@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"text/tabwriter"
 
 	"poczta.example/poczta/internal/message"
 	"poczta.example/poczta/internal/trace"
@@ -104,17 +105,24 @@ func (d *Desk) tell(r TraceRow) {
 		d.say("  Message-ID %s", r.MessageID)
 	}
 	if r.Peer != "" || r.Login != "" {
-		d.say("  from %s %s (connection %s)", r.Peer, r.Login, r.ConnID)
+		from := strings.TrimSuffix(strings.TrimPrefix(r.Login+" at "+r.Peer, " at "), " at ")
+		d.say("  came from %s, connection %s", from, r.ConnID)
 	}
+	var text strings.Builder
+	w := tabwriter.NewWriter(&text, 0, 8, 2, ' ', 0)
 	for _, f := range r.Fates {
 		to := f.Recipient
 		if f.Target != "" {
 			to += " → " + f.Target
 		}
-		d.say("  %s: %s %s %s", to, f.State, f.Changed, f.Detail)
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", f.Changed, f.State, to, f.Detail)
 	}
 	for _, e := range r.Events {
-		d.say("  %s %s %s", e.At, e.Kind, e.Detail)
+		fmt.Fprintf(w, "%s\t%s\t\t%s\n", e.At, e.Kind, e.Detail)
+	}
+	_ = w.Flush() // memory takes it
+	for line := range strings.Lines(text.String()) {
+		d.say("  %s", strings.TrimRight(line, " \n"))
 	}
 }
 
