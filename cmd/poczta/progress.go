@@ -30,7 +30,7 @@ type progress struct {
 func newProgress(w io.Writer, total int64) *progress {
 	g := &progress{w: w, total: max(total, 1), began: time.Now(), told: time.Now()}
 	if f, ok := w.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
-		g.bar = progressbar.NewOptions64(g.total, progressbar.OptionSetWriter(w), progressbar.OptionShowBytes(true), progressbar.OptionUseIECUnits(true),
+		g.bar = progressbar.NewOptions64(g.total, progressbar.OptionSetWriter(w), progressbar.OptionShowBytes(true), progressbar.OptionShowCount(), progressbar.OptionUseIECUnits(true),
 			progressbar.OptionShowTotalBytes(true), progressbar.OptionSetPredictTime(true), progressbar.OptionSetWidth(24), progressbar.OptionSetDescription("Reading mail"))
 	}
 	return g

@@ -122,6 +122,7 @@ func (i *importInput) feed(ctx context.Context, out *admin.StreamWriter) error {
 		}
 		i.log.at(i.src.Done())
 	}
+	i.log.end() // the command prints next
 	return out.End()
 }
 
