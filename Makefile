@@ -8,8 +8,8 @@ help: ## print the targets
 build: ## the binary, as bin/poczta
 	$(GO) build -trimpath -o bin/poczta ./cmd/poczta
 
-demo: ## a throwaway server on loopback with accounts and sample mail
-	$(GO) run ./cmd/poczta demo
+demo: build ## a throwaway server on loopback with accounts and sample mail
+	bin/poczta demo
 
 test: ## everything: installs what the tests need where it may, says what it skips where it may not
 	./scripts/test.sh

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"text/template"
@@ -129,27 +130,46 @@ Send as a stranger (SMTP, port {{.SMTP}}):
 Send as Ola (submission, port {{.Submission}}):
   swaks --server 127.0.0.1:{{.Submission}} --auth PLAIN --auth-user ola@example.org --auth-password {{.Password}} --from ola@example.org --to ala@example.org
 The same with curl, under TLS:
-  printf 'From: ola@example.org\nTo: ala@example.org\nSubject: by curl\n\nHello.\n' | curl -sS smtp://127.0.0.1:{{.Submission}} --ssl-reqd -k -u ola@example.org:{{.Password}} --mail-from ola@example.org --mail-rcpt ala@example.org -T -
+  printf 'From: ola@example.org\r\nTo: ala@example.org\r\nSubject: by curl\r\n\r\nHello.\r\n' | curl -sS smtp://127.0.0.1:{{.Submission}} --ssl-reqd -k -u ola@example.org:{{.Password}} --mail-from ola@example.org --mail-rcpt ala@example.org -T -
 
 Fetch Ala's mail (POP3, port {{.POP3}}; under TLS, port {{.POP3S}}):
   curl -sS pop3://127.0.0.1:{{.POP3}} -u ala@example.org:{{.Password}}
   curl -sS pop3://127.0.0.1:{{.POP3}}/1 -u ala@example.org:{{.Password}}
   curl -sS -k pop3s://127.0.0.1:{{.POP3S}}/1 -u ala@example.org:{{.Password}}
 
-Ask the server:
-  poczta trace ala@example.org --config {{.File}}
-  poczta account list --config {{.File}}
+Ask the server, in another terminal:
+  {{.Program}} trace ala@example.org --config {{.File}}
+  {{.Program}} account list --config {{.File}}
   curl -sS http://127.0.0.1:{{.Metrics}}/metrics
 
 Ctrl-C ends the demo and removes everything.
 `))
+
+// programName is what calls this program in a shell: its bare name when it lies in
+// PATH, else where it lies, as with go run.
+func programName() string {
+	self, err := os.Executable()
+	if err != nil {
+		return "poczta"
+	}
+	here, err := os.Stat(self)
+	if err != nil {
+		return self
+	}
+	if found, err := exec.LookPath("poczta"); err == nil {
+		if there, err := os.Stat(found); err == nil && os.SameFile(here, there) {
+			return "poczta"
+		}
+	}
+	return self
+}
 
 func (c *demoCmd) tell(p *process, file string) {
 	var people []string
 	for _, x := range demoPeople {
 		people = append(people, x.address)
 	}
-	err := demoText.Execute(p.stdout, map[string]any{"People": people, "Password": demoPassword, "File": file,
+	err := demoText.Execute(p.stdout, map[string]any{"People": people, "Password": demoPassword, "File": file, "Program": programName(),
 		"SMTP": c.PortBase + 25, "Submission": c.PortBase + 587, "POP3": c.PortBase + 110, "POP3S": c.PortBase + 995, "Metrics": c.PortBase + 9025})
 	if err != nil {
 		fmt.Fprintf(p.stderr, "poczta: print how to use the demo: %v\n", err)

@@ -1,0 +1,68 @@
+package main
+
+import (
+	"bufio"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// TestDemo runs every line that the demo prints for pasting, then interrupts it:
+// nothing of it is left.
+func TestDemo(t *testing.T) {
+	t.Parallel()
+	base, err := freeBase()
+	if err != nil {
+		t.Fatal(err)
+	}
+	temp := t.TempDir()
+	demo := exec.CommandContext(t.Context(), tool(t, "poczta"), "demo", "--port-base", strconv.Itoa(base))
+	demo.Env = append(os.Environ(), "TMPDIR="+temp)
+	demo.Stderr = os.Stderr
+	demo.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	out, err := demo.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := demo.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var lines []string
+	for text := bufio.NewScanner(out); text.Scan() && !strings.HasPrefix(text.Text(), "Ctrl-C"); {
+		if line, ok := strings.CutPrefix(text.Text(), "  "); ok {
+			lines = append(lines, line)
+		}
+	}
+	if len(lines) < 9 {
+		t.Errorf("the demo prints %d lines to paste: %q", len(lines), lines)
+	}
+	for _, line := range lines {
+		t.Run("", func(t *testing.T) {
+			program := strings.Fields(line)[0]
+			if strings.Contains(line, "| curl") {
+				program = "curl"
+			}
+			tool(t, program)
+			if out, err := exec.CommandContext(t.Context(), "sh", "-c", line).CombinedOutput(); err != nil {
+				t.Errorf("%s: %v\n%s", line, err, out)
+			}
+		})
+	}
+	if err := demo.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.Copy(io.Discard, out); err != nil {
+		t.Error(err)
+	}
+	if err := demo.Wait(); err != nil {
+		t.Errorf("the demo ended badly: %v", err)
+	}
+	if left, err := filepath.Glob(filepath.Join(temp, "*")); err != nil || len(left) != 0 {
+		t.Errorf("the demo left %q, %v", left, err)
+	}
+}
