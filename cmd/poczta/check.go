@@ -141,7 +141,7 @@ func (c *checkCmd) print(p *process, findings []admin.Finding) error {
 		for _, f := range findings {
 			fmt.Fprintln(&text, f)
 		}
-		fmt.Fprintf(&text, "%d findings, %d of them errors.\n", len(findings), failed)
+		fmt.Fprintf(&text, "Findings: %d. Errors among them: %d.\n", len(findings), failed)
 		if _, err := io.WriteString(p.stdout, text.String()); err != nil {
 			return fmt.Errorf("write findings: %w", err)
 		}

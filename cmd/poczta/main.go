@@ -27,9 +27,12 @@ const (
 	exitUsage  = 2
 )
 
+// defaultConfig is the configuration when none is named.
+const defaultConfig = "/etc/poczta/poczta.toml"
+
 // cli is the whole command line.
 type cli struct {
-	Config string `help:"Configuration file." env:"POCZTA_CONFIG" default:"/etc/poczta/poczta.toml" placeholder:"FILE" short:"c"`
+	Config string `help:"Configuration file; ${file} when none is named." env:"POCZTA_CONFIG" default:"${file}" placeholder:"FILE" short:"c"`
 
 	Demo    demoCmd    `cmd:"" help:"Run a throwaway server on loopback with accounts and sample mail."`
 	Setup   setupCmd   `cmd:"" help:"Write the configuration, keys and the first account; print the DNS records."`
@@ -149,7 +152,7 @@ func parse(args []string, stdout, stderr io.Writer) (c *cli, cmd any, err error)
 	helped := false
 	k, err := kong.New(c, kong.Name("poczta"), kong.Description("A whole post office: SMTP in, a durable store, POP3 out."),
 		kong.Writers(stdout, stderr), kong.Exit(func(int) { helped = true }), kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
-		kong.Vars{"version": version})
+		kong.Vars{"version": version, "file": defaultConfig})
 	if err != nil {
 		return nil, nil, fmt.Errorf("command line: %w", err)
 	}
@@ -159,6 +162,9 @@ func parse(args []string, stdout, stderr io.Writer) (c *cli, cmd any, err error)
 	}
 	if err != nil {
 		return nil, nil, wrongUsage(err)
+	}
+	if c.Config == "" { // POCZTA_CONFIG is there, but empty
+		c.Config = defaultConfig
 	}
 	node := kctx.Selected()
 	if node == nil {

@@ -61,7 +61,7 @@ func (d *Desk) Trace(ctx context.Context, what string, limit int) error {
 		return explain(err, "trace "+what)
 	}
 	if len(found) == 0 && !d.JSON {
-		return fmt.Errorf("nothing is known of %s; the trace of a message is kept %s, its fates %s",
+		return fmt.Errorf("nothing is known of %s; the trace of a message is kept %s, its fates %s; what was refused is in the log only",
 			what, d.Rooms.Config.Store.TraceKept, d.Rooms.Config.Store.FatesKept)
 	}
 	var rows []TraceRow

@@ -21,7 +21,7 @@ import (
 )
 
 // ErrFormat is the error of Open for what is no mail.
-var ErrFormat = errors.New("neither an mbox file, nor a Maildir, nor a folder of .eml files")
+var ErrFormat = errors.New("neither an mbox file, nor a Maildir, nor a folder of .eml files (put a single one into a folder)")
 
 // Inbox is the folder of mail that lies in none.
 const Inbox = "INBOX"
