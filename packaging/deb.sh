@@ -22,7 +22,7 @@ else
 	CGO_ENABLED=0 GOARCH=$goarch go build -trimpath -ldflags "-s -w -X main.version=$VERSION" -o "$root/usr/bin/poczta" ./cmd/poczta
 fi
 install -m 644 packaging/systemd/*.service packaging/systemd/*.socket "$root/lib/systemd/system/"
-install -m 644 docs/configuration.md "$root/usr/share/doc/poczta/"
+install -m 644 docs/configuration.md docs/operations.md CHANGELOG.md "$root/usr/share/doc/poczta/"
 [ ! -e README.md ] || install -m 644 README.md "$root/usr/share/doc/poczta/"
 gzip -9n <packaging/poczta.8 >"$root/usr/share/man/man8/poczta.8.gz"
 size=$(du -sk "$root" | cut -f1)

@@ -81,10 +81,13 @@ func TestPackage(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, want := range []string{"./usr/bin/poczta", "./lib/systemd/system/poczta.service", "./lib/systemd/system/poczta-smtp.socket",
-		"./usr/share/man/man8/poczta.8.gz", "./usr/share/doc/poczta/configuration.md"} {
+		"./usr/share/man/man8/poczta.8.gz", "./usr/share/doc/poczta/configuration.md", "./usr/share/doc/poczta/operations.md"} {
 		if !strings.Contains(string(list), want) {
 			t.Errorf("the package lacks %s", want)
 		}
+	}
+	if strings.Contains(string(info), "mail-transport-agent") {
+		t.Error("the package promises /usr/sbin/sendmail and mail to other hosts")
 	}
 	if strings.Contains(string(list), "poczta.toml") {
 		t.Error("the package brings a configuration; setup writes it")
