@@ -25,7 +25,7 @@ const streamBuffer = 64 << 10
 type mailboxImportCmd struct {
 	accountArg
 	asJSON
-	Path       string `arg:"" help:"An mbox file, a Maildir (Dovecot's with its POP3 unique-ids), or a folder of .eml files."`
+	Path       string `arg:"" help:"An mbox file, a Maildir (Dovecot's with its POP3 unique-ids), or an .eml file or a folder of them."`
 	Folder     string `help:"Put everything into this mailbox, instead of those that the files name." placeholder:"MAILBOX"`
 	UIDLFormat string `name:"uidl-format" help:"Dovecot's pop3_uidl_format, when it was set." placeholder:"FORMAT"`
 }

@@ -6,11 +6,16 @@ import (
 	"strings"
 )
 
+func isEML(name string) bool { return strings.EqualFold(path.Ext(name), ".eml") }
+
 // emlNames lists the .eml files below the folder, in the order of their names,
-// with their octets.
+// with their octets; or the one that the source is.
 func (s *Source) emlNames() (names []string, total int64, err error) {
+	if s.name != "" {
+		return []string{s.name}, s.total, nil
+	}
 	err = walk(s.root, ".", func(name string, d fs.DirEntry) error {
-		if !d.Type().IsRegular() || !strings.EqualFold(path.Ext(name), ".eml") {
+		if !d.Type().IsRegular() || !isEML(name) {
 			return nil
 		}
 		info, err := d.Info()

@@ -1,5 +1,5 @@
 // Package mailfile reads and writes mail that lies in files: mbox (RFC 4155,
-// mboxrd and mboxo), Maildir as Dovecot keeps it, and folders of .eml files.
+// mboxrd and mboxo), Maildir as Dovecot keeps it, and .eml files, one or a folder of them.
 // Memory is bounded: messages are streamed, only names of files are held.
 package mailfile
 
@@ -21,7 +21,7 @@ import (
 )
 
 // ErrFormat is the error of Open for what is no mail.
-var ErrFormat = errors.New("neither an mbox file, nor a Maildir, nor a folder of .eml files (put a single one into a folder)")
+var ErrFormat = errors.New("neither an mbox file, nor a Maildir, nor an .eml file or a folder of them")
 
 // Inbox is the folder of mail that lies in none.
 const Inbox = "INBOX"
@@ -156,7 +156,7 @@ type Source struct {
 	format  Format
 	options Options
 	root    *os.Root
-	name    string // the mbox file in root
+	name    string // the one file in root; "" for a folder
 	total   int64
 	done    atomic.Int64
 }
@@ -187,6 +187,9 @@ func Open(path string, o Options) (*Source, error) {
 		}
 		dir, s.name = filepath.Split(filepath.Clean(path))
 		s.format, s.total = Mbox, info.Size()
+		if isEML(s.name) {
+			s.format = EML
+		}
 	}
 	if dir == "" {
 		dir = "."
@@ -202,8 +205,11 @@ func Open(path string, o Options) (*Source, error) {
 
 // inspect finds the format and the total.
 func (s *Source) inspect() error {
-	if s.format == Mbox {
+	switch {
+	case s.format == Mbox:
 		return s.inspectMbox()
+	case s.name != "":
+		return nil
 	}
 	folders, err := maildirFolders(s.root)
 	if err != nil {

@@ -400,6 +400,18 @@ func TestMemory(t *testing.T) {
 
 // FuzzMbox: what is read never panics or loops, lines end with CRLF, and writing
 // and reading again gives the same messages.
+// TestSingleEML reads one .eml file, whatever lies beside it.
+func TestSingleEML(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	write(t, filepath.Join(dir, "one.EML"), "Subject: one\n\nFrom here\n")
+	write(t, filepath.Join(dir, "two.eml"), "Subject: two\n\nx\n")
+	got := readAll(t, filepath.Join(dir, "one.EML"), mailfile.Options{})
+	if len(got) != 1 || got[0].text != "Subject: one\r\n\r\nFrom here\r\n" || got[0].Folder != mailfile.Inbox {
+		t.Errorf("got %+v, want the one message", got)
+	}
+}
+
 func FuzzMbox(f *testing.F) {
 	f.Add([]byte("A: b\n\nFrom x\n>From y\n\n\nFrom a@b Sun Jan 23 20:41:55 2022\nC: d\n\n"))
 	f.Add([]byte("From -\nA: b\n\r\r\n\n"))
