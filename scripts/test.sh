@@ -45,5 +45,5 @@ fi
 echo "== all tests under the race detector"
 CGO_ENABLED=1 go test -race -shuffle=on -timeout 20m -p 2 ./...
 
-echo "== fuzz targets, ten seconds each, 4 at a time is too many for small machines: one by one"
+echo "== every fuzz target for ${FUZZTIME:-10s}"
 ./scripts/fuzz.sh "${FUZZTIME:-10s}"
