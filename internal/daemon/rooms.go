@@ -197,7 +197,7 @@ func (r *Rooms) openDomain(_ context.Context, o RoomOptions) error {
 	if err != nil {
 		return fmt.Errorf("open queue: %w", err)
 	}
-	r.Post, err = post.New(post.Config{DB: r.DB, Body: r.Body, Journal: r.Journal, Mailboxes: r.Mailboxes, Queue: r.Queue, Trace: r.Trace,
+	r.Post, err = post.New(post.Config{DB: r.DB, Body: r.Body, Mailboxes: r.Mailboxes, Queue: r.Queue, Trace: r.Trace,
 		Logger: o.Logger, Hooks: o.Metrics.Post()})
 	if err != nil {
 		return fmt.Errorf("open post: %w", err)

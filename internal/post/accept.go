@@ -20,11 +20,10 @@ type Hooks struct {
 	Refused  func(err error)
 }
 
-// Config builds a Post. All but Journal, Now, Logger and Hooks are required.
+// Config builds a Post. All but Now, Logger and Hooks are required.
 type Config struct {
 	DB        db.Database
 	Body      body.Store
-	Journal   body.Journal // nil discards
 	Mailboxes *mailbox.Store
 	Queue     *queue.Queue
 	Trace     *trace.Trace
