@@ -55,23 +55,6 @@ func TestTranscripts(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		l := memconn.Listen()
-		ctx, cancel := context.WithCancel(t.Context())
-		done := make(chan struct{})
-		go func() {
-			defer close(done)
-			_ = server.Serve(ctx, l) // ends with the test
-		}()
-		c, err := l.Dial(ctx)
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() {
-			cancel()
-			_ = c.Close()
-			_ = l.Close()
-			<-done
-		})
-		return c
+		return memconn.Serve(t, server.Serve)
 	})
 }
