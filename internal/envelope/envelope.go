@@ -77,9 +77,38 @@ type Envelope struct {
 	ReversePath address.ReversePath
 	Recipients  []Recipient
 	Body        Body
-	SMTPUTF8    bool   // RFC 6531
-	Size        int64  // SIZE as declared, octets; 0 when not declared
-	Return      Return // RFC 3461
-	EnvelopeID  string // ENVID, decoded; "" when absent (RFC 3461)
+	SMTPUTF8    bool      // RFC 6531
+	Size        int64     // SIZE as declared, octets; 0 when not declared
+	Return      Return    // RFC 3461
+	EnvelopeID  string    // ENVID, decoded; "" when absent (RFC 3461)
+	RequireTLS  bool      // REQUIRETLS (RFC 8689)
+	Priority    int       // MT-PRIORITY, MinPriority to MaxPriority, 0 when absent (RFC 6710)
+	HoldUntil   time.Time // FUTURERELEASE: not before; zero when absent (RFC 4865)
+	DeliverBy   DeliverBy // DELIVERBY; zero when absent (RFC 2852)
 	Origin      Origin
+}
+
+// The bounds of a message transfer priority (RFC 6710 §5).
+const (
+	MinPriority = -9
+	MaxPriority = 9
+)
+
+// ByMode says what happens when the time of DELIVERBY is over (RFC 2852 §4).
+type ByMode uint8
+
+// The values of ByMode; the zero value is a transaction without BY. The numbers
+// are stored.
+const (
+	ByUndeclared ByMode = iota
+	ByReturn            // "R": give the message back
+	ByNotify            // "N": report a delay and go on
+)
+
+// DeliverBy is the BY parameter of MAIL (RFC 2852): a moment instead of seconds,
+// since the clock of the transaction runs on.
+type DeliverBy struct {
+	Mode  ByMode
+	Time  time.Time
+	Trace bool // "T": every relay is to be reported
 }

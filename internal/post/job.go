@@ -195,13 +195,18 @@ func forwardPath(p address.ForwardPath) string {
 func queueMessage(d *Delivery, now time.Time) *queue.Message {
 	e := &d.Envelope
 	m := &queue.Message{ID: d.ID, Queued: now, ReversePath: reversePath(e.ReversePath), Body: e.Body, SMTPUTF8: e.SMTPUTF8, Return: e.Return,
-		EnvelopeID: e.EnvelopeID, Octets: int64(len(d.Head)) + d.Staged.Octets(), Account: e.Origin.Account, Login: e.Origin.Login}
+		EnvelopeID: e.EnvelopeID, Octets: int64(len(d.Head)) + d.Staged.Octets(), Account: e.Origin.Account, Login: e.Origin.Login,
+		UTF8: d.UTF8, Ours: d.Ours, RequireTLS: e.RequireTLS, TLSOptional: d.TLSOptional, Priority: e.Priority, HoldUntil: e.HoldUntil, DeliverBy: e.DeliverBy}
 	first := localFates(d)
 	for i := range d.Remotes {
 		r := &d.Remotes[i]
 		to := &e.Recipients[r.Recipient]
-		m.Recipients = append(m.Recipients, queue.Recipient{N: i, Fate: first + i, ForwardPath: forwardPath(r.ForwardPath),
-			Destination: r.ForwardPath.Address().Domain().String(), Notify: to.Notify, Original: to.Original, State: queue.Waiting})
+		q := queue.Recipient{N: i, Fate: first + i, ForwardPath: forwardPath(r.ForwardPath),
+			Destination: r.ForwardPath.Address().Domain().String(), Notify: to.Notify, Original: to.Original, State: queue.Waiting}
+		if r.Forward != "" {
+			q.Forward, q.ReversePath, q.Notify, q.Written = r.Forward, reversePath(r.ReversePath), r.Notify, forwardPath(to.ForwardPath)
+		}
+		m.Recipients = append(m.Recipients, q)
 	}
 	return m
 }
@@ -266,6 +271,13 @@ func (p *Post) write(tx db.Tx, j *job) error {
 		}
 		if err := p.cfg.Trace.Record(tx, &l.trace); err != nil {
 			return err
+		}
+	}
+	for i := range j.letters {
+		if within := j.letters[i].d.Within; within != nil {
+			if err := within(tx); err != nil {
+				return err
+			}
 		}
 	}
 	return nil

@@ -8,6 +8,7 @@ import (
 
 	"poczta.example/poczta/internal/address"
 	"poczta.example/poczta/internal/body"
+	"poczta.example/poczta/internal/db"
 	"poczta.example/poczta/internal/envelope"
 	"poczta.example/poczta/internal/message"
 )
@@ -28,6 +29,12 @@ type Local struct {
 type Remote struct {
 	Recipient   int                 // index into the envelope
 	ForwardPath address.ForwardPath // where it goes; differs from the envelope's after an alias
+	// Forward is the address here that leads there, an alias or an account that forwards; ""
+	// when the sender named ForwardPath.
+	Forward string
+	// The following count only with Forward.
+	ReversePath address.ReversePath // of this copy, as SRS makes it; null is the envelope's
+	Notify      envelope.Notify     // of this copy (RFC 3461 §5.2.7)
 }
 
 // Delivery is a decided message: who gets it, and how.
@@ -38,11 +45,19 @@ type Delivery struct {
 	Head      []byte // trace fields, equal for all recipients
 	Staged    body.Staged
 	UTF8      bool // the header section holds UTF-8: sessions without UTF8 get a surrogate
-	Locals    []Local
-	Remotes   []Remote
+	// Ours is mail of our own people and of this house: relay may change its encoding.
+	Ours bool
+	// TLSOptional is a TLS-Required: No field (RFC 8689 §5).
+	TLSOptional bool
+	Locals      []Local
+	Remotes     []Remote
 	// Also are further messages that must be stored in the same transaction, as
 	// success DSNs for local recipients are.
 	Also []Delivery
+	// Within is run in the transaction, as its last part; it may run more than once, and an
+	// error of it ends the whole. It settles what the message is about, so that a report and
+	// the fates it tells of are one step. Nil is nothing.
+	Within func(tx db.Tx) error
 }
 
 // Accepter is the step as services see it.

@@ -4,9 +4,11 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"poczta.example/poczta/internal/address"
 	"poczta.example/poczta/internal/db"
+	"poczta.example/poczta/internal/envelope"
 )
 
 // fold is how paths are compared: by address.Key where they are addresses.
@@ -25,26 +27,16 @@ func (q *Queue) Enqueue(tx db.Tx, m *Message) error {
 	if len(m.Recipients) == 0 {
 		return fmt.Errorf("enqueue message %s: it has no recipient", m.ID)
 	}
-	queued := db.Micros(m.Queued)
-	_, err := tx.Exec(`INSERT INTO queued_message (id, queued, reverse_path, reverse_key, body_type, smtputf8, ret, envid, octets, account, login, priority, recipients) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, ?)`,
-		m.ID[:], queued, db.Text(m.ReversePath), db.Text(fold(m.ReversePath)), int64(m.Body), m.SMTPUTF8, int64(m.Return), db.Text(m.EnvelopeID),
-		m.Octets, int64(m.Account), db.Text(m.Login), int64(len(m.Recipients)))
-	if err != nil {
+	if err := q.insertMessage(tx, m); err != nil {
 		return fmt.Errorf("enqueue message %s: %w", m.ID, err)
 	}
+	queued := db.Micros(m.Queued)
 	var names []string
 	for i := range m.Recipients {
-		r := &m.Recipients[i]
-		if r.Destination == "" {
-			r.Destination = strings.ToLower(r.ForwardPath[strings.LastIndexByte(r.ForwardPath, '@')+1:])
+		if err := insertRecipient(tx, m, &m.Recipients[i]); err != nil {
+			return fmt.Errorf("enqueue recipient %d of message %s: %w", m.Recipients[i].N, m.ID, err)
 		}
-		_, err := tx.Exec(`INSERT INTO queued_recipient (id, n, fate, forward_path, forward_key, destination, notify, orcpt_type, orcpt, state, attempts, next_attempt, priority, last_status) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, ?, 0, '')`,
-			m.ID[:], int64(r.N), int64(r.Fate), db.Text(r.ForwardPath), db.Text(fold(r.ForwardPath)), db.Text(r.Destination), int64(r.Notify),
-			db.Text(r.Original.Type), db.Text(r.Original.Address), int64(Waiting), queued)
-		if err != nil {
-			return fmt.Errorf("enqueue recipient %d of message %s: %w", r.N, m.ID, err)
-		}
-		names = append(names, db.Text(r.Destination))
+		names = append(names, db.Text(m.Recipients[i].Destination))
 	}
 	slices.Sort(names)
 	for _, name := range slices.Compact(names) {
@@ -54,6 +46,43 @@ func (q *Queue) Enqueue(tx db.Tx, m *Message) error {
 		}
 	}
 	return nil
+}
+
+// due is when m may be tried first.
+func (m *Message) due() time.Time {
+	if m.HoldUntil.After(m.Queued) {
+		return m.HoldUntil
+	}
+	return m.Queued
+}
+
+// insertMessage writes m's row. Its time to live begins when it is due.
+func (q *Queue) insertMessage(tx db.Tx, m *Message) error {
+	if m.Expires.IsZero() {
+		m.Expires = m.due().Add(q.cfg.Lifetime)
+		if by := m.DeliverBy; by.Mode == envelope.ByReturn && by.Time.Before(m.Expires) {
+			m.Expires = by.Time
+		}
+	}
+	_, err := tx.Exec(`INSERT INTO queued_message (id, queued, reverse_path, reverse_key, body_type, smtputf8, ret, envid, octets, account, login, priority, recipients,
+		utf8, ours, requiretls, tls_optional, hold_until, by_mode, by_time, by_trace, expires) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+		m.ID[:], db.Micros(m.Queued), db.Text(m.ReversePath), db.Text(fold(m.ReversePath)), int64(m.Body), m.SMTPUTF8, int64(m.Return), db.Text(m.EnvelopeID),
+		m.Octets, int64(m.Account), db.Text(m.Login), int64(m.Priority), int64(len(m.Recipients)),
+		m.UTF8, m.Ours, m.RequireTLS, m.TLSOptional, db.Micros(m.HoldUntil), int64(m.DeliverBy.Mode), db.Micros(m.DeliverBy.Time), m.DeliverBy.Trace, db.Micros(m.Expires))
+	return err
+}
+
+// insertRecipient writes a recipient's row.
+func insertRecipient(tx db.Tx, m *Message, r *Recipient) error {
+	if r.Destination == "" {
+		r.Destination = strings.ToLower(r.ForwardPath[strings.LastIndexByte(r.ForwardPath, '@')+1:])
+	}
+	_, err := tx.Exec(`INSERT INTO queued_recipient (id, n, fate, forward_path, forward_key, destination, notify, orcpt_type, orcpt, state, attempts, next_attempt, priority, last_status,
+		forward, reverse_path, written) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, ?, ?, '', ?, ?, ?)`,
+		m.ID[:], int64(r.N), int64(r.Fate), db.Text(r.ForwardPath), db.Text(fold(r.ForwardPath)), db.Text(r.Destination), int64(r.Notify),
+		db.Text(r.Original.Type), db.Text(r.Original.Address), int64(Waiting), db.Micros(m.due()), int64(m.Priority),
+		db.Text(r.Forward), db.Text(r.ReversePath), db.Text(r.Written))
+	return err
 }
 
 // Enqueued tells the metrics of recipients whose transaction has committed.

@@ -76,7 +76,7 @@ func (q *Queue) List(ctx context.Context, f Filter, p Page) ([]Message, error) {
 // list runs List's two queries: which messages, then their recipients.
 func list(tx db.Tx, f Filter, p Page) ([]Message, error) {
 	cond, args := f.where()
-	rows, err := tx.Query(`SELECT m.id, m.queued, m.reverse_path, m.body_type, m.smtputf8, m.ret, m.envid, m.octets, m.account, m.login FROM queued_message m WHERE m.id > ? AND EXISTS (SELECT 1 FROM queued_recipient r WHERE r.id = m.id AND `+cond+`) ORDER BY m.id LIMIT ?`,
+	rows, err := tx.Query(`SELECT m.id, m.queued, m.reverse_path, m.body_type, m.smtputf8, m.ret, m.envid, m.octets, m.account, m.login, m.utf8, m.ours, m.requiretls, m.tls_optional, m.priority, m.hold_until, m.by_mode, m.by_time, m.by_trace, m.expires FROM queued_message m WHERE m.id > ? AND EXISTS (SELECT 1 FROM queued_recipient r WHERE r.id = m.id AND `+cond+`) ORDER BY m.id LIMIT ?`,
 		append(append([]any{p.After[:]}, args...), int64(p.Limit))...)
 	if err != nil {
 		return nil, err
@@ -99,8 +99,9 @@ func scanMessages(rows db.Rows) ([]Message, error) {
 	for rows.Next() {
 		var m Message
 		var id []byte
-		var queued, bodyType, ret, account int64
-		err := rows.Scan(&id, &queued, &m.ReversePath, &bodyType, &m.SMTPUTF8, &ret, &m.EnvelopeID, &m.Octets, &account, &m.Login)
+		var queued, bodyType, ret, account, priority, hold, byMode, byTime, expires int64
+		err := rows.Scan(&id, &queued, &m.ReversePath, &bodyType, &m.SMTPUTF8, &ret, &m.EnvelopeID, &m.Octets, &account, &m.Login,
+			&m.UTF8, &m.Ours, &m.RequireTLS, &m.TLSOptional, &priority, &hold, &byMode, &byTime, &m.DeliverBy.Trace, &expires)
 		if err != nil {
 			return nil, err
 		}
@@ -108,6 +109,8 @@ func scanMessages(rows db.Rows) ([]Message, error) {
 			return nil, fmt.Errorf("message id of %d octets in the database, want 16", len(id))
 		}
 		m.Queued, m.Body, m.Return, m.Account = db.FromMicros(queued), envelope.Body(bodyType), envelope.Return(ret), envelope.AccountID(account)
+		m.Priority, m.HoldUntil, m.Expires = int(priority), db.FromMicros(hold), db.FromMicros(expires)
+		m.DeliverBy.Mode, m.DeliverBy.Time = envelope.ByMode(byMode), db.FromMicros(byTime)
 		all = append(all, m)
 	}
 	return all, rows.Err()
@@ -115,7 +118,7 @@ func scanMessages(rows db.Rows) ([]Message, error) {
 
 // recipients reads the recipients of a message that match.
 func recipients(tx db.Tx, id message.ID, cond string, args []any) ([]Recipient, error) {
-	rows, err := tx.Query(`SELECT r.n, r.fate, r.forward_path, r.destination, r.notify, r.orcpt_type, r.orcpt, r.state, r.attempts, r.next_attempt, r.last_status FROM queued_recipient r JOIN queued_message m ON m.id = r.id WHERE r.id = ? AND `+cond+` ORDER BY r.n`,
+	rows, err := tx.Query(`SELECT r.n, r.fate, r.forward_path, r.destination, r.notify, r.orcpt_type, r.orcpt, r.state, r.attempts, r.next_attempt, r.last_status, r.forward, r.reverse_path, r.written, r.warned FROM queued_recipient r JOIN queued_message m ON m.id = r.id WHERE r.id = ? AND `+cond+` ORDER BY r.n`,
 		append([]any{id[:]}, args...)...)
 	if err != nil {
 		return nil, err
@@ -125,7 +128,8 @@ func recipients(tx db.Tx, id message.ID, cond string, args []any) ([]Recipient, 
 	for rows.Next() {
 		var r Recipient
 		var n, fate, notify, state, attempts, next int64
-		err := rows.Scan(&n, &fate, &r.ForwardPath, &r.Destination, &notify, &r.Original.Type, &r.Original.Address, &state, &attempts, &next, &r.LastStatus)
+		err := rows.Scan(&n, &fate, &r.ForwardPath, &r.Destination, &notify, &r.Original.Type, &r.Original.Address, &state, &attempts, &next, &r.LastStatus,
+			&r.Forward, &r.ReversePath, &r.Written, &r.Warned)
 		if err != nil {
 			return nil, err
 		}

@@ -16,6 +16,8 @@ import (
 // Limits.
 const (
 	MaxPage = 1000 // messages of one List
+	// DefaultLifetime is how long delivery is tried (RFC 5321 §4.5.4.1: at least 4 to 5 days).
+	DefaultLifetime = 5 * 24 * time.Hour
 )
 
 // ErrNotFound is returned for a message that is not in the queue.
@@ -56,6 +58,12 @@ type Recipient struct {
 	Attempts    int
 	NextAttempt time.Time
 	LastStatus  string // last reply or error, "" before the first attempt
+
+	// Of a copy that an alias or an account here forwards:
+	Forward     string // that address; "" when the sender named ForwardPath
+	ReversePath string // of this copy, as SRS makes it; "" is the message's
+	Written     string // the forward-path as the sender wrote it; "" is ForwardPath
+	Warned      bool   // a delay was reported
 }
 
 // Message is a queued message with its recipients in the order of N.
@@ -70,6 +78,14 @@ type Message struct {
 	Octets      int64
 	Account     envelope.AccountID // who submitted it, zero for none
 	Login       string
+	UTF8        bool               // the header section holds UTF-8 (RFC 6532)
+	Ours        bool               // of our own people or this house: its encoding may be changed
+	RequireTLS  bool               // RFC 8689
+	TLSOptional bool               // TLS-Required: No
+	Priority    int                // RFC 6710
+	HoldUntil   time.Time          // first attempt not before; zero is at once (RFC 4865)
+	DeliverBy   envelope.DeliverBy // RFC 2852
+	Expires     time.Time          // when a failed attempt is the last; Enqueue fills it in
 	Recipients  []Recipient
 }
 
@@ -107,6 +123,8 @@ type Config struct {
 	// Finished is told, after the commit, of messages that left the queue and of those whose body no
 	// row names any more (dead), for the journal and the body store.
 	Finished func(finished, dead []message.ID)
+	// Lifetime is how long delivery is tried; default DefaultLifetime.
+	Lifetime time.Duration
 	Now      func() time.Time
 	Logger   *slog.Logger
 	Hooks    Hooks
@@ -119,6 +137,9 @@ type Queue struct{ cfg Config }
 func New(cfg Config) (*Queue, error) {
 	if cfg.DB == nil {
 		return nil, errors.New("queue needs a database (Config.DB)")
+	}
+	if cfg.Lifetime == 0 {
+		cfg.Lifetime = DefaultLifetime
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now

@@ -67,7 +67,7 @@ func TestShowTellsTheEnvelope(t *testing.T) {
 		}
 		now := h.Clock.Now().UTC()
 		want := queue.Message{ID: id, Queued: now, ReversePath: "sender@origin.example", Body: envelope.Body8BitMIME, SMTPUTF8: true, Return: envelope.ReturnHeaders,
-			EnvelopeID: "env", Octets: got.Octets, Account: 5, Login: "five", Recipients: []queue.Recipient{{
+			EnvelopeID: "env", Octets: got.Octets, Account: 5, Login: "five", Expires: now.Add(queue.DefaultLifetime), Recipients: []queue.Recipient{{
 				N: 0, Fate: 1, ForwardPath: "a@far.example", Destination: "far.example", Notify: envelope.NotifySuccess | envelope.NotifyDelay,
 				Original: envelope.OriginalRecipient{Type: "rfc822", Address: "o@x"}, State: queue.Waiting, NextAttempt: now}}}
 		if diff := cmp.Diff(want, got); diff != "" {

@@ -27,4 +27,18 @@ CREATE TABLE destination (
 	name {text} NOT NULL PRIMARY KEY, next_due {int} NOT NULL, concurrency {int} NOT NULL, rate {int} NOT NULL,
 	suspended {int} NOT NULL, tls {text} NOT NULL, node {int} NOT NULL, incarnation {int} NOT NULL) {rowid};
 CREATE TABLE node (
-	node {int} NOT NULL PRIMARY KEY, incarnation {int} NOT NULL, until {int} NOT NULL, name {text} NOT NULL) {rowid}`}}}
+	node {int} NOT NULL PRIMARY KEY, incarnation {int} NOT NULL, until {int} NOT NULL, name {text} NOT NULL) {rowid}`},
+	{Number: 2, SQL: `
+ALTER TABLE queued_message ADD COLUMN utf8 {int} NOT NULL DEFAULT 0;
+ALTER TABLE queued_message ADD COLUMN ours {int} NOT NULL DEFAULT 0;
+ALTER TABLE queued_message ADD COLUMN requiretls {int} NOT NULL DEFAULT 0;
+ALTER TABLE queued_message ADD COLUMN tls_optional {int} NOT NULL DEFAULT 0;
+ALTER TABLE queued_message ADD COLUMN hold_until {int} NOT NULL DEFAULT 0;
+ALTER TABLE queued_message ADD COLUMN by_mode {int} NOT NULL DEFAULT 0;
+ALTER TABLE queued_message ADD COLUMN by_time {int} NOT NULL DEFAULT 0;
+ALTER TABLE queued_message ADD COLUMN by_trace {int} NOT NULL DEFAULT 0;
+ALTER TABLE queued_message ADD COLUMN expires {int} NOT NULL DEFAULT 0;
+ALTER TABLE queued_recipient ADD COLUMN forward {text} NOT NULL DEFAULT '';
+ALTER TABLE queued_recipient ADD COLUMN reverse_path {text} NOT NULL DEFAULT '';
+ALTER TABLE queued_recipient ADD COLUMN written {text} NOT NULL DEFAULT '';
+ALTER TABLE queued_recipient ADD COLUMN warned {int} NOT NULL DEFAULT 0`}}}
