@@ -162,11 +162,8 @@ type Store struct {
 type DNS struct {
 	Servers []string `toml:"servers" example:"127.0.0.1, 192.0.2.53:5353" doc:"Name servers, with a port when it is not 53. Empty means those of /etc/resolv.conf."`
 	Timeout Duration `toml:"timeout" default:"5s" min:"100ms" doc:"How long one question may wait for one server."`
-}
-
-// Relay holds what the sending side needs.
-type Relay struct {
-	Port int `toml:"port" default:"25" min:"1" max:"65535" doc:"The port of other hosts. Change it only in a laboratory."`
+	Trusted bool     `toml:"trusted" default:"false" doc:"The servers validate DNSSEC, and nobody can change what they answer on its way here (they run on this host, or the network to them is yours). Only then their AD bit counts and DANE is used."`
+	Cache   Size     `toml:"cache" default:"8MiB" min:"64KiB" max:"1GiB" doc:"Memory for answers."`
 }
 
 // Log says how the log looks.

@@ -128,6 +128,14 @@ func TestProblems(t *testing.T) {
 		{"hourly limit beyond nanoseconds", least + "[submission]\nhourly_limit = 9223372036854775807\n", "f:3: submission.hourly_limit: 9223372036854775807 is too large"},
 		{"message larger than the store takes", least + "[smtp]\nmax_size = \"2GiB\"\n", "f:3: smtp.max_size: 2GiB is too large; the most is 1GiB"},
 		{"quoted key", least + "[smtp]\n\"max\\u005fsiz\" = 1\n", "f:3: smtp.max_siz: is not a known key; did you mean smtp.max_size?"},
+		{"retry without a pause", least + "[relay]\nretry = []\n", `f:3: relay.retry: is empty; name at least one pause`},
+		{"retry in a hurry", least + "[relay]\nretry = [\"1s\"]\n", "f:3: relay.retry: 1s is too small; the least is 10s"},
+		{"source that is a name", least + "[relay]\nsources = [\"mail\"]\n", `f:3: relay.sources: "mail" is not an IP address of this host`},
+		{"dane without a trusted server", least + "[[relay.tls_policy]]\ndomain = \"example.com\"\nlevel = \"dane\"\n", `f:4: relay.tls_policy[0].level: "dane" needs a name server`},
+		{"smart host without a port", least + "[[relay.route]]\nname = \"a\"\nhost = \"smtp.example.net\"\n", `f:4: relay.route[0].host: "smtp.example.net" is not a host with a port`},
+		{"password in the clear", least + "[[relay.route]]\nname = \"a\"\nhost = \"s.example.net:587\"\ntls = \"opportunistic\"\nuser = \"u\"\npassword_file = \"p\"\n", `f:5: relay.route[0].tls: "opportunistic" could send the password`},
+		{"two routes of a name", least + "[[relay.route]]\nname = \"a\"\nhost = \"mx\"\n[[relay.route]]\nname = \"a\"\nhost = \"mx\"\n", `relay.route[1].name: "a" is the name of another route`},
+		{"relay domain with an idle file", least + "[[relay.domain]]\ndomain = \"example.com\"\nrecipient_file = \"x\"\n", `f:4: relay.domain[0].recipient_file: goes with recipients = "list"`},
 		{"huge", strings.Repeat("#", 1<<20+1), "the file is longer than"},
 	}
 	for _, tt := range tests {

@@ -102,7 +102,7 @@ func kindName(t reflect.Type) string {
 	}
 	switch t.Kind() {
 	case reflect.Slice:
-		return "List of " + map[string]string{"Text": "texts", "Network": "networks"}[kindName(t.Elem())]
+		return "List of " + map[string]string{"Text": "texts", "Network": "networks", "Duration": "durations"}[kindName(t.Elem())]
 	case reflect.Bool:
 		return "true or false"
 	case reflect.Int:
