@@ -1,5 +1,6 @@
 // Package resolver asks the domain name system: an interface, a client of
-// recursive servers (Stub), and a fake filled from zone text for tests (Zone).
+// recursive servers (Stub), a cache before it (Cache), and a fake filled from
+// zone text for tests (Zone).
 // Names are absolute, in A-labels, with or without the final dot.
 package resolver
 
@@ -29,24 +30,29 @@ const (
 	A     Type = 1
 	NS    Type = 2
 	CNAME Type = 5
+	SOA   Type = 6
 	PTR   Type = 12
 	MX    Type = 15
 	TXT   Type = 16
 	AAAA  Type = 28
+	SRV   Type = 33
 	TLSA  Type = 52
 )
 
 // Record is one record of an answer; which fields count depends on its type.
 type Record struct {
-	TTL        time.Duration
-	Addr       netip.Addr // A, AAAA
-	Host       string     // NS, CNAME, PTR, MX; lower case, without the final dot; "" is the root (null MX, RFC 7505)
-	Preference uint16     // MX
-	Text       string     // TXT, its strings joined (RFC 7208 §3.3)
-	Usage      uint8      // TLSA (RFC 6698 §2.1)
-	Selector   uint8      // TLSA
-	Matching   uint8      // TLSA
-	Data       []byte     // TLSA
+	TTL        time.Duration // that of a CNAME on the way, if it is less
+	Addr       netip.Addr    // A, AAAA
+	Host       string        // NS, CNAME, PTR, MX, SRV, SOA (the primary server); lower case, without the final dot; "" is the root (null MX, RFC 7505)
+	Preference uint16        // MX; the priority of SRV (RFC 2782)
+	Weight     uint16        // SRV
+	Port       uint16        // SRV
+	Serial     uint32        // SOA
+	Text       string        // TXT, its strings joined (RFC 7208 §3.3)
+	Usage      uint8         // TLSA (RFC 6698 §2.1)
+	Selector   uint8         // TLSA
+	Matching   uint8         // TLSA
+	Data       []byte        // TLSA
 }
 
 // Answer is what a Lookup found: at least one record.
@@ -56,6 +62,26 @@ type Answer struct {
 	// Secure tells that a validating server we trust says that the answer is
 	// authentic (the AD bit, RFC 4035 §3.2.3).
 	Secure bool
+}
+
+// Absent is the error of a name or of records that are not there. It is ErrNotFound,
+// and ErrNoRecords too when the name exists.
+type Absent struct {
+	Name   string        // the name asked for, without the final dot
+	NoData bool          // the name exists (RFC 2308 §2.2)
+	TTL    time.Duration // how long that may be believed (RFC 2308 §5); 0: the answer did not say
+	Secure bool          // as in Answer
+}
+
+// Error names what was asked for.
+func (e *Absent) Error() string { return "look up " + e.Name + ": " + e.Unwrap().Error() }
+
+// Unwrap returns ErrNoRecords or ErrNotFound.
+func (e *Absent) Unwrap() error {
+	if e.NoData {
+		return ErrNoRecords
+	}
+	return ErrNotFound
 }
 
 // Resolver answers questions. The error wraps ErrNotFound, ErrTemporary or
@@ -95,8 +121,9 @@ func Exchangers(ctx context.Context, r Resolver, domain string) ([]Record, error
 	if err != nil {
 		return nil, err
 	}
-	slices.SortStableFunc(ans.Records, func(a, b Record) int { return int(a.Preference) - int(b.Preference) })
-	return ans.Records, nil
+	records := slices.Clone(ans.Records)
+	slices.SortStableFunc(records, func(a, b Record) int { return int(a.Preference) - int(b.Preference) })
+	return records, nil
 }
 
 // Reverse returns the names that addr's PTR records give, unverified.

@@ -275,3 +275,46 @@ func texts(addrs []netip.Addr) []string {
 	}
 	return out
 }
+
+// TestTrust has servers that set the AD bit; only one on loopback or one that was
+// named is believed.
+func TestTrust(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		servers, trusted []string
+		want             bool
+	}{
+		{[]string{"192.0.2.1"}, nil, false},
+		{[]string{"127.0.0.1"}, nil, true},
+		{[]string{"[::1]:5353"}, nil, true},
+		{[]string{"192.0.2.1"}, []string{"192.0.2.2"}, false},
+		{[]string{"192.0.2.1:5353"}, []string{"192.0.2.1"}, true},
+		{[]string{"::ffff:192.0.2.1"}, []string{"192.0.2.1"}, true},
+	} {
+		s, err := resolver.New(resolver.Config{Servers: c.servers, Trusted: c.trusted})
+		if err != nil || s.Trusts() != c.want {
+			t.Errorf("%v with %v trusted: got %v, %v", c.servers, c.trusted, s.Trusts(), err)
+		}
+	}
+	if _, err := resolver.New(resolver.Config{Trusted: []string{"ns.example.org"}}); err == nil {
+		t.Error("a trusted server named by name was accepted")
+	}
+}
+
+// TestTotal has a silent server: the bound of all questions ends the look-up.
+func TestTotal(t *testing.T) {
+	t.Parallel()
+	silent, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	s, err := resolver.New(resolver.Config{Servers: []string{silent.LocalAddr().String()}, Timeout: time.Minute, Total: 30 * time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	begun := time.Now()
+	if _, err := s.Lookup(t.Context(), "example.org", resolver.A); !errors.Is(err, resolver.ErrTemporary) || time.Since(begun) > 20*time.Second {
+		t.Errorf("got %v after %v", err, time.Since(begun))
+	}
+}

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -24,25 +26,33 @@ type Config struct {
 	// /etc/resolv.conf, or the one on 127.0.0.1 if it names none.
 	Servers []string
 	Timeout time.Duration // for one question to one server; 0 is 5 s
-	// Trusted says that the AD bit of all Servers is believed; else only that of
-	// servers on loopback is, since anyone on the way could set it.
-	Trusted bool
+	Total   time.Duration // for a Lookup, however many servers are asked; 0 is 30 s
+	// Trusted are the addresses of validating servers reached by a path that nobody
+	// can write to: their AD bit is believed. That of servers on loopback always is;
+	// that of no other, since anyone on the way could set it (RFC 4035 §4.9.3).
+	Trusted []string
 }
 
 // Stub is a Resolver that asks recursive servers over UDP, and TCP when an
 // answer is truncated. Each server is asked in turn, the whole list twice. It
-// keeps no answers.
+// keeps no answers: put a Cache before it. Every question has a random id and a
+// socket, hence a port, of its own, and an answer to another question, or from
+// another address, is ignored.
 type Stub struct {
 	servers []netip.AddrPort
 	timeout time.Duration
-	trusted bool
+	total   time.Duration
+	trusted map[netip.Addr]bool
 }
 
 // New makes a Stub. It reads /etc/resolv.conf when c names no servers.
 func New(c Config) (*Stub, error) {
-	s := &Stub{timeout: c.Timeout, trusted: c.Trusted}
+	s := &Stub{timeout: c.Timeout, total: c.Total, trusted: map[netip.Addr]bool{}}
 	if s.timeout == 0 {
 		s.timeout = 5 * time.Second
+	}
+	if s.total == 0 {
+		s.total = 30 * time.Second
 	}
 	names := c.Servers
 	if len(names) == 0 {
@@ -54,17 +64,39 @@ func New(c Config) (*Stub, error) {
 		names = []string{"127.0.0.1"}
 	}
 	for _, n := range names {
-		ap, err := netip.ParseAddrPort(n)
+		ap, err := server(n)
 		if err != nil {
-			a, err := netip.ParseAddr(strings.Trim(n, "[]"))
-			if err != nil {
-				return nil, fmt.Errorf("name server %q: not an IP address; write as in 127.0.0.1 or [::1]:53", n)
-			}
-			ap = netip.AddrPortFrom(a, 53)
+			return nil, err
 		}
 		s.servers = append(s.servers, ap)
 	}
+	for _, n := range c.Trusted {
+		ap, err := server(n)
+		if err != nil {
+			return nil, err
+		}
+		s.trusted[ap.Addr()] = true
+	}
 	return s, nil
+}
+
+// server reads the address of a name server.
+func server(name string) (netip.AddrPort, error) {
+	if ap, err := netip.ParseAddrPort(name); err == nil {
+		return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port()), nil
+	}
+	a, err := netip.ParseAddr(strings.Trim(name, "[]"))
+	if err != nil {
+		return netip.AddrPort{}, fmt.Errorf("name server %q: not an IP address; write as in 127.0.0.1 or [::1]:53", name)
+	}
+	return netip.AddrPortFrom(a.Unmap(), 53), nil
+}
+
+// Trusts reports whether some server's AD bit is believed, so that answers can be Secure.
+func (s *Stub) Trusts() bool { return slices.ContainsFunc(s.servers, s.trusts) }
+
+func (s *Stub) trusts(server netip.AddrPort) bool {
+	return server.Addr().IsLoopback() || s.trusted[server.Addr()]
 }
 
 // Servers returns whom the stub asks.
@@ -76,13 +108,15 @@ func (s *Stub) Lookup(ctx context.Context, name string, t Type) (Answer, error) 
 	if err != nil {
 		return Answer{}, err
 	}
+	ctx, cancel := context.WithTimeout(ctx, s.total)
+	defer cancel()
 	var last error
 	for range 2 {
 		for _, server := range s.servers {
 			reply, err := s.ask(ctx, server, fqdn, t)
 			if err == nil {
+				reply.AuthenticatedData = reply.AuthenticatedData && s.trusts(server)
 				ans, err := read(reply, fqdn, t)
-				ans.Secure = reply.AuthenticatedData && (s.trusted || server.Addr().IsLoopback())
 				if err == nil || !errors.Is(err, ErrTemporary) {
 					return ans, err
 				}
@@ -172,38 +206,48 @@ func question(name string) (string, error) {
 const maxAliases = 16
 
 // read takes the records of type t from a reply, following CNAMEs inside it.
+// What it returns is secure if the reply's AD bit is set.
 func read(m *dns.Msg, fqdn string, t Type) (Answer, error) {
 	plain := strings.TrimSuffix(fqdn, ".")
-	switch m.Rcode {
-	case dns.RcodeSuccess:
-	case dns.RcodeNameError:
-		return Answer{}, fmt.Errorf("look up %s: %w", plain, ErrNotFound)
-	default:
+	if m.Rcode != dns.RcodeSuccess && m.Rcode != dns.RcodeNameError {
 		return Answer{}, fmt.Errorf("look up %s: %w (%s)", plain, ErrTemporary, dns.RcodeToString[m.Rcode])
 	}
-	name := fqdn
+	name, chain := fqdn, time.Duration(math.MaxInt64) // chain: the least TTL of the CNAMEs
 	for range maxAliases {
-		ans, alias := Answer{Name: strings.TrimSuffix(name, ".")}, ""
+		ans, alias := Answer{Name: strings.TrimSuffix(name, "."), Secure: m.AuthenticatedData}, ""
 		for _, rr := range m.Answer {
 			h := rr.Header()
 			if !strings.EqualFold(h.Name, name) || h.Class != dns.ClassINET {
 				continue
 			}
 			if c, ok := rr.(*dns.CNAME); ok && t != CNAME {
-				alias = strings.ToLower(c.Target)
+				alias, chain = strings.ToLower(c.Target), min(chain, time.Duration(h.Ttl)*time.Second)
 			} else if h.Rrtype == uint16(t) {
-				ans.Records = append(ans.Records, record(rr))
+				r := record(rr)
+				r.TTL = min(r.TTL, chain)
+				ans.Records = append(ans.Records, r)
 			}
 		}
-		if len(ans.Records) > 0 {
+		if len(ans.Records) > 0 && m.Rcode == dns.RcodeSuccess {
 			return ans, nil
 		}
 		if alias == "" {
-			return Answer{}, fmt.Errorf("look up %s: %w", plain, ErrNoRecords)
+			return Answer{}, &Absent{Name: plain, NoData: m.Rcode == dns.RcodeSuccess, TTL: negativeTTL(m, name), Secure: m.AuthenticatedData}
 		}
 		name = alias
 	}
 	return Answer{}, fmt.Errorf("look up %s: %w (more than %d CNAMEs)", plain, ErrTemporary, maxAliases)
+}
+
+// negativeTTL is the lesser of the SOA's TTL and its minimum field, and 0 where
+// the reply has no SOA of a zone that holds the name (RFC 2308 §3, §5).
+func negativeTTL(m *dns.Msg, name string) time.Duration {
+	for _, rr := range m.Ns {
+		if soa, ok := rr.(*dns.SOA); ok && dns.IsSubDomain(soa.Hdr.Name, name) {
+			return time.Duration(min(soa.Hdr.Ttl, soa.Minttl)) * time.Second
+		}
+	}
+	return 0
 }
 
 func record(rr dns.RR) Record {
@@ -222,6 +266,10 @@ func record(rr dns.RR) Record {
 		r.Host = host(x.Ptr)
 	case *dns.MX:
 		r.Host, r.Preference = host(x.Mx), x.Preference
+	case *dns.SOA:
+		r.Host, r.Serial = host(x.Ns), x.Serial
+	case *dns.SRV:
+		r.Host, r.Preference, r.Weight, r.Port = host(x.Target), x.Priority, x.Weight, x.Port
 	case *dns.TXT:
 		r.Text = strings.Join(x.Txt, "")
 	case *dns.TLSA:

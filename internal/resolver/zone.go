@@ -96,9 +96,15 @@ func (z *Zone) Lookup(ctx context.Context, name string, t Type) (Answer, error) 
 		}
 		at = alias
 	}
-	ans, err := read(m, fqdn, t)
-	ans.Secure = secure && err == nil
-	return ans, err
+	m.AuthenticatedData = secure
+	for i, end := 0, false; !end; i, end = dns.NextLabel(at, i) {
+		for _, rr := range z.records[at[i:]] {
+			if soa, ok := rr.(*dns.SOA); ok && len(m.Ns) == 0 {
+				m.Ns = append(m.Ns, soa)
+			}
+		}
+	}
+	return read(m, fqdn, t)
 }
 
 func (z *Zone) isSecure(name string) bool {
