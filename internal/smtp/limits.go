@@ -7,7 +7,9 @@ const (
 	// MaxCommandLine is the most octets of a command line with its CRLF: 512 of
 	// RFC 5321 §4.5.3.1.4, and what the parameters of our extensions add: SIZE 26
 	// (RFC 1870 §3), BODY 17 (RFC 6152 §2), SMTPUTF8 10 (RFC 6531 §3.1), DSN 1,012
-	// at RCPT (RFC 3461 §4), AUTH 500 (RFC 4954 §3). Rounded up.
+	// at RCPT (RFC 3461 §4), AUTH 500 (RFC 4954 §3), REQUIRETLS 11 (RFC 8689 §2),
+	// HOLDUNTIL 34 (RFC 4865), BY 17 (RFC 2852), MT-PRIORITY 15 (RFC 6710 §3).
+	// Rounded up.
 	MaxCommandLine = 2048
 	// MaxAuthLine is the most octets of a line of an AUTH exchange (RFC 4954 §4).
 	MaxAuthLine = 12288

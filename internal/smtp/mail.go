@@ -4,6 +4,7 @@ import (
 	"errors"
 	"math"
 	"strings"
+	"time"
 
 	"poczta.example/poczta/internal/address"
 	"poczta.example/poczta/internal/envelope"
@@ -18,6 +19,12 @@ type Mail struct {
 	Return      envelope.Return // RET (RFC 3461 §4.3)
 	EnvelopeID  string          // ENVID, decoded (RFC 3461 §4.4)
 	Auth        string          // AUTH, decoded: a mailbox, "<>" or "" when absent (RFC 4954 §5)
+	RequireTLS  bool            // REQUIRETLS (RFC 8689)
+	HoldFor     time.Duration   // HOLDFOR; 0 when absent (RFC 4865)
+	HoldUntil   time.Time       // HOLDUNTIL; zero when absent, never beside HoldFor
+	By          By              // BY (RFC 2852)
+	Priority    int             // MT-PRIORITY (RFC 6710)
+	HasPriority bool            // whether it was given
 }
 
 // ParseMail reads the argument of MAIL, whose parameters may be those of ext. The
@@ -68,7 +75,7 @@ func (m *Mail) set(p param, ext Extensions) error {
 	case p.keyword == "AUTH" && ext&ExtAuth != 0:
 		return m.setAuth(p)
 	default:
-		return unknownParam(p)
+		return m.setService(p, ext)
 	}
 	return nil
 }

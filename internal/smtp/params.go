@@ -3,15 +3,19 @@ package smtp
 import "strings"
 
 // Extensions is the set of extensions whose parameters MAIL and RCPT may carry.
-type Extensions uint8
+type Extensions uint16
 
 // The members of Extensions.
 const (
-	ExtSize     Extensions = 1 << iota // RFC 1870
-	Ext8BitMIME                        // RFC 6152
-	ExtSMTPUTF8                        // RFC 6531
-	ExtDSN                             // RFC 3461
-	ExtAuth                            // RFC 4954
+	ExtSize          Extensions = 1 << iota // RFC 1870
+	Ext8BitMIME                             // RFC 6152
+	ExtSMTPUTF8                             // RFC 6531
+	ExtDSN                                  // RFC 3461
+	ExtAuth                                 // RFC 4954
+	ExtRequireTLS                           // RFC 8689
+	ExtFutureRelease                        // RFC 4865
+	ExtDeliverBy                            // RFC 2852
+	ExtPriority                             // RFC 6710
 )
 
 // maxParams bounds the parameters of a command; all that we know are fewer.

@@ -24,6 +24,7 @@ const (
 	STARTTLS
 	AUTH
 	XCLIENT
+	ETRN
 	verbs // how many there are
 )
 
@@ -31,7 +32,7 @@ const (
 const NumVerbs = int(verbs)
 
 var verbNames = [NumVerbs]string{"unknown", "EHLO", "HELO", "LHLO", "MAIL", "RCPT", "DATA", "BDAT", "RSET", "NOOP",
-	"QUIT", "VRFY", "EXPN", "HELP", "STARTTLS", "AUTH", "XCLIENT"}
+	"QUIT", "VRFY", "EXPN", "HELP", "STARTTLS", "AUTH", "XCLIENT", "ETRN"}
 
 // String returns the command's name, "unknown" for VerbUnknown.
 func (v Verb) String() string {
