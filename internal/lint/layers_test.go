@@ -20,7 +20,7 @@ var layer = map[string]int{
 	"internal/smtp": 1, "internal/pop3": 1, "internal/sasl": 1, "internal/resolver": 1,
 	"internal/dane": 1, "internal/mtasts": 1, "internal/tlsrpt": 1,
 	"internal/mx": 2, "internal/tlspolicy": 4,
-	"internal/db": 2, "internal/body": 3, "internal/account": 3, "internal/smtpserver": 3, "internal/pop3server": 3,
+	"internal/db": 2, "internal/body": 3, "internal/account": 3, "internal/smtpserver": 3, "internal/smtpclient": 3, "internal/pop3server": 3,
 	"internal/mailbox": 4, "internal/queue": 4, "internal/trace": 4,
 	"internal/post": 5, "internal/report": 5, "internal/intake": 6, "internal/rebuild": 6,
 	"internal/receive": 7, "internal/submit": 7,

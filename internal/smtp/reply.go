@@ -7,12 +7,14 @@ package smtp
 // its enhanced status code (the class is the code's first digit, RFC 2034 §4),
 // and its text. Text may have several lines, parted by "\n"; it holds no CR.
 // Subject and Detail both zero on a 2xx/4xx/5xx reply print as X.0.0; replies of
-// class 3, greetings and EHLO carry no enhanced code.
+// class 3, greetings and EHLO carry no enhanced code. Plain marks a reply that came
+// from a server without an enhanced code: it prints without one.
 type Reply struct {
 	Code    int
 	Subject int
 	Detail  int
 	Text    string
+	Plain   bool
 }
 
 // Error is a refusal: what the peer may read, and apart from it the cause for

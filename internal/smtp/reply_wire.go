@@ -13,7 +13,7 @@ const maxReplyText = MaxReplyLine - len("250-5.999.999 \r\n")
 // code and, in classes 2, 4 and 5, with the enhanced status code (RFC 2034 §4).
 // Lines longer than MaxReplyLine are split; octets that a reply can't carry
 // (controls, anything but ASCII) become "?".
-func (r Reply) AppendTo(b []byte) []byte { return r.append(b, true) }
+func (r Reply) AppendTo(b []byte) []byte { return r.append(b, !r.Plain) }
 
 // AppendPlain is AppendTo without the enhanced status code, for greetings and the
 // replies to EHLO, HELO and LHLO.
