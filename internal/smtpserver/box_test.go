@@ -299,6 +299,12 @@ func configure(t testing.TB, options map[string]string) smtpserver.Config {
 			cfg.Strict.LongLines = true
 		case "strict=8bit":
 			cfg.Strict.Undeclared8Bit = true
+		case "requiretls=yes":
+			cfg.Extensions.RequireTLS = true
+		case "etrn=yes":
+			cfg.Service = starter{&box{}, true}
+		case "etrn=others":
+			cfg.Service = starter{&box{}, false}
 		case "admit=no":
 			cfg.Admit = func(netip.AddrPort) (func(), error) { return nil, errors.New("too many") }
 		default:
@@ -316,6 +322,12 @@ func configure(t testing.TB, options map[string]string) smtpserver.Config {
 				cfg.Limits.Refusals = n
 			case "idle":
 				cfg.Limits.Idle = n
+			case "hold":
+				cfg.Extensions.FutureRelease = time.Duration(n) * time.Second
+			case "by":
+				cfg.Extensions.DeliverBy, cfg.Extensions.MinDeliverBy = true, time.Duration(n)*time.Second
+			case "priority":
+				cfg.Extensions.Priority, cfg.Extensions.HighestPriority = true, n
 			case "authfailures":
 				cfg.Limits.AuthFailures = n
 			default:

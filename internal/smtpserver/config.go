@@ -32,6 +32,8 @@ type Config struct {
 	LMTP bool
 	// Auth offers authentication (RFC 4954); without a Verifier it is not offered.
 	Auth Auth
+	// Extensions are offered beside those that every session gets.
+	Extensions Extensions
 	// Strict names what mail data may not hold; by default it is taken as it comes.
 	Strict Strict
 	// Limits bound sessions.
@@ -161,6 +163,7 @@ func (c *Config) Validate() error {
 	if c.TLS == nil && (c.ImplicitTLS || c.RequireTLS) {
 		wrong("smtpserver: implicit or required TLS needs a TLS configuration")
 	}
+	c.Extensions.validate(wrong)
 	l := c.Limits
 	if l.Recipients != 0 && l.Recipients < smtp.MinRecipients {
 		wrong("smtpserver: limit of recipients is %d; RFC 5321 asks for at least %d", l.Recipients, smtp.MinRecipients)

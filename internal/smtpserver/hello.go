@@ -42,6 +42,7 @@ func (s *session) offer() string {
 	if m := s.mechanisms(); len(m) > 0 {
 		b.WriteString("\nAUTH " + strings.Join(m, " "))
 	}
+	cfg.Extensions.offer(&b, s)
 	if attrs := s.xclientAttrs(); attrs != 0 {
 		b.WriteString("\nXCLIENT " + attrs.String())
 	}
@@ -64,7 +65,7 @@ func (s *session) extensions() smtp.Extensions {
 	if s.srv.cfg.Auth.Verifier != nil {
 		ext |= smtp.ExtAuth
 	}
-	return ext
+	return ext | s.srv.cfg.Extensions.params()
 }
 
 // describe is what the Service sees of the session; made anew after a change.

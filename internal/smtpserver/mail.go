@@ -38,13 +38,19 @@ func (s *session) mail(cmd smtp.Command) error {
 	}
 	env.Origin.Time = time.Now()
 	env.Origin.Protocol = s.protocol(m.SMTPUTF8)
+	ext := &s.srv.cfg.Extensions
+	if err := ext.promise(&m, &env, s.facts.tls != nil); err != nil {
+		return s.refuse(err)
+	}
+	reply := ext.rank(&m, &env, s.facts.identity)
 	svc, err := s.srv.cfg.Service.Begin(s.ctx, info, env)
 	if err != nil {
 		return s.refuse(err)
 	}
 	s.counts.transactions++
 	s.setState(stateMail, &transaction{svc: svc, utf8: m.SMTPUTF8, eightBit: m.Body == envelope.Body8BitMIME || m.Body == envelope.BodyUndeclared && m.SMTPUTF8})
-	return s.say(250, 1, 0, "Ok")
+	s.reply(reply)
+	return nil
 }
 
 // rcpt answers RCPT.

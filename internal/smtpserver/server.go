@@ -22,6 +22,7 @@ type Server struct {
 	cfg        Config
 	table      [smtp.NumVerbs]entry
 	fixedOffer string
+	starter    Starter // nil when the Service is none
 	ownCert    *x509.Certificate
 	seed       uint64 // makes session ids of two lives of the server differ
 
@@ -44,8 +45,8 @@ func New(cfg Config) (*Server, error) {
 		return nil, fmt.Errorf("read randomness for session ids: %w", err)
 	}
 	return &Server{
-		cfg: cfg, table: newTable(&cfg), fixedOffer: fixedOffer(&cfg.Limits), ownCert: ownCertificate(cfg.TLS),
-		seed:      binary.BigEndian.Uint64(seed[:]),
+		cfg: cfg, table: newTable(&cfg), fixedOffer: fixedOffer(&cfg.Limits) + cfg.Extensions.fixedOffer(), ownCert: ownCertificate(cfg.TLS),
+		starter: starterOf(&cfg), seed: binary.BigEndian.Uint64(seed[:]),
 		listeners: map[net.Listener]context.CancelFunc{}, sessions: map[*session]struct{}{},
 	}, nil
 }

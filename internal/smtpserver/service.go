@@ -31,6 +31,18 @@ type Service interface {
 	Begin(ctx context.Context, s *Session, env envelope.Envelope) (Transaction, error)
 }
 
+// Starter is a Service that can have the queue of a domain run on request, by ETRN
+// (RFC 1985). Safe for concurrent use.
+type Starter interface {
+	// Starts reports whether the session may use ETRN for any domain at all; others
+	// are not offered it. It must not block.
+	Starts(s *Session) bool
+	// Start has the queue of node run soon and returns without waiting for it: how
+	// many messages wait, negative when that is not known. Refusals are 458 for now
+	// and 459 for a node that is not the session's to start.
+	Start(ctx context.Context, s *Session, node smtp.Node) (waiting int, err error)
+}
+
 // Transaction is one mail transaction of one session, used by one goroutine.
 type Transaction interface {
 	// Rcpt answers RCPT; nil accepts the recipient.

@@ -44,7 +44,7 @@ func (s *session) help(smtp.Command) error {
 	if s.srv.cfg.LMTP {
 		text = helpLMTP
 	}
-	for _, v := range []smtp.Verb{smtp.STARTTLS, smtp.AUTH} {
+	for _, v := range []smtp.Verb{smtp.STARTTLS, smtp.AUTH, smtp.ETRN} {
 		if s.srv.table[v].handler != nil {
 			text += " " + v.String()
 		}

@@ -46,6 +46,9 @@ func newTable(cfg *Config) [smtp.NumVerbs]entry {
 	if len(cfg.XClientFrom) > 0 {
 		t[smtp.XCLIENT] = entry{allowed: noMail, handler: (*session).xclient}
 	}
+	if starterOf(cfg) != nil {
+		t[smtp.ETRN] = entry{allowed: stateReady, handler: (*session).etrn, idle: true}
+	}
 	return t
 }
 
