@@ -111,7 +111,7 @@ func (c *popClient) login(name string) (int, error) {
 }
 
 // popLoad is a piece of POP3 work: sessions run side by side, each logging in
-// again and again until the time is over.
+// again and again until the time is over, once at least.
 type popLoad struct {
 	sessions int
 	user     string // pattern
@@ -132,18 +132,19 @@ type totals struct {
 }
 
 func (l popLoad) run(ctx context.Context, lasting time.Duration) (totals, error) {
-	var logins, messages atomic.Int64
+	if l.retrieve {
+		return l.retrieveAll(ctx, lasting)
+	}
+	var logins atomic.Int64
 	errs := make([]error, l.sessions)
 	begin := time.Now()
 	var wg sync.WaitGroup
 	for i := range l.sessions {
 		wg.Go(func() {
 			name := fmt.Sprintf(l.user, i%l.users+1)
-			for time.Since(begin) < lasting && ctx.Err() == nil && errs[i] == nil {
-				n, err := l.session(name)
-				errs[i] = err
+			for first := true; first || time.Since(begin) < lasting && ctx.Err() == nil && errs[i] == nil; first = false {
+				errs[i] = l.session(name)
 				logins.Add(1)
-				messages.Add(int64(n))
 			}
 		})
 	}
@@ -152,49 +153,38 @@ func (l popLoad) run(ctx context.Context, lasting time.Duration) (totals, error)
 	if err := errors.Join(errs...); err != nil {
 		return totals{}, err
 	}
-	return totals{float64(logins.Load()) / took.Seconds(), float64(messages.Load()) / took.Seconds(), took}, nil
+	return totals{float64(logins.Load()) / took.Seconds(), 0, took}, nil
 }
 
-// session is one login with its work; it returns the number of messages retrieved.
-func (l popLoad) session(name string) (int, error) {
+// session is one login with its listings.
+func (l popLoad) session(name string) error {
 	c, err := dialPOP3(l.addr, l.tls)
 	if err != nil {
-		return 0, err
+		return err
 	}
 	defer c.conn.Close()
 	n, err := c.login(name)
 	if err != nil {
-		return 0, err
+		return err
 	}
 	if l.messages >= 0 && n != l.messages {
-		return 0, fmt.Errorf("mailbox %s holds %d messages, not %d", name, n, l.messages)
+		return fmt.Errorf("mailbox %s holds %d messages, not %d", name, n, l.messages)
 	}
 	if l.listing {
 		for _, verb := range []string{"UIDL", "LIST"} {
 			if _, err := c.command(verb); err != nil {
-				return 0, err
+				return err
 			}
 			if k, err := c.lines(); err != nil || k != n {
-				return 0, fmt.Errorf("%s listed %d of %d messages: %w", verb, k, n, err)
+				return fmt.Errorf("%s listed %d of %d messages: %w", verb, k, n, err)
 			}
 		}
 	}
-	if !l.retrieve {
-		_, err = c.command("QUIT")
-		return 0, err
-	}
-	if l.pipeline {
-		err = c.retrievePipelined(n)
-	} else {
-		err = c.retrieveEach(n)
-	}
-	if err != nil {
-		return 0, err
-	}
 	_, err = c.command("QUIT")
-	return n, err
+	return err
 }
 
+// retrieveEach retrieves messages 1 to n one by one.
 func (c *popClient) retrieveEach(n int) error {
 	for i := range n {
 		if _, err := c.command("RETR %d", i+1); err != nil {
@@ -205,25 +195,4 @@ func (c *popClient) retrieveEach(n int) error {
 		}
 	}
 	return nil
-}
-
-func (c *popClient) retrievePipelined(n int) error {
-	var batch bytes.Buffer
-	for i := range n {
-		fmt.Fprintf(&batch, "RETR %d\r\n", i+1)
-	}
-	sent := make(chan error, 1)
-	go func() {
-		_, err := c.conn.Write(batch.Bytes())
-		sent <- err
-	}()
-	for range n {
-		if _, err := c.status(); err != nil {
-			return err
-		}
-		if err := c.text(); err != nil {
-			return err
-		}
-	}
-	return <-sent
 }
