@@ -195,6 +195,8 @@ func (t *Trace) Drop(ctx context.Context) error {
 			`UPDATE trace SET peer = '', conn_id = '', login = '', sha256 = NULL WHERE (id, n) > (?, ?) AND (id, n) <= (?, ?) AND n = 0`),
 		t.chunks(ctx, "", `SELECT id, happened FROM trace_event WHERE (id, happened) > (?, ?) AND id < ? ORDER BY id, happened LIMIT ?`, events,
 			`DELETE FROM trace_event WHERE (id, happened) > (?, ?) AND (id, happened) <= (?, ?)`),
+		t.chunks(ctx, "", `SELECT id, n FROM trace_dialogue WHERE (id, n) > (?, ?) AND id < ? ORDER BY id, n LIMIT ?`, events,
+			`DELETE FROM trace_dialogue WHERE (id, n) > (?, ?) AND (id, n) <= (?, ?)`),
 		t.chunks(ctx, "", `SELECT id, n FROM trace WHERE (id, n) > (?, ?) AND id < ? ORDER BY id, n LIMIT ?`, fates,
 			`DELETE FROM trace WHERE (id, n) > (?, ?) AND (id, n) <= (?, ?) AND state NOT IN (2, 3)`),
 		t.dropKeys(ctx, dayOf(fates)),

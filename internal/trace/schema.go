@@ -27,4 +27,8 @@ CREATE TABLE trace_event (
 	id {blob} NOT NULL, happened {int} NOT NULL, n {int} NOT NULL, kind {text} NOT NULL, detail {text} NOT NULL,
 	PRIMARY KEY (id, happened, n, kind)) {rowid};
 CREATE TABLE trace_state (
-	name {text} NOT NULL PRIMARY KEY, id {blob} NOT NULL, n {int} NOT NULL) {rowid}`}}}
+	name {text} NOT NULL PRIMARY KEY, id {blob} NOT NULL, n {int} NOT NULL) {rowid}`},
+	{Number: 2, SQL: `
+CREATE TABLE trace_dialogue (
+	id {blob} NOT NULL, n {int} NOT NULL, happened {int} NOT NULL, packed {blob} NOT NULL,
+	PRIMARY KEY (id, n)) {rowid}`}}}
