@@ -85,8 +85,9 @@ type head struct {
 	eof           bool
 }
 
-// readHeader reads until the header section is whole.
-func (b *buffer) readHeader(msg io.Reader) (head, error) {
+// readHeader reads until the header section is whole; one of more than most octets
+// is refused. The buffer holds at most bufferOctets more than message.MaxHeaderOctets.
+func (b *buffer) readHeader(msg io.Reader, most int) (head, error) {
 	have := 0
 	for {
 		c, err := msg.Read(b.b[have:])
@@ -96,7 +97,7 @@ func (b *buffer) readHeader(msg io.Reader) (head, error) {
 		if err != nil && !errors.Is(err, io.EOF) {
 			return head{}, err
 		}
-		if n > message.MaxHeaderOctets {
+		if n > most {
 			return head{}, Refuse(552, 3, 4, "The message's header section is too large", nil)
 		}
 		if complete || err != nil {

@@ -33,6 +33,9 @@ func (t *Transaction) Data(ctx context.Context, msg io.Reader) (smtpserver.Outco
 	for i := range d.Also {
 		defer d.Also[i].Staged.Discard()
 	}
+	if err := t.late(); err != nil {
+		return smtpserver.Outcome{}, t.refuse(ctx, err)
+	}
 	if err := t.in.c.Accepter.Accept(ctx, d); err != nil {
 		return smtpserver.Outcome{}, t.refuse(ctx, fmt.Errorf("accept message %s: %w", d.ID, err))
 	}
@@ -72,7 +75,7 @@ func (t *Transaction) read(ctx context.Context, msg io.Reader) (*post.Delivery, 
 		return nil, nil, err
 	}
 	defer buf.free()
-	h, err := buf.readHeader(msg)
+	h, err := buf.readHeader(msg, message.MaxHeaderOctets)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -162,6 +165,9 @@ func (t *Transaction) edit(ctx context.Context, draft *Draft, header []byte) err
 		case f.Is("Received"):
 			received++
 			return false
+		case f.Is("TLS-Required"):
+			t.noteTLSRequired(f.Value())
+			return false
 		case message.IsReturnPath(f), message.IsMboxLine(f):
 			return true
 		case f.Is("Authentication-Results"):
@@ -187,13 +193,14 @@ func (t *Transaction) delivery(draft *Draft) *post.Delivery {
 	trace := message.Received{
 		Helo: origin.Helo, PeerName: origin.PeerName, Peer: origin.Peer.Addr(), HideClient: t.rules.HideClient,
 		By: t.in.c.Hostname.String(), With: origin.Protocol, TLS: origin.TLS, ID: draft.ID, Time: draft.Time,
+		Priority: t.env.Priority,
 	}
 	if len(t.env.Recipients) == 1 {
 		trace.For = t.env.Recipients[0].ForwardPath
 	}
 	d := &post.Delivery{
 		ID: draft.ID, Envelope: t.env, Head: trace.Append(make([]byte, 0, 256)),
-		Locals: t.plan.locals, Remotes: t.plan.remotes,
+		Locals: t.plan.locals, Remotes: t.plan.remotes, Ours: t.rules.Ours, TLSOptional: t.tlsOptional(),
 	}
 	if d.MessageID, _ = message.Get(draft.Header, "Message-ID"); len(d.MessageID) > maxMessageIDOctets {
 		d.MessageID = d.MessageID[:maxMessageIDOctets]

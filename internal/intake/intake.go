@@ -141,6 +141,8 @@ type Rules struct {
 	HideClient bool
 	// StripBcc removes Bcc and Resent-Bcc.
 	StripBcc bool
+	// Ours says that our own people send: relay may change the message's encoding.
+	Ours bool
 }
 
 // Draft is a message whose header section has come in.

@@ -19,6 +19,9 @@ func (t *Transaction) logAccepted(ctx context.Context, d *post.Delivery) {
 		slog.Int64("octets", d.Staged.Octets()), slog.Int("recipients", len(t.env.Recipients)),
 		slog.Int("mailboxes", len(d.Locals)), slog.Int("queued", len(d.Remotes)),
 	}
+	if p := t.env.Priority; p != 0 { // RFC 6710 §4.1
+		attrs = append(attrs, slog.Int("priority", p))
+	}
 	if origin.Login != "" {
 		attrs = append(attrs, slog.String("login", origin.Login))
 	}

@@ -20,6 +20,7 @@ type Transaction struct {
 	env      envelope.Envelope
 	plan     plan
 	accepted int // RCPT commands accepted, repeated ones included
+	optional int // TLS-Required fields that say No; another counts for many
 	releases []func()
 }
 
@@ -39,6 +40,9 @@ func (in *Intake) Begin(env envelope.Envelope, rules Rules) (*Transaction, error
 		return nil, in.refused(Refuse(552, 3, 4, "Message exceeds the size limit", nil))
 	}
 	env.Recipients = nil
+	if env.RequireTLS { // RFC 8689 §5: RET=FULL counts for nothing
+		env.Return = envelope.ReturnHeaders
+	}
 	return &Transaction{in: in, rules: rules, env: env}, nil
 }
 
@@ -125,6 +129,12 @@ func (t *Transaction) add(ctx context.Context, r envelope.Recipient) error {
 			release()
 		}
 		return err
+	}
+	if !t.env.HoldUntil.IsZero() {
+		for _, release := range releases {
+			release()
+		}
+		return t.hold(r)
 	}
 	t.releases = append(t.releases, releases...)
 	t.addRoute(r, route)

@@ -2,6 +2,7 @@ package message
 
 import (
 	"net/netip"
+	"strconv"
 	"strings"
 	"time"
 
@@ -19,6 +20,7 @@ type Received struct {
 	TLS        string              // "" or as in "TLS1.3 TLS_AES_128_GCM_SHA256"
 	ID         ID                  // left out when zero
 	For        address.ForwardPath // only for transactions of one recipient; zero for none
+	Priority   int                 // of the message; 0 leaves it out (RFC 6710 §4.1)
 	Time       time.Time
 }
 
@@ -43,6 +45,9 @@ func (r Received) Append(b []byte) []byte {
 	}
 	if !r.For.IsZero() {
 		f.word("for " + r.For.String())
+	}
+	if r.Priority != 0 {
+		f.word("PRIORITY " + strconv.Itoa(r.Priority))
 	}
 	f.b = append(f.b, ';')
 	f.line++

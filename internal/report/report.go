@@ -88,6 +88,8 @@ func (r *Reporter) Prepare(ctx context.Context, o Original, recipients []dsn.Rec
 		}
 		return nil, fmt.Errorf("route report to %s: %w", to, err)
 	}
+	d.Envelope.RequireTLS = o.Envelope.RequireTLS // RFC 8689 §5
+	d.Envelope.Priority = o.Envelope.Priority     // RFC 6710 §4.6
 	rep := dsn.Report{
 		ID: d.ID, ReportingMTA: r.c.Hostname, To: to, Language: language, Now: d.Envelope.Origin.Time,
 		EnvelopeID: o.Envelope.EnvelopeID, Arrival: o.Envelope.Origin.Time, Return: o.Envelope.Return,

@@ -137,6 +137,7 @@ func (s *Service) Begin(ctx context.Context, session *smtpserver.Session, env en
 		Judge:      func(ctx context.Context, d *intake.Draft) error { return s.judge(ctx, who, d) },
 		HideClient: !s.c.ShowClient,
 		StripBcc:   true,
+		Ours:       true,
 	})
 	if err != nil {
 		return nil, err
