@@ -18,7 +18,7 @@ var layer = map[string]int{
 	"internal/address": 0, "internal/message": 0, "internal/envelope": 0, "internal/dsn": 0, "internal/authres": 0, "internal/sevenbit": 0,
 	"internal/disk": 0, "internal/limit": 0, "internal/tlsconf": 0, "internal/mailfile": 0,
 	"internal/smtp": 1, "internal/pop3": 1, "internal/sasl": 1, "internal/resolver": 1,
-	"internal/dane": 1, "internal/mtasts": 1, "internal/tlsrpt": 1,
+	"internal/dane": 1, "internal/dkim": 1, "internal/mtasts": 1, "internal/tlsrpt": 1,
 	"internal/mx": 2, "internal/tlspolicy": 4,
 	"internal/db": 2, "internal/body": 3, "internal/account": 3, "internal/smtpserver": 3, "internal/smtpclient": 3, "internal/pop3server": 3,
 	"internal/mailbox": 4, "internal/queue": 4, "internal/trace": 4,
