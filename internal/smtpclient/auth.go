@@ -225,7 +225,9 @@ func (x *exchange) answer(text string) ([]byte, error) {
 // authEnd judges the reply that ends an exchange.
 func (s *Session) authEnd(x *exchange, r smtp.Reply) error {
 	switch {
-	case r.Code/100 != 2:
+	case r.Code/100 == 2 && r.Code != 235: // RFC 4954 §6
+		return s.protocol(StageAuth, r)
+	case r.Code != 235:
 		return s.refused(StageAuth, r)
 	case !x.proven():
 		s.fail()

@@ -22,10 +22,19 @@ func (t *transaction) sendChunks() error {
 		n := min(left, chunkOctets)
 		last := n == left
 		for waiting > 0 && (last || !t.s.ext.Pipelining || waiting > 1) {
-			if over, err := t.chunkReply(); over || err != nil {
+			over, err := t.chunkReply()
+			waiting--
+			if over && err == nil {
+				err = t.drain(waiting)
+			}
+			if over || err != nil {
 				return err
 			}
-			waiting--
+		}
+		if waiting == 0 {
+			if err := t.s.quiet(StageBody); err != nil {
+				return err
+			}
 		}
 		if err := t.chunk(&f, n, last, began); err != nil {
 			return err
@@ -99,4 +108,15 @@ func (t *transaction) chunkReply() (over bool, err error) {
 	}
 	settle(t.out, StageBody, r, false)
 	return true, nil
+}
+
+// drain reads the replies to chunks that were sent before the refusal of one was known;
+// the server refuses them too (RFC 3030 §2), whatever it says.
+func (t *transaction) drain(replies int) error {
+	for range replies {
+		if _, err := t.s.reply(StageBody); err != nil {
+			return err
+		}
+	}
+	return nil
 }

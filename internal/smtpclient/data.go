@@ -100,6 +100,9 @@ func (t *transaction) armBlock(began time.Time, octets int64) {
 
 // sendData sends the message behind 354, and reads what the server says to it.
 func (t *transaction) sendData() error {
+	if err := t.s.quiet(StageData); err != nil { // a reply too many would be taken for that to the message
+		return err
+	}
 	src, err := t.m.Open()
 	if err != nil {
 		return t.local(StageData, err)

@@ -52,8 +52,8 @@ var (
 )
 
 // Error says how a step of a session failed. Reply is what the server said; nil when it
-// said nothing. Lost is true when the whole message had been sent and no reply came: it
-// may have been delivered (RFC 1047). Local is true when the failure is not the server's:
+// said nothing. Lost is true when the whole message had been sent and no reply came that
+// makes sense: those without a reply in the Outcome may have got it (RFC 1047). Local is true when the failure is not the server's:
 // the message's data or Commit failed. Err is the cause; nil when the reply says it all.
 type Error struct {
 	Stage Stage

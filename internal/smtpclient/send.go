@@ -284,7 +284,7 @@ func (t *transaction) finish() error {
 		return lost(err)
 	}
 	if r.Code/100 == 3 {
-		return t.s.protocol(StageFinal, r)
+		return lost(t.s.protocol(StageFinal, r))
 	}
 	t.s.reset = t.chunked && r.Code/100 != 2 // RFC 3030 §2: a failed BDAT leaves the transaction to RSET
 	for i := range t.out {
@@ -302,11 +302,11 @@ func (t *transaction) finishEach() error {
 			continue
 		}
 		r, err := t.s.reply(StageFinal)
-		if err != nil {
-			return lost(err)
+		if err == nil && r.Code/100 == 3 {
+			err = t.s.protocol(StageFinal, r)
 		}
-		if r.Code/100 == 3 {
-			return t.s.protocol(StageFinal, r)
+		if err != nil {
+			return t.lostEach(i, r, lost(err))
 		}
 		t.out[i] = RecipientOutcome{Reply: r, Stage: StageFinal, Accepted: r.Code/100 == 2}
 	}
@@ -314,9 +314,23 @@ func (t *transaction) finishEach() error {
 	return nil
 }
 
-// lost marks the error of a reply that did not come.
+// lostEach judges the end of the replies at recipient i: a 421 is that recipient's
+// answer, while those behind it may have the message.
+func (t *transaction) lostEach(i int, r smtp.Reply, err error) error {
+	if r.Code != 421 {
+		return err
+	}
+	t.out[i] = RecipientOutcome{Reply: r, Stage: StageFinal}
+	e := &Error{Stage: StageFinal, Reply: &r}
+	for _, o := range t.out[i:] {
+		e.Lost = e.Lost || !o.Settled()
+	}
+	return e
+}
+
+// lost marks the error of a reply that did not come, or that does not say no.
 func lost(err error) error {
-	if e, ok := err.(*Error); ok && e.Reply == nil { //nolint:errorlint // made by reply itself
+	if e, ok := err.(*Error); ok && (e.Reply == nil || e.Reply.Code < 400) { //nolint:errorlint // made by reply itself
 		e.Lost = true
 	}
 	return err

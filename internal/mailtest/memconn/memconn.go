@@ -5,12 +5,12 @@ package memconn
 
 import (
 	"context"
-	"errors"
 	"io"
 	"net"
 	"net/netip"
 	"os"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -92,7 +92,8 @@ func (p *pipe) read(b []byte) (int, error) {
 	}
 }
 
-var errReset = errors.New("connection reset by peer")
+// errReset is what a write to a closed reader returns, as a socket does.
+var errReset = os.NewSyscallError("write", syscall.ECONNRESET)
 
 func (p *pipe) write(b []byte) (n int, err error) {
 	p.mu.Lock()
