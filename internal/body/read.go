@@ -62,9 +62,6 @@ func (s *Segments) OpenAt(ctx context.Context, id message.ID, loc Location, from
 
 // openAt opens a body where loc says; fs.ErrNotExist when the segment is gone.
 func (s *Segments) openAt(id message.ID, loc Location, from, n int64) (io.ReadCloser, error) {
-	if !isSegment(loc.Segment, suffixShared) && !isSegment(loc.Segment, suffixLarge) {
-		return nil, fmt.Errorf("open body %s: %q is no segment: %w", id, loc.Segment, ErrDamaged)
-	}
 	if from < 0 || loc.Offset < segmentHeader || loc.Stored < recordHeaderLen+recordTrailer || loc.Octets < 0 {
 		return nil, fmt.Errorf("open body %s: impossible place: %w", id, ErrDamaged)
 	}

@@ -91,7 +91,7 @@ func OpenSegments(ctx context.Context, config Config) (*Segments, error) {
 		infos:   map[string]segmentInfo{},
 		emptied: map[string]time.Time{},
 	}
-	s.files = newHandles(config.OpenFiles, func(name string) (disk.File, error) { return config.FS.Open(s.path(name)) })
+	s.files = newHandles(config.OpenFiles, s.openForReading)
 	if err := config.FS.MkdirAll(path.Join(config.Folder, largeFolder)); err != nil {
 		return nil, fmt.Errorf("make body folder %s: %w", config.Folder, err)
 	}
@@ -191,6 +191,14 @@ func isSegment(name, suffix string) bool {
 	}
 	_, err := message.ParseID(name[:message.IDLength])
 	return err == nil
+}
+
+// openForReading opens the segment that a row names.
+func (s *Segments) openForReading(name string) (disk.File, error) {
+	if !isSegment(name, suffixShared) && !isSegment(name, suffixLarge) {
+		return nil, fmt.Errorf("%q is no segment: %w", name, ErrDamaged)
+	}
+	return s.config.FS.Open(s.path(name))
 }
 
 // path returns where the segment with that name lies.

@@ -17,8 +17,12 @@ var (
 	_ pop3server.Keeper    = (*drop)(nil)
 )
 
-// maxWindow is how many entries one look-up of a session that reads on reads ahead.
-const maxWindow = 64
+// A session that reads on gets more entries with each look-up: windowGrowth times
+// as many, up to maxWindow.
+const (
+	windowGrowth = 8
+	maxWindow    = 64
+)
 
 // Open implements pop3server.Maildrops: the identity's INBOX, under RFC 1939's
 // lock when Config.Exclusive.
@@ -156,7 +160,7 @@ func (d *drop) find(ctx context.Context, i int) (*located, error) {
 		}
 	}
 	if i == d.next && d.ahead > 0 {
-		d.ahead = min(2*d.ahead, maxWindow)
+		d.ahead = min(windowGrowth*d.ahead, maxWindow)
 	} else {
 		d.ahead = 1
 	}

@@ -2,7 +2,6 @@ package mailbox
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"poczta.example/poczta/internal/body"
@@ -124,12 +123,12 @@ type located struct {
 	octets    int64
 	surrogate int64
 	body      message.ID
-	loc       body.Location
+	loc       body.Location // without SHA256, which reading does not need
 }
 
 // locatedFrom is the query for entries with their bodies' places, of the table entry or retained.
 func locatedFrom(table string) string {
-	return `SELECT e.uid, e.prefix, e.octets, e.surrogate, e.body, b.segment, b.start, b.stored, b.octets, b.sha256, b.dots FROM ` + table +
+	return `SELECT e.uid, e.prefix, e.octets, e.surrogate, e.body, b.segment, b.start, b.stored, b.octets, b.dots FROM ` + table +
 		` e JOIN body b ON b.id = e.body WHERE e.account = ? AND e.number = ? AND e.uid >= ? AND e.uid <= ? ORDER BY e.uid`
 }
 
@@ -165,18 +164,20 @@ func readLocated(tx db.Tx, found []located, query string, account envelope.Accou
 		return nil, err
 	}
 	defer rows.Close()
+	var l located // one for all rows: what Scan gets the address of lives on the heap
+	var uid int64
+	var id []byte
 	for rows.Next() {
-		var l located
-		var id, sum []byte
-		err := rows.Scan(&l.uid, &l.prefix, &l.octets, &l.surrogate, &id, &l.loc.Segment, &l.loc.Offset, &l.loc.Stored, &l.loc.Octets, &sum, &l.loc.Dots)
+		err := rows.Scan(&uid, &l.prefix, &l.octets, &l.surrogate, &id, &l.loc.Segment, &l.loc.Offset, &l.loc.Stored, &l.loc.Octets, &l.loc.Dots)
 		if err != nil {
 			return nil, err
 		}
+		l.uid = UID(uid)
 		if l.body, err = loadID(id); err != nil {
 			return nil, err
 		}
-		if copy(l.loc.SHA256[:], sum) != len(sum) {
-			return nil, errors.New("hash of a body is too long in the database")
+		if n := len(found); n > 0 && found[n-1].loc.Segment == l.loc.Segment {
+			l.loc.Segment = found[n-1].loc.Segment // neighbours share the name's memory
 		}
 		found = append(found, l)
 	}
