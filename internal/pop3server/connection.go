@@ -138,6 +138,7 @@ func (s *session) handshake(ctx context.Context) bool {
 	c := tls.Server(s.conn, s.server.config.TLS)
 	ctx, cancel := context.WithTimeout(ctx, s.server.config.HandshakeTimeout)
 	defer cancel()
+	s.renew = time.Time{}
 	if err := s.conn.SetReadDeadline(time.Time{}); err != nil {
 		s.why = "connection broke"
 		return false

@@ -17,8 +17,14 @@ type output struct {
 	n       int
 	writes  int64 // how often flush wrote: tells whether something already left
 	octets  int64
+	renew   time.Time // when the connection's deadline is next put off
 	err     error
+	one     [1]byte // where a read that should find the end reads to
 }
+
+// deadlineStep is how much later than asked for a deadline may fire: so long it
+// is left alone, as to put it off with each reply would cost more than to compare.
+const deadlineStep = time.Second / 2
 
 // room returns a slice of length 0 with room for at least n octets, at the
 // buffer's end. The caller appends and gives the result to put.
@@ -61,8 +67,11 @@ func (o *output) write(b []byte) {
 	if o.err != nil {
 		return
 	}
-	if o.err = o.conn.SetWriteDeadline(time.Now().Add(o.timeout)); o.err != nil {
-		return
+	if now := time.Now(); !now.Before(o.renew) {
+		if o.err = o.conn.SetWriteDeadline(now.Add(o.timeout + deadlineStep)); o.err != nil {
+			return
+		}
+		o.renew = now.Add(deadlineStep)
 	}
 	var n int
 	n, o.err = o.conn.Write(b)

@@ -208,8 +208,7 @@ func (d *download) end(whole bool) error {
 		return nil
 	}
 	if whole {
-		var one [1]byte
-		n, err := io.ReadFull(d.msg, one[:])
+		n, err := io.ReadFull(d.msg, d.out.one[:])
 		if n > 0 {
 			return errLong
 		}

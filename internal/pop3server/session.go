@@ -28,6 +28,7 @@ type session struct {
 	implicit bool      // TLS from the first octet
 	peer     netip.AddrPort
 	begin    time.Time
+	renew    time.Time // when the autologout timer is next put off
 	draining atomic.Bool
 
 	in       input
@@ -117,8 +118,11 @@ func (s *session) line(limit int) ([]byte, error) {
 		if s.out.err != nil {
 			return nil, s.out.err
 		}
-		if err := s.conn.SetReadDeadline(time.Now().Add(s.server.config.IdleTimeout)); err != nil {
-			return nil, err
+		if now := time.Now(); !now.Before(s.renew) {
+			if err := s.conn.SetReadDeadline(now.Add(s.server.config.IdleTimeout + deadlineStep)); err != nil {
+				return nil, err
+			}
+			s.renew = now.Add(deadlineStep)
 		}
 		if s.draining.Load() { // after the deadline, so that wake is not lost
 			return nil, os.ErrDeadlineExceeded

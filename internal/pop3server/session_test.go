@@ -42,7 +42,7 @@ func TestDroppedConnectionDeletesNothing(t *testing.T) {
 				case "QUIT without line end":
 					p.say("QUIT")
 				case "autologout":
-					<-time.After(10 * time.Minute)
+					<-time.After(10*time.Minute + time.Second)
 					want(t, p.take(), "") // RFC 1939 §3: no response
 					if !p.closed() {
 						t.Error("connection is open after the autologout time")
@@ -268,7 +268,7 @@ func TestStalls(t *testing.T) {
 			t.Parallel()
 			inBubble(t, nil, func(b *bubble) {
 				p := stall(b)
-				<-time.After(10 * time.Minute)
+				<-time.After(10*time.Minute + time.Second)
 				if !p.closed() {
 					t.Error("connection is open after the autologout time")
 				}
