@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"poczta.example/poczta/internal/account"
@@ -45,6 +46,7 @@ func class(code int) string { return strconv.Itoa(code/100) + "xx" }
 func (m *Metrics) POP3(service string) pop3server.Hooks {
 	open, total := m.sessions.with(service), m.sessionsTotal.with(service)
 	messages, octets := m.retrieved.with("messages"), m.retrieved.with("octets")
+	var commands [pop3.NumVerbs][2]atomic.Pointer[figure] // found once: there are many commands a second
 	return pop3server.Hooks{
 		SessionBegin: func() { open.inc(); total.inc() },
 		SessionEnd:   func(time.Duration, int64, int64) { open.add(-1) },
@@ -53,11 +55,16 @@ func (m *Metrics) POP3(service string) pop3server.Hooks {
 			m.handshakes.with(service, tls.VersionName(version)).inc()
 		},
 		Command: func(v pop3.Verb, ok bool, _ time.Duration) {
-			reply := "-ERR"
+			reply, i := "-ERR", 0
 			if ok {
-				reply = "+OK"
+				reply, i = "+OK", 1
 			}
-			m.commands.with(service, v.String(), reply).inc()
+			f := commands[v][i].Load()
+			if f == nil {
+				f = m.commands.with(service, v.String(), reply)
+				commands[v][i].Store(f)
+			}
+			f.inc()
 		},
 		Retrieved: func(n int64, _ time.Duration) { messages.inc(); octets.add(float64(n)) },
 		Removed: func(n int, err error) {
