@@ -193,7 +193,7 @@ func (r *Rooms) openDomain(_ context.Context, o RoomOptions) error {
 	if err != nil {
 		return fmt.Errorf("open trace: %w", err)
 	}
-	r.Queue, err = queue.New(queue.Config{DB: r.DB, Settle: r.settleRemoved, Finished: r.finished(o.Logger), Logger: o.Logger, Hooks: o.Metrics.Queue()})
+	r.Queue, err = queue.New(queue.Config{DB: r.DB, Trace: r.Trace, Finished: r.finished(o.Logger), Logger: o.Logger, Hooks: o.Metrics.Queue()})
 	if err != nil {
 		return fmt.Errorf("open queue: %w", err)
 	}
@@ -231,15 +231,6 @@ func (r *Rooms) QuotaOf(q int64) int64 {
 		return int64(r.Config.Accounts.Quota)
 	}
 	return q
-}
-
-// settleRemoved writes the fate of a recipient that an operator took from the queue.
-func (r *Rooms) settleRemoved(tx db.Tx, id message.ID, fate int, detail string, at time.Time) error {
-	err := r.Trace.Settle(tx, id, fate, trace.Removed, detail, at)
-	if errors.Is(err, trace.ErrNotFound) {
-		return nil // older than the trace is kept
-	}
-	return err
 }
 
 // finished tells the journal and the body store of messages that left the queue.

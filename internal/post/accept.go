@@ -112,7 +112,7 @@ func (p *Post) run(ctx context.Context, j *job) error {
 		return err
 	}
 	if j.queued > 0 {
-		p.cfg.Queue.Enqueued(j.queued)
+		p.cfg.Queue.Enqueued(j.queue()...)
 	}
 	return nil
 }

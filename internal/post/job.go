@@ -52,6 +52,17 @@ func (j *job) ids() []message.ID {
 	return ids
 }
 
+// queue is the messages that were enqueued.
+func (j *job) queue() []*queue.Message {
+	var all []*queue.Message
+	for i := range j.letters {
+		if m := j.letters[i].queue; m != nil {
+			all = append(all, m)
+		}
+	}
+	return all
+}
+
 // plan checks d and makes the job.
 func (p *Post) plan(d *Delivery) (*job, error) {
 	j := &job{letters: make([]letter, 0, 1+len(d.Also))}

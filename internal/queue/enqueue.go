@@ -2,7 +2,6 @@ package queue
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -22,7 +21,7 @@ func fold(path string) string {
 // Enqueue adds m in the transaction that accepts it; the recipients are Waiting
 // and due at once. The body's row must count one reference for the message.
 // Recipients are numbered from 0 without gaps; Destination may be empty, then it
-// is the domain of ForwardPath.
+// is the domain of ForwardPath. Once the transaction has committed, the caller calls Enqueued.
 func (q *Queue) Enqueue(tx db.Tx, m *Message) error {
 	if len(m.Recipients) == 0 {
 		return fmt.Errorf("enqueue message %s: it has no recipient", m.ID)
@@ -30,19 +29,15 @@ func (q *Queue) Enqueue(tx db.Tx, m *Message) error {
 	if err := q.insertMessage(tx, m); err != nil {
 		return fmt.Errorf("enqueue message %s: %w", m.ID, err)
 	}
-	queued := db.Micros(m.Queued)
-	var names []string
 	for i := range m.Recipients {
-		if err := insertRecipient(tx, m, &m.Recipients[i]); err != nil {
-			return fmt.Errorf("enqueue recipient %d of message %s: %w", m.Recipients[i].N, m.ID, err)
+		r := &m.Recipients[i]
+		if r.Destination == "" {
+			r.Destination = r.ForwardPath[strings.LastIndexByte(r.ForwardPath, '@')+1:]
 		}
-		names = append(names, db.Text(m.Recipients[i].Destination))
-	}
-	slices.Sort(names)
-	for _, name := range slices.Compact(names) {
-		_, err := tx.Exec(`INSERT INTO destination (name, next_due, concurrency, rate, suspended, tls, node, incarnation) VALUES (?, ?, 0, 0, 0, '', 0, 0) ON CONFLICT (name) DO NOTHING`, name, queued)
-		if err != nil {
-			return fmt.Errorf("enqueue for destination %s: %w", name, err)
+		r.Destination = db.Text(strings.ToLower(r.Destination))
+		r.Shard = q.shardOf(m, r)
+		if err := insertRecipient(tx, m, r); err != nil {
+			return fmt.Errorf("enqueue recipient %d of message %s: %w", r.N, m.ID, err)
 		}
 	}
 	return nil
@@ -74,20 +69,27 @@ func (q *Queue) insertMessage(tx db.Tx, m *Message) error {
 
 // insertRecipient writes a recipient's row.
 func insertRecipient(tx db.Tx, m *Message, r *Recipient) error {
-	if r.Destination == "" {
-		r.Destination = strings.ToLower(r.ForwardPath[strings.LastIndexByte(r.ForwardPath, '@')+1:])
-	}
 	_, err := tx.Exec(`INSERT INTO queued_recipient (id, n, fate, forward_path, forward_key, destination, notify, orcpt_type, orcpt, state, attempts, next_attempt, priority, last_status,
-		forward, reverse_path, written) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, ?, ?, '', ?, ?, ?)`,
-		m.ID[:], int64(r.N), int64(r.Fate), db.Text(r.ForwardPath), db.Text(fold(r.ForwardPath)), db.Text(r.Destination), int64(r.Notify),
+		forward, reverse_path, written, shard) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, ?, ?, '', ?, ?, ?, ?)`,
+		m.ID[:], int64(r.N), int64(r.Fate), db.Text(r.ForwardPath), db.Text(fold(r.ForwardPath)), r.Destination, int64(r.Notify),
 		db.Text(r.Original.Type), db.Text(r.Original.Address), int64(Waiting), db.Micros(m.due()), int64(m.Priority),
-		db.Text(r.Forward), db.Text(r.ReversePath), db.Text(r.Written))
+		db.Text(r.Forward), db.Text(r.ReversePath), db.Text(r.Written), int64(r.Shard))
 	return err
 }
 
-// Enqueued tells the metrics of recipients whose transaction has committed.
-func (q *Queue) Enqueued(recipients int) {
+// Enqueued is told of messages whose transaction has committed: relay wakes, and
+// the metrics count them. Whoever calls Enqueue calls it after the commit.
+func (q *Queue) Enqueued(messages ...*Message) {
+	total := 0
+	for _, m := range messages {
+		due := db.Micros(m.due())
+		for i := range m.Recipients {
+			q.note(unit{m.Recipients[i].Destination, m.Recipients[i].Shard}, due)
+		}
+		total += len(m.Recipients)
+	}
+	q.signal()
 	if q.cfg.Hooks.Enqueued != nil {
-		q.cfg.Hooks.Enqueued(recipients)
+		q.cfg.Hooks.Enqueued(total)
 	}
 }

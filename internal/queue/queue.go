@@ -4,13 +4,17 @@
 package queue
 
 import (
+	"cmp"
 	"errors"
+	"fmt"
 	"log/slog"
+	"sync"
 	"time"
 
 	"poczta.example/poczta/internal/db"
 	"poczta.example/poczta/internal/envelope"
 	"poczta.example/poczta/internal/message"
+	"poczta.example/poczta/internal/trace"
 )
 
 // Limits.
@@ -18,21 +22,27 @@ const (
 	MaxPage = 1000 // messages of one List
 	// DefaultLifetime is how long delivery is tried (RFC 5321 §4.5.4.1: at least 4 to 5 days).
 	DefaultLifetime = 5 * 24 * time.Hour
+
+	DefaultRenewEvery = 5 * time.Second  // how often a node renews its lease
+	DefaultLeaseFor   = 30 * time.Second // how long a lease lasts without that
+	DefaultShards     = 8
+	DefaultShardOver  = 1000
 )
 
 // ErrNotFound is returned for a message that is not in the queue.
 var ErrNotFound = errors.New("no such message in the queue")
 
-// ErrEmptyFilter is returned by Remove for a filter that would match everything.
-var ErrEmptyFilter = errors.New("an empty filter would remove the whole queue; set All to mean it")
+// ErrEmptyFilter is returned by the operator's verbs for a filter that would match everything.
+var ErrEmptyFilter = errors.New("an empty filter would mean the whole queue; set All to mean it")
 
 // State is a recipient's state in the queue.
 type State uint8
 
 // The states; the numbers are stored.
 const (
-	Waiting State = 1 + iota // due at NextAttempt
-	Held                     // until an operator releases it
+	Waiting   State = 1 + iota // due at NextAttempt
+	Held                       // until an operator releases it
+	Returning                  // an operator has it returned: relay makes the report
 )
 
 // String returns the state's word, as printed and in JSON.
@@ -42,6 +52,8 @@ func (s State) String() string {
 		return "waiting"
 	case Held:
 		return "held"
+	case Returning:
+		return "returning"
 	}
 	return "unknown"
 }
@@ -64,6 +76,8 @@ type Recipient struct {
 	ReversePath string // of this copy, as SRS makes it; "" is the message's
 	Written     string // the forward-path as the sender wrote it; "" is ForwardPath
 	Warned      bool   // a delay was reported
+	Reason      string // the operator's, while Returning
+	Shard       int    // of the destination; Enqueue fills it in
 }
 
 // Message is a queued message with its recipients in the order of N.
@@ -89,49 +103,58 @@ type Message struct {
 	Recipients  []Recipient
 }
 
-// Filter selects recipients; set fields must all match. The zero Filter matches all.
-type Filter struct {
-	ID          message.ID
-	ReversePath string // exact, compared without case; "<>" is null
-	ForwardPath string // exact, compared without case
-	Destination string // routing domain
-	Account     envelope.AccountID
-	State       State
-	Before      time.Time // queued before
-	All         bool      // Remove: an otherwise empty filter is meant
-}
-
-// Page is a piece of a list: what follows After in order of id, at most Limit
-// messages (0 is 100, at most MaxPage).
-type Page struct {
-	After message.ID
-	Limit int
-}
-
 // Hooks are optional functions for metrics.
 type Hooks struct {
 	Enqueued func(recipients int)
 	Removed  func(recipients int)
+	Settled  func(o Outcome, recipients int)
+}
+
+// Recorder is the trace. It is called in the transaction that settles;
+// trace.ErrNotFound is a message that the trace has dropped already. *trace.Trace
+// implements it.
+type Recorder interface {
+	Settle(tx db.Tx, id message.ID, fate int, state trace.State, detail string, at time.Time) error
+	Note(tx db.Tx, id message.ID, e trace.Event) error
+	NoteDialogue(tx db.Tx, id message.ID, fate int, at time.Time, packed []byte) error
 }
 
 // Config builds a Queue. DB is required; zero means default.
 type Config struct {
 	DB db.Database
-	// Settle writes the fate of a recipient that an operator removed, in the same
-	// transaction (trace.SettleRemoved).
-	Settle func(tx db.Tx, id message.ID, fate int, detail string, at time.Time) error
+	// Trace gets fates and attempts; nil records nothing.
+	Trace Recorder
 	// Finished is told, after the commit, of messages that left the queue and of those whose body no
 	// row names any more (dead), for the journal and the body store.
 	Finished func(finished, dead []message.ID)
 	// Lifetime is how long delivery is tried; default DefaultLifetime.
 	Lifetime time.Duration
-	Now      func() time.Time
-	Logger   *slog.Logger
-	Hooks    Hooks
+	// RenewEvery and LeaseFor are a node's lease; defaults DefaultRenewEvery and DefaultLeaseFor.
+	RenewEvery, LeaseFor time.Duration
+	// Shards is into how many parts the recipients of a large destination are
+	// spread; default DefaultShards on PostgreSQL, 1 on SQLite, where one process works alone.
+	Shards int
+	// ShardOver is how many recipients within ten minutes make a destination large;
+	// default DefaultShardOver.
+	ShardOver int
+	// WarnAll has delays reported for mail of strangers too (see Node.Overdue).
+	WarnAll bool
+	Now     func() time.Time
+	Logger  *slog.Logger
+	Hooks   Hooks
 }
 
 // Queue is the queue. Safe for concurrent use.
-type Queue struct{ cfg Config }
+type Queue struct {
+	cfg   Config
+	woken chan struct{}
+
+	mu      sync.Mutex
+	wakes   map[unit]int64 // noted by Enqueued, not written yet
+	missed  bool           // there were more
+	counts  map[string]int // recipients enqueued since counted
+	counted time.Time
+}
 
 // New returns a Queue; it does no I/O.
 func New(cfg Config) (*Queue, error) {
@@ -147,11 +170,18 @@ func New(cfg Config) (*Queue, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	if cfg.Settle == nil {
-		cfg.Settle = func(db.Tx, message.ID, int, string, time.Time) error { return nil }
-	}
 	if cfg.Finished == nil {
 		cfg.Finished = func(_, _ []message.ID) {}
 	}
-	return &Queue{cfg: cfg}, nil
+	cfg.RenewEvery = cmp.Or(cfg.RenewEvery, DefaultRenewEvery)
+	cfg.LeaseFor = cmp.Or(cfg.LeaseFor, DefaultLeaseFor)
+	if cfg.LeaseFor <= cfg.RenewEvery {
+		return nil, fmt.Errorf("a lease of %v ends before it is renewed every %v: make Config.LeaseFor longer", cfg.LeaseFor, cfg.RenewEvery)
+	}
+	if cfg.Shards == 0 && cfg.DB.Engine() == "postgresql" {
+		cfg.Shards = DefaultShards
+	}
+	cfg.Shards = min(max(cfg.Shards, 1), 256)
+	cfg.ShardOver = cmp.Or(cfg.ShardOver, DefaultShardOver)
+	return &Queue{cfg: cfg, woken: make(chan struct{}, 1), wakes: make(map[unit]int64), counts: make(map[string]int)}, nil
 }

@@ -7,11 +7,11 @@ import (
 	"poczta.example/poczta/internal/message"
 )
 
-// HoldAll puts every waiting recipient on hold until an operator releases it, in
+// HoldAll puts every recipient on hold until an operator releases it, in
 // the caller's transaction, and returns how many. It is for store rebuild, which
 // can't tell what was sent since.
 func (q *Queue) HoldAll(tx db.Tx) (int64, error) {
-	n, err := tx.Exec(`UPDATE queued_recipient SET state = ? WHERE state = ?`, int64(Held), int64(Waiting))
+	n, err := tx.Exec(`UPDATE queued_recipient SET state = ? WHERE state <> ?`, int64(Held), int64(Held))
 	if err != nil {
 		return 0, fmt.Errorf("hold queue: %w", err)
 	}

@@ -5,11 +5,15 @@ import "poczta.example/poczta/internal/db"
 // Schema is the tables of this package.
 //
 // A message's row holds one reference to its body until the last recipient is
-// settled. recipient is clustered by message; its index serves the taking of what
-// is due at a destination. A destination's row comes to be with its first recipient and is
-// not written again by Accept, so that messages for one large domain do not wait
-// for each other. node and destination.node are the leases of delivery: one row a
-// node's incarnation, renewed as a whole.
+// settled. queued_recipient is clustered by message; its index serves the taking
+// of what is due in a shard of a destination, in the order of priority and time.
+//
+// queued_shard is the work: a row for each shard of a destination that has
+// recipients, with the moment from which somebody should look (due) and the
+// incarnation that has it on lease (0 is nobody's; then due is never). Accept does
+// not write it: see wake.go. destination is the host's clock and the operator's word;
+// it has a row for hosts in trouble only. node is one row for each living incarnation,
+// renewed as a whole.
 var Schema = db.Component{Name: "queue", Steps: []db.Step{{Number: 1, SQL: `
 CREATE TABLE queued_message (
 	id {blob} NOT NULL PRIMARY KEY, queued {int} NOT NULL,
@@ -41,4 +45,18 @@ ALTER TABLE queued_message ADD COLUMN expires {int} NOT NULL DEFAULT 0;
 ALTER TABLE queued_recipient ADD COLUMN forward {text} NOT NULL DEFAULT '';
 ALTER TABLE queued_recipient ADD COLUMN reverse_path {text} NOT NULL DEFAULT '';
 ALTER TABLE queued_recipient ADD COLUMN written {text} NOT NULL DEFAULT '';
-ALTER TABLE queued_recipient ADD COLUMN warned {int} NOT NULL DEFAULT 0`}}}
+ALTER TABLE queued_recipient ADD COLUMN warned {int} NOT NULL DEFAULT 0`},
+	{Number: 3, SQL: `
+ALTER TABLE queued_recipient ADD COLUMN shard {int} NOT NULL DEFAULT 0;
+ALTER TABLE queued_recipient ADD COLUMN reason {text} NOT NULL DEFAULT '';
+CREATE INDEX queued_recipient_take ON queued_recipient (destination, shard, state, priority, next_attempt, id, n);
+DROP INDEX queued_recipient_due;
+ALTER TABLE destination ADD COLUMN failures {int} NOT NULL DEFAULT 0;
+ALTER TABLE destination ADD COLUMN status {text} NOT NULL DEFAULT '';
+ALTER TABLE destination ADD COLUMN reason {text} NOT NULL DEFAULT '';
+ALTER TABLE destination ADD COLUMN changed {int} NOT NULL DEFAULT 0;
+CREATE TABLE queued_shard (
+	destination {text} NOT NULL, shard {int} NOT NULL, due {int} NOT NULL, incarnation {int} NOT NULL,
+	PRIMARY KEY (destination, shard)) {rowid};
+CREATE INDEX queued_shard_due ON queued_shard (due);
+CREATE INDEX queued_shard_incarnation ON queued_shard (incarnation)`}}}

@@ -1,7 +1,6 @@
 package trace
 
 import (
-	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -82,16 +81,6 @@ func (t *Trace) Settle(tx db.Tx, id message.ID, n int, state State, detail strin
 		return fmt.Errorf("settle fate %d of message %s: %w", n, id, err)
 	}
 	return nil
-}
-
-// SettleRemoved settles fate n as removed from the queue; a message that the trace
-// has dropped already is no error.
-func (t *Trace) SettleRemoved(tx db.Tx, id message.ID, n int, reason string, at time.Time) error {
-	err := t.Settle(tx, id, n, Removed, reason, at)
-	if errors.Is(err, ErrNotFound) {
-		return nil
-	}
-	return err
 }
 
 // Note adds an event. The same kind at the same microsecond replaces the detail.

@@ -221,9 +221,6 @@ func TestSettleAndEvents(t *testing.T) {
 			if err := b.Settle(tx, r.ID, 7, trace.Relayed, "", at); !errors.Is(err, trace.ErrNotFound) {
 				t.Errorf("a fate that is not there: %v", err)
 			}
-			if err := b.SettleRemoved(tx, r.ID, 7, "", at); err != nil {
-				t.Errorf("removing a fate that is not there: %v", err)
-			}
 			if err := b.Note(tx, r.ID, trace.Event{At: at, N: 1, Kind: "attempt", Detail: "bad \xff\x00 octets"}); err != nil {
 				return err
 			}

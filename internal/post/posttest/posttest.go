@@ -123,7 +123,7 @@ func Open(tb testing.TB, d db.Database, o Options) *House {
 	if h.Trace, err = trace.New(trace.Config{DB: h.DB, Now: h.Clock.Now}); err != nil {
 		tb.Fatal(err)
 	}
-	qcfg := queue.Config{DB: h.DB, Settle: h.Trace.SettleRemoved, Now: h.Clock.Now}
+	qcfg := queue.Config{DB: h.DB, Trace: h.Trace, Now: h.Clock.Now}
 	if o.Queue != nil {
 		o.Queue(&qcfg)
 	}
