@@ -29,7 +29,7 @@ type FetcherConfig struct {
 	Port     uint16                       // 0 is 443
 	Barred   func(addr netip.Addr) string // says why we connect to no host at addr, or ""; nil bars none
 	Timeout  time.Duration                // for all of it; 0 is 60 s (RFC 8461 §3.3)
-	// Dial connects to host:port; nil dials the addresses that Resolver gives, at most ten.
+	// Dial connects to host:port; nil dials the addresses that Resolver gives.
 	Dial func(ctx context.Context, network, hostport string) (net.Conn, error)
 }
 
@@ -49,7 +49,7 @@ func NewFetcher(c FetcherConfig) (*Fetcher, error) {
 	}
 	f := &Fetcher{cfg: c}
 	if c.Dial == nil {
-		f.cfg.Dial = f.dial
+		f.cfg.Dial = resolver.Dialer{Resolver: c.Resolver, Barred: c.Barred}.Dial
 	}
 	return f, nil
 }
@@ -108,34 +108,6 @@ func (f *Fetcher) get(ctx context.Context, host string) (string, error) {
 		return "", err
 	}
 	return string(text), nil
-}
-
-// dial connects to a policy host.
-func (f *Fetcher) dial(ctx context.Context, network, hostport string) (net.Conn, error) {
-	host, port, err := net.SplitHostPort(hostport)
-	if err != nil {
-		return nil, err
-	}
-	addrs, err := resolver.Addrs(ctx, f.cfg.Resolver, host)
-	if err != nil {
-		return nil, err
-	}
-	failed := fmt.Errorf("%s has no address", host)
-	for _, a := range addrs[:min(len(addrs), 10)] {
-		if f.cfg.Barred != nil {
-			if why := f.cfg.Barred(a); why != "" {
-				failed = errors.New(why)
-				continue
-			}
-		}
-		d := net.Dialer{Timeout: 15 * time.Second}
-		conn, err := d.DialContext(ctx, network, net.JoinHostPort(a.String(), port))
-		if err == nil {
-			return conn, nil
-		}
-		failed = err
-	}
-	return nil, failed
 }
 
 // Handler serves the policies of our own domains: for GET and HEAD of

@@ -147,7 +147,9 @@ func TestFetchDials(t *testing.T) {
 func TestHandler(t *testing.T) {
 	t.Parallel()
 	ours := mtasts.Policy{Mode: mtasts.Testing, MX: []string{"mx.example.org"}, MaxAge: time.Hour}
-	h := mtasts.Handler(func(_ context.Context, d address.Domain) (mtasts.Policy, bool) { return ours, d.String() == "example.org" })
+	h := mtasts.Handler(func(_ context.Context, d address.Domain) (mtasts.Policy, bool) {
+		return ours, d.String() == "example.org"
+	})
 	f := policyHost(t, h, "mta-sts.example.org", "mta-sts.other.example")
 	if p, err := f.Fetch(t.Context(), domain(t, "example.org")); err != nil || cmp.Diff(ours, p) != "" {
 		t.Errorf("got %+v, %v", p, err)

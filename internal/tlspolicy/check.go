@@ -1,10 +1,12 @@
 package tlspolicy
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"net"
 	"strings"
 
 	"poczta.example/poczta/internal/dane"
@@ -47,7 +49,8 @@ type Verdict struct {
 	Downgrade bool   // the host has shown more before
 	Detail    string // what failed, in words, also where it does not matter; "" if nothing did
 
-	req Requirement
+	req    Requirement
+	reason string // Detail for reports: the same for the same failure
 }
 
 // Check judges a session's TLS: cs is its state after the handshake, nil if it goes
@@ -60,7 +63,7 @@ func (r Requirement) Check(cs *tls.ConnectionState, handshake error) Verdict {
 	if cs == nil {
 		v.Result, v.Detail = tlsrpt.StartTLSNotSupported, "the host offers no STARTTLS"
 		if handshake != nil {
-			v.Result, v.Detail = tlsrpt.ValidationFailure, "the TLS handshake failed: "+handshake.Error()
+			v.Result, v.Detail, v.reason = tlsrpt.ValidationFailure, "the TLS handshake failed: "+handshake.Error(), reason(handshake)
 		}
 	} else {
 		r.authenticate(&v, cs)
@@ -98,11 +101,11 @@ func (r Requirement) authenticate(v *Verdict, cs *tls.ConnectionState) {
 			v.Shown = DANE
 			return
 		}
-		v.Result, v.Detail = resultOf(err), err.Error()
+		v.Result, v.Detail, v.reason = resultOf(err), err.Error(), reason(err)
 		return
 	}
 	if err := r.webPKI(cs); err != nil {
-		v.Result, v.Detail = resultOf(err), err.Error()
+		v.Result, v.Detail, v.reason = resultOf(err), err.Error(), reason(err)
 		return
 	}
 	v.Shown = Verify
@@ -158,12 +161,33 @@ func resultOf(err error) tlsrpt.Result {
 	return tlsrpt.ValidationFailure
 }
 
+// reason is an error in words that are the same whenever it happens again: without
+// times, ports and names, or each session would be a row of its own in the reports.
+func reason(err error) string {
+	if alert, ok := errors.AsType[tls.AlertError](err); ok {
+		return alert.Error()
+	}
+	if op, ok := errors.AsType[*net.OpError](err); ok && op.Err != nil {
+		return clip(op.Err.Error(), 100)
+	}
+	if header, ok := errors.AsType[tls.RecordHeaderError](err); ok {
+		return clip(header.Msg, 100)
+	}
+	if timeout, ok := errors.AsType[net.Error](err); ok && timeout.Timeout() || errors.Is(err, context.DeadlineExceeded) {
+		return "timeout"
+	}
+	if strings.HasPrefix(err.Error(), "tls: ") {
+		return clip(err.Error(), 100)
+	}
+	return ""
+}
+
 // count makes Result what reports count: a failure only where the policy that
 // applies is not met (RFC 8460 §4.3).
 func (r Requirement) count(v *Verdict, cs *tls.ConnectionState) {
 	switch {
 	case r.applied.failure != tlsrpt.Success:
-		v.Result, v.Detail = r.applied.failure, r.applied.detail
+		v.Result, v.Detail, v.reason = r.applied.failure, r.applied.detail, ""
 	case cs == nil, r.applied.Type == tlsrpt.STS, r.Level == DANE:
 	default: // no policy, or TLSA records that nobody can use: any TLS is a success
 		v.Result = tlsrpt.Success

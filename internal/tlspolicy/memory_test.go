@@ -119,7 +119,7 @@ func TestRunWrites(t *testing.T) {
 				for j := range 500 {
 					v := good
 					if j%2 == 0 {
-						v = r.Check(nil, fmt.Errorf("failure %d of %d", j%100, i))
+						v = r.Check(nil, fmt.Errorf("tls: failure %d of %d", j%100, i))
 					}
 					w.store.Note(ctx, tlspolicy.Result{Verdict: v})
 				}
@@ -152,7 +152,7 @@ func TestNotesAreBounded(t *testing.T) {
 	w := open(t, d, memoryZone, nil)
 	r := w.require("example.org")
 	for i := range 30_000 {
-		w.store.Note(t.Context(), tlspolicy.Result{Verdict: r.Check(nil, fmt.Errorf("failure %d", i))})
+		w.store.Note(t.Context(), tlspolicy.Result{Verdict: r.Check(nil, fmt.Errorf("tls: failure %d", i))})
 	}
 	if err := w.store.Flush(t.Context()); err != nil {
 		t.Fatal(err)

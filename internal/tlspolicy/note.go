@@ -74,18 +74,16 @@ type Result struct {
 // only touches memory; Run writes. What is noted within the last ten seconds
 // before a crash is lost, which costs a report its exactness and nothing else.
 func (s *Store) Note(_ context.Context, r Result) {
-	req, result, detail := r.Verdict.req, r.Verdict.Result, ""
+	req, result, reason := r.Verdict.req, r.Verdict.Result, r.Verdict.reason
 	if r.Skipped != nil {
-		req, result, detail = r.Skipped.req, r.Skipped.Result, r.Skipped.Err.Error()
-	} else if result != tlsrpt.Success {
-		detail = r.Verdict.Detail
+		req, result, reason = r.Skipped.req, r.Skipped.Result, ""
 	}
 	if req.store != s || req.Level == None {
 		return // a Verdict that Check did not make, or TLS that is switched off
 	}
 	s.mu.Lock()
 	if !s.cfg.NoReports && !req.Domain.IsLiteral() {
-		s.tally(req, result, detail, r)
+		s.tally(req, result, reason, r)
 	}
 	downgrade := r.Skipped == nil && s.remember(req, r.Verdict.Shown)
 	full := len(s.counts) >= batchRows || len(s.seen) >= batchRows
@@ -109,12 +107,12 @@ func (s *Store) Note(_ context.Context, r Result) {
 }
 
 // tally counts one session. The caller holds mu.
-func (s *Store) tally(req Requirement, result tlsrpt.Result, detail string, r Result) {
+func (s *Store) tally(req Requirement, result tlsrpt.Result, reason string, r Result) {
 	c := Count{
 		Day: day(s.cfg.Now()), Domain: req.Domain.String(), Type: req.applied.Type, Policy: req.applied.hash(), Result: result,
 	}
 	if result != tlsrpt.Success {
-		c.Host, c.Detail = req.Host.String(), db.Text(clip(detail, 100))
+		c.Host, c.Detail = req.Host.String(), db.Text(clip(reason, 100))
 		if r.Addr.IsValid() {
 			c.Addr = r.Addr.String()
 		}
