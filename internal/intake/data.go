@@ -86,13 +86,21 @@ func (t *Transaction) read(ctx context.Context, msg io.Reader) (*post.Delivery, 
 	if err := t.edit(ctx, &draft, buf.b[:h.section:h.section]); err != nil {
 		return nil, nil, err
 	}
+	signing, err := t.sign(ctx, &draft)
+	if err != nil {
+		return nil, nil, err
+	}
 	d := t.delivery(&draft)
 	if d.Staged, err = t.in.c.Accepter.Stage(ctx, t.env.Size); err != nil {
 		return nil, nil, fmt.Errorf("stage message: %w", err)
 	}
 	err = fill(d.Staged, draft.Header, buf.b[h.section:h.have])
+	w := signing.tee(d.Staged, buf.b[h.section:h.have])
 	if err == nil && !h.eof {
-		err = copyBody(d.Staged, msg, buf.b)
+		err = copyBody(w, msg, buf.b)
+	}
+	if err == nil {
+		err = signing.finish(d, draft.Time)
 	}
 	if err != nil {
 		d.Staged.Discard()

@@ -143,6 +143,18 @@ type Rules struct {
 	StripBcc bool
 	// Ours says that our own people send: relay may change the message's encoding.
 	Ours bool
+	// Sign begins to sign a message that was judged; nil, and a nil Signing, leave it
+	// unsigned. It is called in the session's goroutine. An error is temporary.
+	Sign func(ctx context.Context, d *Draft) (Signing, error)
+}
+
+// Signing takes the body, the octets behind the empty line, while it is staged, and
+// makes the DKIM-Signature fields in the end; *dkim.Signing is one. They stand below
+// our Received and directly above the message's own header section, and are stored
+// with it, so that local copies have them too.
+type Signing interface {
+	io.Writer
+	Fields(now time.Time) ([]byte, error)
 }
 
 // Draft is a message whose header section has come in.

@@ -42,10 +42,21 @@ type Config struct {
 	Intake     *intake.Intake
 	Senders    Senders
 	Hosts      []Host
-	PerHour    int          // recipients an account may write to in an hour; 0 for no limit
-	PerDay     int          // and in a day
-	ShowClient bool         // write the client's name and address into Received
-	Logger     *slog.Logger // nil discards
+	PerHour    int  // recipients an account may write to in an hour; 0 for no limit
+	PerDay     int  // and in a day
+	ShowClient bool // write the client's name and address into Received
+	// Signers sign what is sent; nil leaves it unsigned.
+	Signers Signers
+	Logger  *slog.Logger // nil discards
+	Hooks   Hooks
+}
+
+// Hooks are called as things happen; nil functions are skipped. They must be
+// quick and safe for concurrent use.
+type Hooks struct {
+	// Signed is called for each message that is taken with Config.Signers, with false
+	// when no domain it could be signed for has a key.
+	Signed func(signed bool)
 }
 
 // Service is the submission side. Safe for concurrent use.
@@ -54,6 +65,8 @@ type Service struct {
 	hourly *limit.Buckets[envelope.AccountID]
 	daily  *limit.Buckets[envelope.AccountID]
 	rates  []*limit.Buckets[int] // one for each of Config.Hosts
+
+	keyless warned
 }
 
 // New checks the configuration; it reports every problem.
@@ -138,6 +151,7 @@ func (s *Service) Begin(ctx context.Context, session *smtpserver.Session, env en
 		HideClient: !s.c.ShowClient,
 		StripBcc:   true,
 		Ours:       true,
+		Sign:       func(ctx context.Context, d *intake.Draft) (intake.Signing, error) { return s.sign(ctx, who, d) },
 	})
 	if err != nil {
 		return nil, err
