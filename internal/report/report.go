@@ -30,6 +30,7 @@ type Config struct {
 	Hostname address.Domain
 	Accepter post.Accepter
 	Router   Router
+	Signers  Signers          // sign what leaves this house; nil leaves it unsigned
 	Language string           // of reports to people without an account here; default "en"
 	Now      func() time.Time // default time.Now
 	Random   io.Reader        // default crypto/rand
@@ -101,7 +102,7 @@ func (r *Reporter) Prepare(ctx context.Context, o Original, recipients []dsn.Rec
 	if err != nil {
 		return nil, fmt.Errorf("stage report: %w", err)
 	}
-	if err := rep.Write(d.Staged); err != nil {
+	if err := r.write(ctx, &rep, d); err != nil {
 		d.Staged.Discard()
 		return nil, err
 	}
@@ -122,7 +123,7 @@ func (r *Reporter) deliveryTo(ctx context.Context, to address.Address) (*post.De
 		return nil, "", err
 	}
 	path := address.NewForwardPath(to)
-	d := &post.Delivery{ID: id, Envelope: envelope.Envelope{
+	d := &post.Delivery{ID: id, Ours: true, Envelope: envelope.Envelope{
 		Recipients: []envelope.Recipient{{ForwardPath: path, Notify: envelope.NotifyNever}},
 		Body:       envelope.Body8BitMIME,
 		Origin:     envelope.Origin{Protocol: "local", Time: now},

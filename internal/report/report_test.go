@@ -15,7 +15,7 @@ import (
 	"poczta.example/poczta/internal/report"
 )
 
-func newReporter(t *testing.T) (*report.Reporter, *intaketest.Accepter) {
+func newReporter(t *testing.T, change ...func(*report.Config)) (*report.Reporter, *intaketest.Accepter) {
 	t.Helper()
 	accepter := &intaketest.Accepter{}
 	router := &intaketest.Router{
@@ -26,10 +26,14 @@ func newReporter(t *testing.T) (*report.Reporter, *intaketest.Accepter) {
 		},
 		Errs: map[string]error{"db@example.org": errors.New("database is away")},
 	}
-	r, err := report.New(report.Config{
+	c := report.Config{
 		Hostname: intaketest.Addr(t, "x@mx.example.org").Domain(), Accepter: accepter, Router: router,
 		Now: func() time.Time { return time.Date(2026, 11, 23, 3, 35, 9, 0, time.UTC) },
-	})
+	}
+	for _, f := range change {
+		f(&c)
+	}
+	r, err := report.New(c)
 	if err != nil {
 		t.Fatal(err)
 	}
