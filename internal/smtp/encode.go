@@ -26,9 +26,8 @@ type Encoder struct {
 // them; if not, they can go out as they are. If so, p still has to be given to Append
 // of the encoder as it was before: copy it first.
 func (e *Encoder) Scan(p []byte) (dots bool) {
-	dots = !e.Chunked && (!e.mid && len(p) > 0 && p[0] == '.' || bytes.Contains(p, stuffed))
-	e.judge(p)
-	return dots
+	dots = !e.mid && len(p) > 0 && p[0] == '.'
+	return (e.judge(p) || dots) && !e.Chunked
 }
 
 var stuffed = []byte("\n.")
@@ -54,10 +53,11 @@ func (e *Encoder) Append(dst, p []byte) []byte {
 	}
 }
 
-// judge counts p and looks for a CR or LF that stands alone.
-func (e *Encoder) judge(p []byte) {
+// judge counts p and looks for a CR or LF that stands alone; dots says that a line in p,
+// behind the first, begins with one.
+func (e *Encoder) judge(p []byte) (dots bool) {
 	if len(p) == 0 {
-		return
+		return false
 	}
 	e.octets += int64(len(p))
 	if e.cr && p[0] != '\n' {
@@ -71,6 +71,7 @@ func (e *Encoder) judge(p []byte) {
 			break
 		}
 		i += n
+		dots = dots || i+1 < len(p) && p[i+1] == '.'
 		switch {
 		case i == 0 && cr:
 		case i > 0 && p[i-1] == '\r':
@@ -88,6 +89,7 @@ func (e *Encoder) judge(p []byte) {
 	if crs > pairs {
 		e.bare = true
 	}
+	return dots
 }
 
 // Octets returns how many octets were taken; added dots don't count.

@@ -1,6 +1,8 @@
 package smtpclient
 
 import (
+	"fmt"
+	"io"
 	"strconv"
 	"time"
 
@@ -80,12 +82,18 @@ func (t *transaction) chunk(f *feed, n int64, last bool, began time.Time) error 
 // be completed.
 func (t *transaction) chunksEnd(f *feed) error {
 	var more [1]byte
-	for empty := 0; !f.eof && empty < maxEmptyReads; empty++ {
+	for empty := 0; !f.eof; empty++ {
 		n, err := f.src.Read(more[:])
-		if n > 0 {
-			return ErrLength
+		switch {
+		case n > 0:
+			return fmt.Errorf("%w: more than %d octets", ErrLength, f.want)
+		case err == io.EOF: //nolint:errorlint // io.Reader returns it bare
+			f.eof = true
+		case err != nil: // a reader may find only at the end that the octets were bad
+			return fmt.Errorf("read the message: %w", err)
+		case empty > maxEmptyReads:
+			return io.ErrNoProgress
 		}
-		f.eof = err != nil
 	}
 	if _, err := f.end(nil); err != nil {
 		return err
