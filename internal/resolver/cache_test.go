@@ -218,3 +218,41 @@ func TestCacheAbandons(t *testing.T) {
 		}
 	})
 }
+
+// TestCacheUnderLoad has goroutines that ask, give up and drive entries out; each
+// answer must be of the name asked for.
+func TestCacheUnderLoad(t *testing.T) {
+	t.Parallel()
+	src := funcResolver(func(ctx context.Context, name string) (resolver.Answer, error) {
+		if ctx.Err() != nil {
+			return resolver.Answer{}, fmt.Errorf("%w: %w", resolver.ErrTemporary, ctx.Err())
+		}
+		if name[len(name)-1] == '7' {
+			return resolver.Answer{}, &resolver.Absent{Name: name, TTL: time.Hour}
+		}
+		return resolver.Answer{Name: name, Records: []resolver.Record{{TTL: time.Hour, Text: name}}}, nil
+	})
+	r := cache(t, resolver.CacheConfig{Resolver: src, MaxEntries: 20})
+	var wg sync.WaitGroup
+	for g := range 16 {
+		wg.Go(func() {
+			for i := range 2000 {
+				name := fmt.Sprintf("h%d", (i*(g+3))%50)
+				ctx, cancel := context.WithCancel(t.Context())
+				if i%5 == 0 {
+					cancel()
+				}
+				ans, err := r.Lookup(ctx, name, resolver.TXT)
+				switch absent, _ := errors.AsType[*resolver.Absent](err); {
+				case err == nil && ans.Records[0].Text != name, absent != nil && absent.Name != name, absent == nil && err != nil && ctx.Err() == nil:
+					t.Errorf("%s: got %+v, %v", name, ans, err)
+				}
+				cancel()
+			}
+		})
+	}
+	wg.Wait()
+	if n, _ := r.Len(); n > 20 {
+		t.Errorf("%d entries", n)
+	}
+}

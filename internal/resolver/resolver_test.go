@@ -287,6 +287,8 @@ func TestTrust(t *testing.T) {
 		{[]string{"192.0.2.1"}, nil, false},
 		{[]string{"127.0.0.1"}, nil, true},
 		{[]string{"[::1]:5353"}, nil, true},
+		{[]string{"127.0.0.53"}, nil, false},
+		{[]string{"127.0.0.11"}, []string{"127.0.0.11"}, true},
 		{[]string{"192.0.2.1"}, []string{"192.0.2.2"}, false},
 		{[]string{"192.0.2.1:5353"}, []string{"192.0.2.1"}, true},
 		{[]string{"::ffff:192.0.2.1"}, []string{"192.0.2.1"}, true},
@@ -295,6 +297,9 @@ func TestTrust(t *testing.T) {
 		if err != nil || s.Trusts() != c.want {
 			t.Errorf("%v with %v trusted: got %v, %v", c.servers, c.trusted, s.Trusts(), err)
 		}
+	}
+	if s, err := resolver.New(resolver.Config{Servers: []string{"192.0.2.1"}, TrustAll: true}); err != nil || !s.Trusts() {
+		t.Errorf("TrustAll: got %v", err)
 	}
 	if _, err := resolver.New(resolver.Config{Trusted: []string{"ns.example.org"}}); err == nil {
 		t.Error("a trusted server named by name was accepted")

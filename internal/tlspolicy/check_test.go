@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"net"
 	"testing"
 	"time"
 
@@ -179,21 +180,77 @@ func TestOptionalDespiteLeftOut(t *testing.T) {
 	}
 }
 
-// TestHandshake makes the handshake itself: nothing is verified in it, and the
-// server gets the name.
+// TestHandshake makes a true handshake: nothing is verified in it, the server gets
+// the name, and Check has the chain.
 func TestHandshake(t *testing.T) {
 	t.Parallel()
 	w, _ := checkWorld(t)
+	stranger := certtest.New(t).Leaf("elsewhere.example")
+	w.dns("dane.example. MX 5 mx.dane.example.\nmx.dane.example. A 192.0.2.1\n_25._tcp.mx.dane.example. TLSA " + ee(stranger) + "\n!secure dane.example\n")
 	r := w.require("dane.example")
-	c := r.TLS(nil)
-	if !c.InsecureSkipVerify || c.ServerName != "mx.dane.example" || c.MinVersion != tls.VersionTLS12 {
-		t.Errorf("got %+v", c)
+	here, there := net.Pipe()
+	var asked string
+	server := tls.Server(there, &tls.Config{GetCertificate: func(h *tls.ClientHelloInfo) (*tls.Certificate, error) {
+		asked = h.ServerName
+		return &stranger, nil
+	}})
+	done := make(chan error, 1)
+	go func() { done <- server.Handshake() }()
+	client := tls.Client(here, r.TLS(nil))
+	if err := client.Handshake(); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	cs := client.ConnectionState()
+	if v := r.Check(&cs, nil); v.Err != nil || v.Shown != tlspolicy.DANE || asked != "mx.dane.example" {
+		t.Errorf("got %+v, SNI %q", v, asked)
 	}
 	base := &tls.Config{CurvePreferences: []tls.CurveID{tls.X25519}}
-	if c := w.require("default.example").TLS(base); c.MinVersion != tls.VersionTLS10 || len(c.CurvePreferences) != 1 || base.InsecureSkipVerify {
+	if c := r.TLS(base); c.MinVersion != tls.VersionTLS12 || len(c.CurvePreferences) != 1 || base.InsecureSkipVerify {
 		t.Errorf("got %+v", c)
 	}
-	if w.require("none.example").Offered() || !r.Offered() || !r.Needed() || w.require("default.example").Needed() {
-		t.Error("Offered or Needed is wrong")
+}
+
+// TestLevels asks what a requirement means before there is a session.
+func TestLevels(t *testing.T) {
+	t.Parallel()
+	w, _ := checkWorld(t)
+	for name, want := range map[string]string{
+		"none.example": "offered=false needed=false min=301", "default.example": "offered=true needed=false min=301", "test.example": "offered=true needed=false min=301",
+		"encrypt.example": "offered=true needed=true min=303", "sts.example": "offered=true needed=true min=303", "dane.example": "offered=true needed=true min=303",
+	} {
+		r := w.require(name)
+		if got := fmt.Sprintf("offered=%v needed=%v min=%x", r.Offered(), r.Needed(), r.TLS(nil).MinVersion); got != want {
+			t.Errorf("%s: got %s, want %s", name, got, want)
+		}
+	}
+}
+
+// TestFixed has a smart host, by name and by address.
+func TestFixed(t *testing.T) {
+	t.Parallel()
+	w, sessions := checkWorld(t)
+	r := w.store.Fixed(domain(t, "mx.verify.example"), tlspolicy.Verify)
+	for session, want := range map[string]bool{"good": true, "stranger": false, "other name": false, "plain": false} {
+		v := r.Check(sessions[session], nil)
+		if (v.Err == nil) != want || v.Downgrade {
+			t.Errorf("%s: got %+v", session, v)
+		}
+		w.store.Note(t.Context(), tlspolicy.Result{Verdict: v})
+	}
+	if err := w.store.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if left, err := w.store.Unreported(t.Context(), tlspolicy.Day(w.clock()), "", 10); err != nil || len(left) != 0 {
+		t.Errorf("a smart host is in a report: %v, %v", left, err)
+	}
+	byAddr := w.store.Fixed(domain(t, "[192.0.2.1]"), tlspolicy.Verify)
+	if v := byAddr.Check(state(w.ca.From(func(c *x509.Certificate) { c.IPAddresses = []net.IP{net.IPv4(192, 0, 2, 1)} })), nil); v.Err != nil || byAddr.ServerName != "" {
+		t.Errorf("got %+v", v)
+	}
+	if v := w.store.Fixed(domain(t, "mx.example"), tlspolicy.Encrypt).Check(sessions["stranger"], nil); v.Err != nil {
+		t.Errorf("got %+v", v)
 	}
 }

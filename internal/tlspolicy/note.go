@@ -78,8 +78,8 @@ func (s *Store) Note(_ context.Context, r Result) {
 	if r.Skipped != nil {
 		req, result, reason = r.Skipped.req, r.Skipped.Result, ""
 	}
-	if req.store != s || req.Level == None {
-		return // a Verdict that Check did not make, or TLS that is switched off
+	if req.store != s || req.fixed || req.Level == None {
+		return // a Verdict that Check did not make, a host of ours, or TLS that is switched off
 	}
 	s.mu.Lock()
 	if !s.cfg.NoReports && !req.Domain.IsLiteral() {

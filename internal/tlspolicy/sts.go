@@ -15,6 +15,7 @@ import (
 // Times of MTA-STS policies.
 const (
 	retryFetch   = 5 * time.Minute     // after a fetch that failed, for one id (RFC 8461 §3.3)
+	recordWait   = 15 * time.Second    // for the record in DNS: who answers late has none, or the one in the cache
 	minAge       = 5 * time.Minute     // a policy that lives shorter is kept so long, or every message would fetch it
 	refreshEvery = 24 * time.Hour      // RFC 8461 §3.3
 	unusedFor    = 30 * 24 * time.Hour // a policy that no mail has asked for is not refreshed any more
@@ -54,7 +55,9 @@ type flight struct {
 func (p *Plan) discover(ctx context.Context, row stsRow) error {
 	s, now := p.store, p.store.cfg.Now()
 	policy, valid := row.valid(now)
-	rec, err := mtasts.LookupRecord(ctx, s.cfg.Resolver, p.Domain)
+	limit, cancel := context.WithTimeout(ctx, recordWait)
+	rec, err := mtasts.LookupRecord(limit, s.cfg.Resolver, p.Domain)
+	cancel()
 	switch {
 	case err != nil && !valid:
 		if errors.Is(err, mtasts.ErrSyntax) {
@@ -112,8 +115,16 @@ func (s *Store) fetch(ctx context.Context, domain address.Domain, id string, row
 	}
 }
 
-// fetchNow asks the policy host and writes the row.
+// fetchNow asks the policy host and writes the row, unless somebody did since row
+// was read.
 func (s *Store) fetchNow(ctx context.Context, domain address.Domain, id string, row stsRow) (stsRow, error) {
+	known, err := s.load(ctx, domain)
+	if err != nil {
+		return row, err
+	}
+	if x := known.sts; x.id == id && x.fetched.After(row.fetched) || x.failedID == id && x.failed.After(row.failed) {
+		return x, nil
+	}
 	p, err := s.cfg.Fetcher.Fetch(ctx, domain)
 	if err != nil && ctx.Err() != nil {
 		return row, fmt.Errorf("fetch the MTA-STS policy of %s: %w", domain, ctx.Err())

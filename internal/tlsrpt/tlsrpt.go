@@ -56,6 +56,15 @@ type Record struct {
 	URIs []*url.URL // of schemes mailto and https, in order; at least one
 }
 
+// NewRecord asks for reports by mail to addresses.
+func NewRecord(to ...address.Address) Record {
+	var r Record
+	for _, a := range to {
+		r.URIs = append(r.URIs, &url.URL{Scheme: "mailto", Opaque: url.PathEscape(a.String())})
+	}
+	return r
+}
+
 // String returns the record as it stands in DNS.
 func (r Record) String() string {
 	var uris []string

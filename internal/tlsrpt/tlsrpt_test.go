@@ -116,3 +116,22 @@ func FuzzParseRecord(f *testing.F) {
 		}
 	})
 }
+
+func TestNewRecord(t *testing.T) {
+	t.Parallel()
+	a, err := address.Parse("tls@example.org")
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := address.Parse(`"a,b;c!"@example.org`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const want = "v=TLSRPTv1; rua=mailto:tls@example.org,mailto:%22a%2Cb%3Bc%21%22@example.org"
+	if got := tlsrpt.NewRecord(a, b).String(); got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+	if _, err := tlsrpt.ParseRecord(want); err != nil {
+		t.Error(err)
+	}
+}
