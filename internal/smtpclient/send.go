@@ -37,7 +37,6 @@ type transaction struct {
 	go354    bool // DATA was answered with 354
 	chunked  bool // BDAT
 	inline   bool // BDAT together with the commands
-	done     bool // the end of data was answered
 }
 
 // Send runs one mail transaction (RFC 5321 §3.3). With PIPELINING its commands leave in as
