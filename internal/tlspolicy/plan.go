@@ -98,17 +98,6 @@ func (s *Store) Plan(ctx context.Context, domain address.Domain, route mx.Route)
 	return p, p.discover(ctx, known.sts)
 }
 
-// Fixed is the requirement of a host that the configuration names, a smart host say:
-// of None, Opportunistic, Encrypt or Verify, with a certificate for the host's own name.
-// What the host publishes does not count, nothing is remembered, and Note leaves it out.
-func (s *Store) Fixed(host address.Domain, level Level) Requirement {
-	r := Requirement{Domain: host, Host: host, Level: min(level, Verify), Names: []string{host.String()}, Trusted: true, Source: "configuration", store: s, fixed: true}
-	if !host.IsLiteral() {
-		r.ServerName = host.String()
-	}
-	return r
-}
-
 // ignores reports whether what the domain publishes does not count.
 func (p *Plan) ignores() bool { return p.fixed && p.override.Level <= Opportunistic }
 
