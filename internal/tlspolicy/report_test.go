@@ -2,6 +2,7 @@ package tlspolicy_test
 
 import (
 	"errors"
+	"fmt"
 	"net/netip"
 	"testing"
 	"time"
@@ -103,5 +104,52 @@ func TestReportedOnce(t *testing.T) {
 			t.Error(err)
 		}
 		unreported(today, "", 1)
+	})
+}
+
+// TestExpire keeps counts for eight days and hosts for sixty.
+func TestExpire(t *testing.T) {
+	each(t, func(t *testing.T, d db.Database) {
+		w := open(t, d, memoryZone, nil)
+		r := w.require("example.org")
+		for range 3 {
+			for i := range 600 { // more than one chunk
+				w.store.Note(t.Context(), tlspolicy.Result{Verdict: r.Check(nil, fmt.Errorf("tls: failure %d", i))})
+			}
+			if err := w.store.Flush(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			err := d.Update(t.Context(), func(tx db.Tx) error {
+				return w.store.MarkReported(tx, tlspolicy.Day(w.clock()), domain(t, "example.org"))
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			w.later(24 * time.Hour)
+		}
+		for _, c := range []struct {
+			later                                time.Duration
+			counts, applied, reported, remembers int64
+		}{{0, 1800, 3, 3, 1}, {7 * 24 * time.Hour, 600, 1, 1, 1}, {30 * 24 * time.Hour, 0, 0, 0, 1}, {30 * 24 * time.Hour, 0, 0, 0, 0}} {
+			w.later(c.later)
+			if err := tlspolicy.Expire(w.store, t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			got := map[string]int64{}
+			err := d.View(t.Context(), func(tx db.Tx) error {
+				for _, table := range []string{"tls_count", "tls_applied", "tls_reported", "tls_memory"} {
+					var n int64
+					if err := tx.QueryRow("SELECT COUNT(*) FROM " + table).Scan(&n); err != nil {
+						return err
+					}
+					got[table] = n
+				}
+				return nil
+			})
+			want := map[string]int64{"tls_count": c.counts, "tls_applied": c.applied, "tls_reported": c.reported, "tls_memory": c.remembers}
+			if diff := cmp.Diff(want, got); diff != "" || err != nil {
+				t.Errorf("after %v: %s %v", c.later, diff, err)
+			}
+		}
 	})
 }
