@@ -30,6 +30,7 @@ type Config struct {
 	Accounts   Accounts   `toml:"accounts" doc:"What holds for all accounts."`
 	Store      Store      `toml:"store" doc:"Where mail is kept."`
 	DNS        DNS        `toml:"dns" doc:"Name servers."`
+	DKIM       DKIM       `toml:"dkim" doc:"Signatures of the mail that our own people and this server send (RFC 6376). The keys lie in the database: poczta domain add makes them, poczta domain dns prints their DNS records, poczta domain rotate changes them."`
 	Relay      Relay      `toml:"relay" doc:"Sending mail to other hosts."`
 	Log        Log        `toml:"log" doc:"The server's log, on standard error."`
 	Metrics    Metrics    `toml:"metrics" doc:"Figures for Prometheus, and the health page."`

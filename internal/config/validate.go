@@ -94,6 +94,7 @@ func (d *decoder) validate(c *Config) {
 	d.validateStore(c)
 	d.validateSubmission(c)
 	d.validateTrust(c)
+	d.validateDKIM(c)
 	d.validateRelay(c)
 	for _, s := range c.DNS.Servers {
 		host := s

@@ -146,7 +146,7 @@ func (d *Daemon) open(ctx context.Context) error {
 	if err := d.certs.Load(); err != nil {
 		return err
 	}
-	m, err := newMail(d.rooms, d.log)
+	m, err := newMail(d.rooms, d.metrics, d.log)
 	if err != nil {
 		return err
 	}

@@ -42,13 +42,14 @@ func (q quotaRooms) Reserve(ctx context.Context, id envelope.AccountID, quota, s
 }
 
 // newMail builds the services above the rooms.
-func newMail(r *Rooms, log *slog.Logger) (*mail, error) {
+func newMail(r *Rooms, metrics *obs.Metrics, log *slog.Logger) (*mail, error) {
 	c := r.Config
 	host, err := address.ParseDomain(c.Hostname)
 	if err != nil {
 		return nil, fmt.Errorf("hostname %q: %w", c.Hostname, err)
 	}
-	rep, err := report.New(report.Config{Hostname: host, Accepter: r.Post, Router: r.Accounts, Language: c.Language, Logger: log})
+	submitSigners, reportSigners := signers(r)
+	rep, err := report.New(report.Config{Hostname: host, Accepter: r.Post, Router: r.Accounts, Signers: reportSigners, Language: c.Language, Logger: log})
 	if err != nil {
 		return nil, err
 	}
@@ -62,7 +63,7 @@ func newMail(r *Rooms, log *slog.Logger) (*mail, error) {
 		return nil, err
 	}
 	sub, err := submit.New(submit.Config{Intake: in, Senders: r.Accounts, Hosts: hosts, PerHour: c.Submission.HourlyLimit,
-		PerDay: c.Submission.DailyLimit, ShowClient: c.Submission.ClientAddress, Logger: log})
+		PerDay: c.Submission.DailyLimit, ShowClient: c.Submission.ClientAddress, Signers: submitSigners, Logger: log, Hooks: metrics.Submission()})
 	if err != nil {
 		return nil, err
 	}

@@ -18,6 +18,7 @@ import (
 	"poczta.example/poczta/internal/db"
 	"poczta.example/poczta/internal/disk"
 	"poczta.example/poczta/internal/envelope"
+	"poczta.example/poczta/internal/keys"
 	"poczta.example/poczta/internal/mailbox"
 	"poczta.example/poczta/internal/message"
 	"poczta.example/poczta/internal/obs"
@@ -42,7 +43,7 @@ var ErrBusy = errors.New("the data folder is in use by another process")
 
 // Components are the tables of all rooms, in the order of migration.
 func Components() []db.Component {
-	return []db.Component{account.Component(), body.Schema, mailbox.Schema, queue.Schema, trace.Schema, rebuild.Schema, settings}
+	return []db.Component{account.Component(), body.Schema, mailbox.Schema, queue.Schema, trace.Schema, rebuild.Schema, settings, keys.Schema}
 }
 
 // Rooms are the engines that hold state, opened once for a process: a server,
@@ -55,6 +56,7 @@ type Rooms struct {
 	Segments  *body.Segments // nil when bodies are rows
 	Journal   body.Journal
 	Accounts  *account.Accounts
+	Keys      *keys.Keys
 	Mailboxes *mailbox.Store
 	Queue     *queue.Queue
 	Trace     *trace.Trace
@@ -179,6 +181,9 @@ func (r *Rooms) openDomain(_ context.Context, o RoomOptions) error {
 	var err error
 	if r.Accounts, err = account.New(r.accountConfig(o)); err != nil {
 		return err
+	}
+	if r.Keys, err = newKeys(r.DB, r.Config, o); err != nil {
+		return fmt.Errorf("open signing keys: %w", err)
 	}
 	retention := r.Config.Store.Retention.Duration()
 	if retention == 0 {

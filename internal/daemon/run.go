@@ -58,6 +58,7 @@ func (d *Daemon) start(work context.Context, wg *sync.WaitGroup) error {
 	r := d.rooms
 	serve("mailboxes", r.Mailboxes.Run)
 	serve("trace", r.Trace.Run)
+	serve("signing keys", r.Keys.Run)
 	serve("certificates", d.certs.Run)
 	if r.Segments != nil {
 		serve("segments", r.Segments.Run)

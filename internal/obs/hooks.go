@@ -10,6 +10,7 @@ import (
 	"poczta.example/poczta/internal/account"
 	"poczta.example/poczta/internal/body"
 	"poczta.example/poczta/internal/db"
+	"poczta.example/poczta/internal/keys"
 	"poczta.example/poczta/internal/mailbox"
 	"poczta.example/poczta/internal/pop3"
 	"poczta.example/poczta/internal/pop3server"
@@ -17,6 +18,7 @@ import (
 	"poczta.example/poczta/internal/queue"
 	"poczta.example/poczta/internal/smtp"
 	"poczta.example/poczta/internal/smtpserver"
+	"poczta.example/poczta/internal/submit"
 )
 
 // SMTP returns the hooks of a service that speaks SMTP or LMTP.
@@ -118,6 +120,23 @@ func (m *Metrics) Queue() queue.Hooks {
 		Enqueued: func(n int) { m.queued.with("entered").add(float64(n)) },
 		Removed:  func(n int) { m.queued.with("removed").add(float64(n)) },
 	}
+}
+
+// Submission returns the hooks of package submit.
+func (m *Metrics) Submission() submit.Hooks {
+	yes, no := m.signed.with("signed"), m.signed.with("no_key")
+	return submit.Hooks{Signed: func(signed bool) {
+		if signed {
+			yes.inc()
+			return
+		}
+		no.inc()
+	}}
+}
+
+// Keys returns the hooks of package keys.
+func (m *Metrics) Keys() keys.Hooks {
+	return keys.Hooks{Moved: func(to keys.Stage, n int) { m.keysMoved.with(to.String()).add(float64(n)) }}
 }
 
 // Post returns the hooks of package post.

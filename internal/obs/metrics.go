@@ -40,6 +40,8 @@ type Metrics struct {
 	listingOctets *figure //
 	retention     *family // step
 	queued        *family // step
+	signed        *family // result
+	keysMoved     *family // stage
 	reloads       *family // result
 	certExpiry    *family // name
 	dbSeconds     *family // engine, kind
@@ -77,6 +79,8 @@ func NewMetrics() *Metrics {
 	m.listingOctets = gauge(m, "poczta_listing_octets", "Memory of cached listings.")
 	m.retention = counters(m, "poczta_retention_messages_total", "Messages removed into retention, and purged from it.", "step")
 	m.queued = counters(m, "poczta_queue_recipients_total", "Recipients that entered and left the queue.", "step")
+	m.signed = counters(m, "poczta_dkim_messages_total", "Submitted messages that were to be signed.", "result")
+	m.keysMoved = counters(m, "poczta_dkim_keys_total", "DKIM keys that came to a stage.", "stage")
 	m.reloads = counters(m, "poczta_reloads_total", "Reloads of the configuration.", "result")
 	m.certExpiry = gauges(m, "poczta_certificate_expiry_seconds", "When a certificate ends, in seconds since 1970.", "name")
 	m.dbSeconds = histograms(m, "poczta_db_seconds", "Database transactions.", latency, "engine", "kind")
