@@ -1,5 +1,6 @@
 // Package receive decides what mail of strangers comes in: on port 25, and by
-// LMTP. It takes mail for our own mailboxes and aliases and never relays.
+// LMTP. It takes mail for our own mailboxes and aliases, and on port 25 for the
+// domains that are named for relay.
 package receive
 
 import (
@@ -12,6 +13,7 @@ import (
 	"poczta.example/poczta/internal/address"
 	"poczta.example/poczta/internal/envelope"
 	"poczta.example/poczta/internal/intake"
+	"poczta.example/poczta/internal/smtp"
 	"poczta.example/poczta/internal/smtpserver"
 )
 
@@ -24,17 +26,39 @@ type Submission interface {
 	Takes(session *smtpserver.Session, env envelope.Envelope) bool
 }
 
+// RelayDomains are the domains that mail of strangers is relayed for;
+// *relaydomain.Domains is one. Safe for concurrent use.
+type RelayDomains interface {
+	// Verify judges a recipient; relayed is false when its domain is not among them. The
+	// error, an *smtp.Error or temporary, refuses the recipient.
+	Verify(ctx context.Context, to address.ForwardPath) (relayed bool, err error)
+}
+
+// Queues are RelayDomains whose queues some peers may have run (RFC 1985).
+type Queues interface {
+	// Starts reports whether peer may do so for any domain.
+	Starts(peer netip.Addr) bool
+	// Start is as in smtpserver.Starter.
+	Start(ctx context.Context, peer netip.Addr, node smtp.Node) (waiting int, err error)
+}
+
 // Config is what a Service needs. Intake is required.
 type Config struct {
 	Intake *intake.Intake
 	// Authenticated takes the submissions that come in on port 25; nil treats them
 	// as mail of strangers. It is never asked for LMTP, which does not relay.
 	Authenticated Submission
-	Logger        *slog.Logger // nil discards
+	// RelayDomains are asked about recipients that are not ours; nil relays for nobody.
+	// If it is Queues too, ETRN is offered to whom it names.
+	RelayDomains RelayDomains
+	Logger       *slog.Logger // nil discards
 }
 
 // Service is the receiving side. Safe for concurrent use.
-type Service struct{ c Config }
+type Service struct {
+	c      Config
+	queues Queues // nil without
+}
 
 // New checks the configuration.
 func New(c Config) (*Service, error) {
@@ -44,22 +68,53 @@ func New(c Config) (*Service, error) {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Service{c: c}, nil
+	s := &Service{c: c}
+	s.queues, _ = c.RelayDomains.(Queues) // nil when they are none
+	return s, nil
 }
 
-// Begin answers MAIL. Every reverse-path is taken, the null one too. Recipients
-// are then judged by intake: those of other hosts are refused (550 5.7.1), from
-// every peer, loopback and LMTP included.
+// Begin answers MAIL. Every reverse-path is taken, the null one too, with as many
+// recipients as any (RFC 5321 §4.5.3.1.8): each is verified, and none of them is ever
+// reported on. Recipients are judged by intake: those of other hosts are refused
+// (550 5.7.1) from every peer, loopback included, unless their domain is one that we
+// relay for; with LMTP all of them.
 func (s *Service) Begin(ctx context.Context, session *smtpserver.Session, env envelope.Envelope) (smtpserver.Transaction, error) {
 	lmtp := strings.Contains(session.Origin.Protocol, "LMTP") || strings.Contains(env.Origin.Protocol, "LMTP")
 	if s.c.Authenticated != nil && !lmtp && s.c.Authenticated.Takes(session, env) {
 		return s.c.Authenticated.Begin(ctx, session, env)
 	}
-	t, err := s.c.Intake.Begin(env, intake.Rules{})
+	var rules intake.Rules
+	if s.c.RelayDomains != nil && !lmtp {
+		rules.Relay = s.relay
+	}
+	t, err := s.c.Intake.Begin(env, rules)
 	if err != nil {
 		return nil, err
 	}
 	return &transaction{Transaction: t, host: session.Local.Addr().Unmap()}, nil
+}
+
+// relay judges a recipient that is not ours. Other domains than those named for relay
+// hear what they would hear without any.
+func (s *Service) relay(ctx context.Context, r envelope.Recipient) error {
+	relayed, err := s.c.RelayDomains.Verify(ctx, r.ForwardPath)
+	if err == nil && !relayed {
+		return intake.Refuse(550, 7, 1, "Relaying denied", nil)
+	}
+	return err
+}
+
+// Starts implements smtpserver.Starter.
+func (s *Service) Starts(session *smtpserver.Session) bool {
+	return s.queues != nil && s.queues.Starts(session.Origin.Peer.Addr())
+}
+
+// Start implements smtpserver.Starter.
+func (s *Service) Start(ctx context.Context, session *smtpserver.Session, node smtp.Node) (int, error) {
+	if s.queues == nil {
+		return 0, smtp.Refuse(459, 7, 1, "Node "+node.String()+" not allowed")
+	}
+	return s.queues.Start(ctx, session.Origin.Peer.Addr(), node)
 }
 
 // transaction knows the address that the peer has reached this host by.
@@ -79,4 +134,7 @@ func (t *transaction) Rcpt(ctx context.Context, r envelope.Recipient) error {
 	return t.Transaction.Rcpt(ctx, r)
 }
 
-var _ smtpserver.Service = (*Service)(nil)
+var (
+	_ smtpserver.Service = (*Service)(nil)
+	_ smtpserver.Starter = (*Service)(nil)
+)

@@ -25,6 +25,12 @@ import (
 
 func newService(t testing.TB, authenticated receive.Submission) (*receive.Service, *intaketest.Accepter) {
 	t.Helper()
+	return newServiceWith(t, receive.Config{Authenticated: authenticated})
+}
+
+// newServiceWith fills in the Intake.
+func newServiceWith(t testing.TB, c receive.Config) (*receive.Service, *intaketest.Accepter) {
+	t.Helper()
 	accepter := &intaketest.Accepter{}
 	router := &intaketest.Router{Domains: []string{"example.org"}, Routes: map[string]account.Route{
 		"ala@example.org": {Match: account.MatchAddress, Locals: []account.Local{{Account: 1, Login: "ala", Address: intaketest.Addr(t, "ala@example.org")}}},
@@ -39,7 +45,8 @@ func newService(t testing.TB, authenticated receive.Submission) (*receive.Servic
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := receive.New(receive.Config{Intake: in, Authenticated: authenticated})
+	c.Intake = in
+	s, err := receive.New(c)
 	if err != nil {
 		t.Fatal(err)
 	}

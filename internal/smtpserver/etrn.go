@@ -15,8 +15,17 @@ func starterOf(cfg *Config) Starter {
 	return s
 }
 
-// etrn answers ETRN (RFC 1985 §5.1).
+// startsQueues reports whether the session may use ETRN.
+func (s *session) startsQueues() bool {
+	return s.srv.starter != nil && s.srv.starter.Starts(s.describe())
+}
+
+// etrn answers ETRN (RFC 1985 §5.1). Whoever is not offered it learns nothing of
+// which domains there are.
 func (s *session) etrn(cmd smtp.Command) error {
+	if !s.startsQueues() {
+		return s.fault(smtp.Reply{Code: 502, Subject: 5, Detail: 1, Text: "ETRN is not offered here"})
+	}
 	node, err := smtp.ParseETRN(cmd.Arg)
 	if err != nil {
 		return s.fault(s.replyOf(err))

@@ -69,7 +69,7 @@ func (e *Extensions) offer(b *strings.Builder, s *session) {
 	if e.FutureRelease > 0 {
 		fmt.Fprintf(b, "\nFUTURERELEASE %d %s", e.FutureRelease/time.Second, time.Now().Add(e.FutureRelease).UTC().Format(time.RFC3339))
 	}
-	if s.srv.starter != nil && s.srv.starter.Starts(s.describe()) {
+	if s.startsQueues() {
 		b.WriteString("\nETRN")
 	}
 }

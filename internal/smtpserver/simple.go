@@ -44,10 +44,13 @@ func (s *session) help(smtp.Command) error {
 	if s.srv.cfg.LMTP {
 		text = helpLMTP
 	}
-	for _, v := range []smtp.Verb{smtp.STARTTLS, smtp.AUTH, smtp.ETRN} {
+	for _, v := range []smtp.Verb{smtp.STARTTLS, smtp.AUTH} {
 		if s.srv.table[v].handler != nil {
 			text += " " + v.String()
 		}
+	}
+	if s.startsQueues() {
+		text += " ETRN"
 	}
 	return s.say(214, 0, 0, "This is Poczta at "+s.srv.cfg.Hostname+"\n"+text+"\nFor a person's help write to <postmaster>")
 }
