@@ -74,51 +74,6 @@ func (c *traceCmd) Work(ctx context.Context, d *admin.Desk) error {
 	return c.on(d).Trace(ctx, c.What, c.Limit)
 }
 
-type queueCmd struct {
-	List   queueListCmd   `cmd:"" help:"List what waits."`
-	Show   queueShowCmd   `cmd:"" help:"Show one message with its recipients."`
-	Remove queueRemoveCmd `cmd:"" help:"Take mail from the queue; nobody is told."`
-}
-
-type queueFilter struct {
-	From   string `help:"Only this reverse-path."`
-	To     string `help:"Only this forward-path."`
-	Domain string `help:"Only this destination."`
-}
-
-func (f queueFilter) admin() admin.QueueFilter {
-	return admin.QueueFilter{From: f.From, To: f.To, Domain: f.Domain}
-}
-
-type queueListCmd struct {
-	queueFilter
-	asJSON
-}
-
-func (c *queueListCmd) Work(ctx context.Context, d *admin.Desk) error {
-	return c.on(d).QueueList(ctx, c.admin())
-}
-
-type queueShowCmd struct {
-	ID string `arg:"" help:"Queue id."`
-	asJSON
-}
-
-func (c *queueShowCmd) Work(ctx context.Context, d *admin.Desk) error {
-	return c.on(d).QueueShow(ctx, c.ID)
-}
-
-type queueRemoveCmd struct {
-	ID string `arg:"" optional:"" help:"Queue id."`
-	queueFilter
-	All bool `help:"The whole queue."`
-	yes
-}
-
-func (c *queueRemoveCmd) Work(ctx context.Context, d *admin.Desk) error {
-	return d.QueueRemove(ctx, c.ID, c.admin(), c.All)
-}
-
 type storeCmd struct {
 	Check    storeCheckCmd    `cmd:"" help:"Read every octet and name what is damaged or missing."`
 	Merge    storeMergeCmd    `cmd:"" help:"Give the octets of purged mail back to the disk."`

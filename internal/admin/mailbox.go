@@ -75,17 +75,22 @@ func (d *Desk) selection(s Selection) (mailbox.Selection, error) {
 	if s.Since == "" {
 		return sel, nil
 	}
-	if back, err := time.ParseDuration(s.Since); err == nil {
-		sel.Since = d.Now().Add(-back)
-		return sel, nil
+	at, err := d.moment(s.Since)
+	sel.Since = at
+	return sel, err
+}
+
+// moment reads a time: RFC 3339, a date, or a duration back from now.
+func (d *Desk) moment(s string) (time.Time, error) {
+	if back, err := time.ParseDuration(s); err == nil {
+		return d.Now().Add(-back), nil
 	}
 	for _, form := range []string{time.RFC3339, time.DateOnly} {
-		if t, err := time.Parse(form, s.Since); err == nil {
-			sel.Since = t
-			return sel, nil
+		if t, err := time.Parse(form, s); err == nil {
+			return t, nil
 		}
 	}
-	return sel, fmt.Errorf("%w: %q is not a time; write as in 2026-11-23, 2026-11-23T10:00:00Z, or 2h for the last two hours", ErrUsage, s.Since)
+	return time.Time{}, fmt.Errorf("%w: %q is not a time; write as in 2026-11-23, 2026-11-23T10:00:00Z, or 2h for two hours ago", ErrUsage, s)
 }
 
 // MailboxDeleted lists what was deleted and can be restored.
