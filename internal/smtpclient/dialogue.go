@@ -83,7 +83,9 @@ func (d *Dialogue) hidden(what string, octets int64) {
 	if d == nil {
 		return
 	}
-	d.line("C: ", append(strconv.AppendInt([]byte{'['}, octets, 10), " octets of "+what+"]"...))
+	var room [64]byte
+	b := append(strconv.AppendInt(append(room[:0], '['), octets, 10), " octets of "...)
+	d.line("C: ", append(append(b, what...), ']'))
 }
 
 // reply records a reply.

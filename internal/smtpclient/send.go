@@ -47,6 +47,11 @@ type transaction struct {
 // *Error; see the package comment. A mail transaction that ends with replies to all
 // leaves no error, and a session that can take the next, unless Usable says otherwise.
 // When ctx ends, the connection is closed.
+//
+// In a session that waited long, the server may have hung up meanwhile. A message that
+// goes out in one flight is then Lost, though it was hardly delivered: ask Reset first.
+// What can't be noticed is a server that answers one command twice in such a flight, as
+// no 354 stands between the replies; none is known that does.
 func (s *Session) Send(ctx context.Context, m *Message) (Outcome, error) {
 	if err := s.check(m); err != nil {
 		return Outcome{Recipients: make([]RecipientOutcome, len(m.Recipients))}, err

@@ -153,7 +153,8 @@ func (s *Session) reply(stage Stage) (smtp.Reply, error) {
 	s.cfg.Dialogue.reply(&r)
 	if r.Code == 421 {
 		s.fail()
-		return r, &Error{Stage: stage, Reply: &r}
+		last := r // r itself stays off the heap
+		return r, &Error{Stage: stage, Reply: &last}
 	}
 	return r, nil
 }
