@@ -22,7 +22,7 @@ var layer = map[string]int{
 	"internal/mx": 2, "internal/tlspolicy": 4,
 	"internal/db": 2, "internal/body": 3, "internal/account": 3, "internal/smtpserver": 3, "internal/smtpclient": 3, "internal/pop3server": 3,
 	"internal/mailbox": 4, "internal/keys": 4, "internal/queue": 4, "internal/trace": 4,
-	"internal/post": 5, "internal/report": 5, "internal/intake": 6, "internal/relaydomain": 6, "internal/tlsreport": 6, "internal/rebuild": 6,
+	"internal/post": 5, "internal/report": 5, "internal/intake": 6, "internal/relay": 6, "internal/relaydomain": 6, "internal/tlsreport": 6, "internal/rebuild": 6,
 	"internal/receive": 7, "internal/submit": 7,
 	"internal/config": 8, "internal/obs": 8, "internal/control": 8,
 	"internal/daemon": 9, "internal/admin": 9,

@@ -1,0 +1,4 @@
+package relay
+
+// ErrLease is errLease.
+var ErrLease = errLease
