@@ -24,6 +24,7 @@ type domainCmd struct {
 	Add    domainAddCmd    `cmd:"" help:"Begin to serve a domain."`
 	List   domainListCmd   `cmd:"" help:"List the domains."`
 	DNS    domainDNSCmd    `cmd:"" name:"dns" help:"Print the zone lines to add."`
+	Rotate domainRotateCmd `cmd:"" help:"Change the domain's DKIM keys, by one step at a time."`
 	Remove domainRemoveCmd `cmd:"" help:"End the service of a domain without accounts and aliases."`
 }
 
@@ -50,6 +51,16 @@ type domainDNSCmd struct {
 
 func (c *domainDNSCmd) Work(ctx context.Context, d *admin.Desk) error {
 	return c.on(d).DomainDNS(ctx, c.Domain)
+}
+
+type domainRotateCmd struct {
+	domainArg
+	asJSON
+	Force bool `help:"Sign with the new keys at once, whatever DNS shows: for a key that has leaked."`
+}
+
+func (c *domainRotateCmd) Work(ctx context.Context, d *admin.Desk) error {
+	return c.on(d).DomainRotate(ctx, c.Domain, c.Force)
 }
 
 type domainRemoveCmd struct {

@@ -47,7 +47,10 @@ func (c *checkCmd) Run(ctx context.Context, p *process, top *cli) error {
 		if err != nil {
 			return err
 		}
-		findings = append(findings, admin.CheckDNS(ctx, conf, r, domains)...)
+		findings = append(findings, admin.CheckDNS(ctx, conf, r, names(domains))...)
+		if conf.DKIM.Sign {
+			findings = append(findings, admin.CheckKeys(ctx, r, domains)...)
+		}
 	}
 	return c.print(p, findings)
 }
@@ -79,17 +82,21 @@ func serverRuns(ctx context.Context, conf *config.Config) bool {
 }
 
 // domains asks for the list of domains, in the server or here.
-func (c *checkCmd) domains(ctx context.Context, p *process, conf *config.Config, top *cli) ([]string, error) {
+func (c *checkCmd) domains(ctx context.Context, p *process, conf *config.Config, top *cli) ([]admin.DomainRow, error) {
 	var rows []admin.DomainRow
 	cmd := &domainListCmd{asJSON{JSON: true}}
 	if err := ask(ctx, p, top, conf, cmd, []string{"domain", "list", "--json", "--config", top.Config}, &rows); err != nil {
 		return nil, err
 	}
-	var names []string
+	return rows, nil
+}
+
+func names(rows []admin.DomainRow) []string {
+	var out []string
 	for _, r := range rows {
-		names = append(names, r.Domain)
+		out = append(out, r.Domain)
 	}
-	return names, nil
+	return out
 }
 
 // ask runs a command, in the server or here, and reads its list.

@@ -73,6 +73,9 @@ func prepareDemo(ctx context.Context, r *daemon.Rooms) error {
 	if err := r.Accounts.AddDomain(ctx, domain); err != nil {
 		return fmt.Errorf("add domain: %w", err)
 	}
+	if _, err := r.Keys.Create(ctx, domain); err != nil {
+		return err
+	}
 	for _, who := range demoPeople {
 		a, err := address.Parse(who.address)
 		if err != nil {

@@ -29,6 +29,7 @@ import (
 //	append FILE TEXT        add a line
 //	replace FILE OLD NEW    replace text
 //	[!] send FROM TO TEXT   send a message with this subject by SMTP; ! wants a refusal; the reply is stdout
+//	dns FILE                a name server with the zone lines of a file; $DNS is its address
 //	uidl LOGIN PASSWORD     what LIST and UIDL say by POP3 becomes stdout
 //
 // $CONF is the configuration, also of commands without --config; $BASE is added
@@ -36,7 +37,7 @@ import (
 func TestScripts(t *testing.T) {
 	t.Parallel()
 	testscript.Run(t, testscript.Params{Dir: "testdata/script", RequireUniqueNames: true, Setup: setupScript, Cmds: map[string]func(*testscript.TestScript, bool, []string){
-		"exits": cmdExits, "start": cmdStart, "stop": cmdStop, "hup": cmdHup, "append": cmdAppend, "replace": cmdReplace, "send": cmdSend, "uidl": cmdUIDL,
+		"exits": cmdExits, "start": cmdStart, "stop": cmdStop, "hup": cmdHup, "append": cmdAppend, "replace": cmdReplace, "send": cmdSend, "uidl": cmdUIDL, "dns": cmdDNS,
 	}})
 }
 

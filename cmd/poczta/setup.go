@@ -58,10 +58,11 @@ func (s *setupCmd) Run(ctx context.Context, p *process, c *cli) error {
 	if err := daemon.BecomeOwner(conf.Data); err != nil {
 		return err
 	}
-	if err := s.fill(ctx, p, conf, account, password); err != nil {
+	records, err := s.fill(ctx, p, conf, account, password)
+	if err != nil {
 		return err
 	}
-	s.tell(p, c.Config, conf)
+	s.tell(p, c.Config, conf, records)
 	return nil
 }
 
@@ -142,11 +143,12 @@ func (s *setupCmd) dataFolder() error {
 	return nil
 }
 
-// fill makes the domains and the account; what is there already stays.
-func (s *setupCmd) fill(ctx context.Context, p *process, conf *config.Config, account address.Address, password string) (err error) {
+// fill makes the domains, their keys and the account; what is there already stays.
+// It returns the DNS records of the domains.
+func (s *setupCmd) fill(ctx context.Context, p *process, conf *config.Config, account address.Address, password string) (records [][]admin.RecordRow, err error) {
 	r, err := daemon.OpenRooms(ctx, conf, daemon.RoomOptions{Migrate: true})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer func() { err = errors.Join(err, r.Close()) }()
 	d := newDesk(r, control.Streams{In: strings.NewReader(password + "\n"), Out: p.stdout, Err: p.stderr})
@@ -157,22 +159,18 @@ func (s *setupCmd) fill(ctx context.Context, p *process, conf *config.Config, ac
 	for _, name := range domains {
 		dom, err := address.ParseDomain(name)
 		if err != nil {
-			return fmt.Errorf("%w: --domain %q: %w", admin.ErrUsage, name, err)
+			return nil, fmt.Errorf("%w: --domain %q: %w", admin.ErrUsage, name, err)
 		}
-		if known, err := r.Accounts.IsLocal(ctx, dom); err != nil || known {
-			if err != nil {
-				return fmt.Errorf("look up domain: %w", err)
-			}
-			continue
+		rows, err := d.DomainOpen(ctx, dom)
+		if err != nil {
+			return nil, err
 		}
-		if err := r.Accounts.AddDomain(ctx, dom); err != nil {
-			return fmt.Errorf("add domain %s: %w", name, err)
-		}
+		records = append(records, rows)
 	}
 	if _, err := r.Accounts.Get(ctx, s.Account); err == nil {
-		return d.AccountPassword(ctx, s.Account)
+		return records, d.AccountPassword(ctx, s.Account)
 	}
-	return d.AccountAdd(ctx, s.Account, admin.AccountOptions{})
+	return records, d.AccountAdd(ctx, s.Account, admin.AccountOptions{})
 }
 
 func contains(list []string, s string) bool {
@@ -185,12 +183,10 @@ func contains(list []string, s string) bool {
 }
 
 // tell prints what is left to do.
-func (s *setupCmd) tell(p *process, file string, conf *config.Config) {
+func (s *setupCmd) tell(p *process, file string, conf *config.Config, records [][]admin.RecordRow) {
 	fmt.Fprintf(p.stdout, "\nThe configuration is %s, everything that lasts lies in %s.\n\nAdd these DNS records:\n\n", file, s.Data)
-	for _, name := range s.Domain {
-		if d, err := address.ParseDomain(name); err == nil {
-			fmt.Fprintln(p.stdout, admin.ZoneLines(admin.Records(d, conf), conf.Hostname))
-		}
+	for _, rows := range records {
+		fmt.Fprintln(p.stdout, admin.ZoneLines(rows, conf.Hostname))
 	}
 	fmt.Fprintf(p.stdout, "Then start the server:  poczta serve --config %s   (or: systemctl enable --now poczta)\nand look at the rest:   poczta check --config %s\n", file, file)
 }

@@ -269,6 +269,11 @@ func (d *Desk) AccountImport(ctx context.Context, format, domain string, addDoma
 	if err != nil {
 		return explain(err, "import accounts")
 	}
+	if addDomains {
+		if err := d.openDomains(ctx); err != nil {
+			return err
+		}
+	}
 	row := ImportRow{r.Lines, r.Added, r.Existing, r.Bad}
 	if err := table(d, []ImportRow{row}, "LINES\tADDED\tEXISTING\tBAD", func(r ImportRow) string {
 		return fmt.Sprintf("%d\t%d\t%d\t%d", r.Lines, r.Added, r.Existing, r.Bad)

@@ -17,6 +17,8 @@ type DomainRow struct {
 	Aliases    int64  `json:"aliases"`
 	Postmaster string `json:"postmaster,omitempty"`
 	Created    string `json:"created"`
+	// DKIM are the domain's signing keys, the active ones behind those that wait.
+	DKIM []KeyRow `json:"dkim"`
 }
 
 func parseDomain(s string) (address.Domain, error) {
@@ -36,6 +38,9 @@ func (d *Desk) DomainAdd(ctx context.Context, name string) error {
 	if err := d.Rooms.Accounts.AddDomain(ctx, domain); err != nil {
 		return explain(err, "add domain "+name)
 	}
+	if _, err := d.createKeys(ctx, domain); err != nil {
+		return err
+	}
 	d.say("Mail for %s is taken now. Its DNS records: poczta domain dns %s", domain.Unicode(), domain)
 	return nil
 }
@@ -49,7 +54,10 @@ func (d *Desk) DomainRemove(ctx context.Context, name string) error {
 	if err := d.Rooms.Accounts.RemoveDomain(ctx, domain); err != nil {
 		return explain(err, "remove domain "+name)
 	}
-	d.say("%s is not served any more; remove its MX record too.", domain.Unicode())
+	if err := d.Rooms.Keys.Forget(ctx, domain); err != nil {
+		return explain(err, "")
+	}
+	d.say("%s is not served any more; remove its MX record too, and in a week its DKIM records.", domain.Unicode())
 	return nil
 }
 
@@ -59,9 +67,13 @@ func (d *Desk) DomainList(ctx context.Context) error {
 	if err != nil {
 		return explain(err, "list domains")
 	}
+	signing, err := d.keysByDomain(ctx)
+	if err != nil {
+		return explain(err, "")
+	}
 	var rows []DomainRow
 	for _, x := range all {
-		row := DomainRow{Domain: x.Name.String(), Accounts: x.Accounts, Aliases: x.Aliases, Created: stamp(x.Created)}
+		row := DomainRow{Domain: x.Name.String(), Accounts: x.Accounts, Aliases: x.Aliases, Created: stamp(x.Created), DKIM: keyRows(signing[x.Name])}
 		if x.Postmaster != 0 {
 			if a, err := d.Rooms.Accounts.ByID(ctx, x.Postmaster); err == nil {
 				row.Postmaster = a.Address.String()
@@ -69,8 +81,8 @@ func (d *Desk) DomainList(ctx context.Context) error {
 		}
 		rows = append(rows, row)
 	}
-	return table(d, rows, "DOMAIN\tACCOUNTS\tALIASES\tCREATED", func(r DomainRow) string {
-		return fmt.Sprintf("%s\t%d\t%d\t%s", r.Domain, r.Accounts, r.Aliases, r.Created)
+	return table(d, rows, "DOMAIN\tACCOUNTS\tALIASES\tCREATED\tDKIM", func(r DomainRow) string {
+		return fmt.Sprintf("%s\t%d\t%d\t%s\t%s", r.Domain, r.Accounts, r.Aliases, r.Created, keySummary(r.DKIM))
 	})
 }
 
@@ -106,18 +118,15 @@ func Records(domain address.Domain, c *config.Config) []RecordRow {
 
 // DomainDNS prints the zone lines to add for a domain.
 func (d *Desk) DomainDNS(ctx context.Context, name string) error {
-	domain, err := parseDomain(name)
+	domain, err := d.local(ctx, name)
 	if err != nil {
 		return err
 	}
-	local, err := d.Rooms.Accounts.IsLocal(ctx, domain)
+	all, err := d.Rooms.Keys.List(ctx, domain)
 	if err != nil {
-		return explain(err, "look up domain "+name)
+		return explain(err, "")
 	}
-	if !local {
-		return fmt.Errorf("%s is not served here; add it with poczta domain add %s", domain.Unicode(), domain)
-	}
-	return d.printRecords(Records(domain, d.Rooms.Config))
+	return d.printRecords(append(Records(domain, d.Rooms.Config), KeyRecords(all)...))
 }
 
 func (d *Desk) printRecords(rows []RecordRow) error {
@@ -130,6 +139,11 @@ func (d *Desk) printRecords(rows []RecordRow) error {
 
 // ZoneLines writes records as lines of a zone file, and what they can't say as comments.
 func ZoneLines(rows []RecordRow, hostname string) string {
+	return zoneText(rows) + fmt.Sprintf("; %s. needs A (and AAAA) records with this host's public addresses,\n; and the reverse name (PTR) of these addresses must be %s.\n", hostname, hostname)
+}
+
+// zoneText writes records as lines of a zone file.
+func zoneText(rows []RecordRow) string {
 	var b strings.Builder
 	width := 0
 	for _, r := range rows {
@@ -143,6 +157,5 @@ func ZoneLines(rows []RecordRow, hostname string) string {
 		}
 		fmt.Fprintf(&b, "%-*s  3600  IN  %-4s %s\n", width, r.Name, r.Type, r.Value)
 	}
-	fmt.Fprintf(&b, "; %s. needs A (and AAAA) records with this host's public addresses,\n; and the reverse name (PTR) of these addresses must be %s.\n", hostname, hostname)
 	return b.String()
 }
