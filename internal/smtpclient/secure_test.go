@@ -251,7 +251,7 @@ func TestMemory(t *testing.T) {
 			}
 		}
 		runtime.ReadMemStats(&after)
-		if n := (after.TotalAlloc - before.TotalAlloc) / runs; n > 600<<10 {
+		if n := (after.TotalAlloc - before.TotalAlloc) / runs; n > 512<<10 {
 			t.Errorf("%s: %d octets allocated", name, n)
 		} else {
 			t.Logf("%s: %d octets allocated for %d read", name, n, conn.sent)
