@@ -140,9 +140,9 @@ func (n *Node) claimSome(ctx context.Context, limit int) (claims []Claim, full b
 	return claims, len(due) == limit, nil
 }
 
-// dueUnits reads shards that are due, those waiting longest first.
+// dueUnits reads shards that are due, those waiting longest first. What is on lease is never due.
 func dueUnits(tx db.Tx, now int64, limit int, lock string) ([]unit, error) {
-	rows, err := tx.Query(`SELECT s.destination, s.shard FROM queued_shard s WHERE s.due <= ? AND s.incarnation = 0 ORDER BY s.due LIMIT ?`+lock, now, limit)
+	rows, err := tx.Query(`SELECT s.destination, s.shard FROM queued_shard s WHERE s.due <= ? ORDER BY s.due LIMIT ?`+lock, now, limit)
 	if err != nil {
 		return nil, err
 	}

@@ -38,7 +38,7 @@ func (n *Node) Expired(ctx context.Context, c Claim, limit int) ([]Job, error) {
 	n.end(c, h, nil, 0)
 	now := n.q.cfg.Now()
 	n.mu.Lock()
-	l, quiet := h.look, now.Before(n.quiet[c.unit()])
+	l, quiet := h.look, n.quietAt(c.unit(), now)
 	n.mu.Unlock()
 	limit = min(limit, MaxTake, room)
 	if quiet && !l.began || l.done || limit <= 0 {
@@ -58,6 +58,12 @@ func (n *Node) Expired(ctx context.Context, c Claim, limit int) ([]Job, error) {
 		return nil, nil
 	}
 	return n.read(ctx, c, limit, func(tx db.Tx, _ int) ([]taken, error) { return waitingRows(tx, c.unit(), found) })
+}
+
+// quietAt reports whether a look has found that nobody of u expires until now. The caller has the lock.
+func (n *Node) quietAt(u unit, now time.Time) bool {
+	left := n.quiet[u].Sub(now)
+	return left > 0 && left <= expiredAgain // else the clock was set back
 }
 
 // looked remembers how far the look has come.

@@ -81,7 +81,7 @@ func (q *Queue) Join(ctx context.Context, name string) (*Node, error) {
 			if _, err := tx.Exec(`DELETE FROM node`); err != nil {
 				return err
 			}
-			if _, err := tx.Exec(`UPDATE queued_shard SET incarnation = 0, due = ? WHERE incarnation <> 0`, q.micros()); err != nil {
+			if _, err := tx.Exec(`UPDATE queued_shard SET incarnation = 0, due = ? WHERE incarnation > 0`, q.micros()); err != nil {
 				return err
 			}
 		}

@@ -22,7 +22,7 @@ const (
 // State is Returning is not tried: relay returns it, with Reason.
 type Job struct {
 	Message     Message // without recipients
-	Destination string
+	Destination string  // "" in the jobs of Overdue, whose recipients may have several
 	Recipients  []Recipient
 }
 

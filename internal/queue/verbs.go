@@ -189,8 +189,13 @@ func (q *Queue) move(tx db.Tx, t *target, c change) (bool, error) {
 	if c.from == c.to {
 		return false, nil
 	}
-	changed, err := tx.Exec(`UPDATE queued_recipient SET state = ?, reason = ?, next_attempt = CASE WHEN ? > 0 THEN ? ELSE next_attempt END WHERE id = ? AND n = ? AND state = ?`,
-		int64(c.to), db.Text(c.reason), c.due, c.due, t.id[:], t.r.N, int64(c.from))
+	due := "next_attempt"
+	args := []any{int64(c.to), db.Text(c.reason)}
+	if c.due > 0 {
+		due, args = "?", append(args, c.due)
+	}
+	changed, err := tx.Exec(`UPDATE queued_recipient SET state = ?, reason = ?, next_attempt = `+due+` WHERE id = ? AND n = ? AND state = ?`,
+		append(args, t.id[:], t.r.N, int64(c.from))...)
 	if err != nil || changed == 0 || q.cfg.Trace == nil {
 		return changed > 0, err
 	}
@@ -220,10 +225,20 @@ func (q *Queue) Remove(ctx context.Context, f Filter, reason string) (int, error
 }
 
 // Earlier makes the waiting recipients whose next attempt lies after latest due at that moment,
-// except those that wait by FUTURERELEASE (RFC 4865). It is for a clock that was set back: what was put off while it
+// except those that wait by FUTURERELEASE (RFC 4865), and the hosts' clocks with them. It is for a clock that was set back: what was put off while it
 // was ahead would wait until then.
 func (q *Queue) Earlier(ctx context.Context, latest time.Time) (int, error) {
 	at := db.Micros(latest)
+	err := q.cfg.DB.Update(ctx, func(tx db.Tx) error {
+		if _, err := tx.Exec(`UPDATE destination SET next_due = ? WHERE next_due > ?`, at, at); err != nil {
+			return err
+		}
+		_, err := tx.Exec(`UPDATE queued_shard SET due = ? WHERE due > ? AND due < ? AND incarnation = 0`, at, at, never)
+		return err
+	})
+	if err != nil {
+		return 0, wrapVerb("reschedule", err)
+	}
 	n, err := q.each(ctx, Filter{All: true, nextAfter: latest}, func(tx db.Tx, t *target, e *effects) (bool, error) {
 		changed, err := tx.Exec(`UPDATE queued_recipient SET next_attempt = ? WHERE id = ? AND n = ? AND state = ? AND next_attempt > ?
 			AND NOT EXISTS (SELECT 1 FROM queued_message m WHERE m.id = queued_recipient.id AND m.hold_until > ?)`, at, t.id[:], t.r.N, int64(Waiting), at, at)

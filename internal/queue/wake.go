@@ -71,9 +71,11 @@ func (q *Queue) signal() {
 func (q *Queue) flush(ctx context.Context, held func(unit) bool) error {
 	q.mu.Lock()
 	noted := q.wakes
-	if len(noted) > 0 {
-		q.wakes = make(map[unit]int64)
+	if len(noted) == 0 {
+		q.mu.Unlock()
+		return nil
 	}
+	q.wakes = make(map[unit]int64)
 	q.mu.Unlock()
 	var all []wake
 	for u, due := range noted {
