@@ -167,11 +167,11 @@ func copyBody(w io.Writer, msg io.Reader, buf []byte) error {
 // edit removes what must go, refuses loops, and lets the rules judge.
 func (t *Transaction) edit(ctx context.Context, draft *Draft, header []byte) error {
 	id := t.in.c.Hostname.String()
-	received := 0
+	var way passage
 	draft.Header = message.Strip(header, func(f message.Field) bool {
 		switch {
-		case f.Is("Received"):
-			received++
+		case f.Is("Received"), f.Is("Delivered-To"):
+			way.note(t, f)
 			return false
 		case f.Is("TLS-Required"):
 			t.noteTLSRequired(f.Value())
@@ -183,8 +183,8 @@ func (t *Transaction) edit(ctx context.Context, draft *Draft, header []byte) err
 		}
 		return t.rules.StripBcc && message.IsBcc(f)
 	})
-	if received > MaxReceived {
-		return Refuse(554, 4, 6, fmt.Sprintf("The message has passed through %d hosts: it is in a loop", received), nil)
+	if err := way.judge(t); err != nil {
+		return err
 	}
 	if t.rules.Judge == nil {
 		return nil
