@@ -64,6 +64,7 @@ func New(c Config) (*Daemon, error) {
 	d.level.Set(obs.Level(c.Config.Log.Level))
 	d.log = obs.NewLogger(c.Output, c.Config.Log.Format, d.level)
 	d.notify = notifier{addr: c.Environment.NotifySocket, log: d.log}
+	d.gate.gateways = slices.Concat(config.Prefixes(c.Config.Proxy.From), config.Prefixes(c.Config.XClient.From))
 	return d, d.gate.set(c.Config.Limits)
 }
 

@@ -19,10 +19,13 @@ func (c *Crowd) Gateway() (netip.Addr, bool) { return c.c.gateway() }
 type Gate struct{ g gate }
 
 // NewGate makes a gate with these limits where files may be open.
-func NewGate(l config.Limits, files int64) (*Gate, error) {
-	g := &Gate{gate{files: files}}
+func NewGate(l config.Limits, files int64, gateways ...netip.Prefix) (*Gate, error) {
+	g := &Gate{gate{files: files, gateways: gateways}}
 	return g, g.g.set(l)
 }
+
+// Gateway is the crowd's.
+func (g *Gate) Gateway() (netip.Addr, bool) { return g.g.crowd.gateway() }
 
 // Admit counts a connection.
 func (g *Gate) Admit(a netip.AddrPort) error {

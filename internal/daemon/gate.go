@@ -20,7 +20,10 @@ type gate struct {
 	open  atomic.Int64
 	rules atomic.Pointer[rules]
 	files int64 // that may be open; 0 when it is not known
-	crowd crowd
+	// gateways are peers that carry the sessions of others and name them (PROXY, XCLIENT);
+	// the limits by address spare them, and they hide nobody.
+	gateways []netip.Prefix
+	crowd    crowd
 }
 
 // crowd counts where connections come from, to find out whether all of them seem
@@ -82,7 +85,7 @@ var errFull = errors.New("the server has as many connections as it may")
 // set takes the limits of a configuration.
 func (g *gate) set(l config.Limits) error {
 	peers, err := limit.NewPeers(limit.PeersConfig{PerAddress: l.ConnectionsPerAddress, PerNetwork: l.ConnectionsPerNetwork,
-		AddressRate: perMinute(l.ConnectionRate), NetworkRate: perMinute(l.ConnectionRateNetwork)})
+		AddressRate: perMinute(l.ConnectionRate), NetworkRate: perMinute(l.ConnectionRateNetwork), Exempt: g.gateways})
 	if err != nil {
 		return fmt.Errorf("set connection limits: %w", err)
 	}
@@ -116,8 +119,8 @@ func connectionsWithin(files int64) int64 {
 // admit counts a connection until release is called.
 func (g *gate) admit(client netip.AddrPort) (release func(), err error) {
 	r := g.rules.Load()
-	if a := client.Addr(); a.IsValid() {
-		g.crowd.note(a.Unmap())
+	if a := client.Addr().Unmap(); a.IsValid() && !g.isGateway(a) {
+		g.crowd.note(a)
 	}
 	if g.open.Add(1) > r.most {
 		g.open.Add(-1)
@@ -129,6 +132,15 @@ func (g *gate) admit(client netip.AddrPort) (release func(), err error) {
 		return nil, err
 	}
 	return sync.OnceFunc(func() { done(); g.open.Add(-1) }), nil
+}
+
+func (g *gate) isGateway(a netip.Addr) bool {
+	for _, p := range g.gateways {
+		if p.Contains(a.WithZone("")) {
+			return true
+		}
+	}
+	return false
 }
 
 // smtp is admit for SMTP, with its reply (RFC 5321 §3.8: 421).

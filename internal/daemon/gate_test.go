@@ -83,3 +83,28 @@ func TestGateRates(t *testing.T) {
 		}
 	}
 }
+
+// TestGatewaysAreSpared: who carries the sessions of others by PROXY or XCLIENT is
+// not limited as one client, and is no gateway that hides clients.
+func TestGatewaysAreSpared(t *testing.T) {
+	t.Parallel()
+	limits := config.Limits{Connections: 1000, ConnectionsPerAddress: 1, ConnectionsPerNetwork: 1, ConnectionRate: 1, ConnectionRateNetwork: 1}
+	for name, tt := range map[string]struct {
+		peer string
+		want int
+	}{"named": {"10.0.0.5:999", 300}, "named, mapped": {"[::ffff:10.0.0.5]:999", 300}, "another": {"10.0.1.5:999", 1}} {
+		g, err := daemon.NewGate(limits, 0, netip.MustParsePrefix("10.0.0.0/24"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		n := 0
+		for range 300 {
+			if g.Admit(netip.MustParseAddrPort(tt.peer)) == nil {
+				n++
+			}
+		}
+		if _, hides := g.Gateway(); n != tt.want || hides == (tt.want == 300) {
+			t.Errorf("%s: %d connections, want %d; taken for a gateway that hides clients: %v", name, n, tt.want, hides)
+		}
+	}
+}
