@@ -15,6 +15,9 @@ import (
 // a large one leaves room for the others.
 const lineRecipients = 400
 
+// firstRecipients is how many a line looks for first: most have fewer.
+const firstRecipients = 50
+
 // line is a destination on lease, tended by one goroutine.
 type line struct {
 	claim  queue.Claim
@@ -60,8 +63,8 @@ func (s *shift) tend(soft, work context.Context, c queue.Claim) {
 	}
 	l := &line{claim: c, finished: make(chan struct{}, 1), ways: make(map[*Route]*way)}
 	l.domain, _ = address.ParseDomain(c.Destination) // the zero domain has no route, and its recipients are told so
-	for soft.Err() == nil && l.inTrouble() == nil {
-		got := s.window.take(soft, max(1, lineRecipients-l.count()))
+	for want := firstRecipients; soft.Err() == nil && l.inTrouble() == nil; want = lineRecipients {
+		got := s.window.take(soft, max(1, want-l.count()))
 		if got == 0 {
 			break
 		}

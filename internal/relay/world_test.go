@@ -127,6 +127,7 @@ func (q *fakeQueue) put(m *queue.Message) {
 		facts.Recipients = nil
 		x := &row{Recipient: r, msg: &facts, dest: d, next: m.Queued}
 		q.rows[rowKey{m.ID, r.N}] = x
+		q.watched = append(q.watched, x)
 		d.rows = append(d.rows, x)
 		touched[d] = true
 	}
@@ -420,11 +421,15 @@ func (n *fakeNode) Overdue(_ context.Context, before time.Time, limit int) ([]qu
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	var jobs []queue.Job
-	for _, r := range n.rows {
-		if len(jobs) == limit {
-			break
+	live := n.watched[:0]
+	for _, r := range n.watched {
+		if !r.gone && !r.Warned && r.msg.Ours {
+			live = append(live, r)
 		}
-		if !r.gone && !r.Warned && r.msg.Ours && r.msg.Queued.Before(before) {
+	}
+	n.watched = live
+	for _, r := range live {
+		if len(jobs) < limit && r.msg.Queued.Before(before) {
 			jobs = append(jobs, queue.Job{Message: *r.msg, Recipients: []queue.Recipient{r.Recipient}})
 		}
 	}
