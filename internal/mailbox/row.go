@@ -140,7 +140,7 @@ var (
 
 // locate reads the entries of a range of uids, removed ones from retention.
 func (s *Store) locate(ctx context.Context, account envelope.AccountID, number int64, first, last UID) ([]located, error) {
-	var found []located
+	found := make([]located, 0, min(int64(last-first)+1, maxWindow)) // uids may have gaps
 	err := s.cfg.DB.View(ctx, func(tx db.Tx) (err error) {
 		found, err = readLocated(tx, found[:0], locatedEntries, account, number, first, last)
 		if err != nil || len(found) > 0 && found[0].uid == first {

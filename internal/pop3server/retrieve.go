@@ -60,10 +60,6 @@ func digits(b []byte) bool {
 // read is -ERR as long as nothing of the reply has left; later the connection is
 // cut without the termination octet, so that no program takes a part for the whole.
 func (s *session) send(ctx context.Context, i int, cut *pop3.TopCutter) error {
-	var start time.Time
-	if s.server.config.Hooks.Retrieved != nil {
-		start = time.Now()
-	}
 	octets := s.trans.drop.Octets(i)
 	msg, dots, err := s.trans.drop.Read(ctx, i)
 	if err != nil {
@@ -95,7 +91,7 @@ func (s *session) send(ctx context.Context, i int, cut *pop3.TopCutter) error {
 		return errEnd
 	}
 	if h := s.server.config.Hooks.Retrieved; h != nil {
-		h(octets-d.left, time.Since(start))
+		h(octets-d.left, time.Since(s.command))
 	}
 	return nil
 }

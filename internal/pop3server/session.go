@@ -28,6 +28,7 @@ type session struct {
 	implicit bool      // TLS from the first octet
 	peer     netip.AddrPort
 	begin    time.Time
+	command  time.Time // begin of the present command
 	renew    time.Time // when the autologout timer is next put off
 	draining atomic.Bool
 

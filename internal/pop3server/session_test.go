@@ -278,6 +278,32 @@ func TestStalls(t *testing.T) {
 	}
 }
 
+// TestAutologoutIsNotEarly checks that every command, however soon after another,
+// begins the whole time anew (RFC 1939 §3).
+func TestAutologoutIsNotEarly(t *testing.T) {
+	t.Parallel()
+	for _, pause := range []time.Duration{0, 499 * time.Millisecond, 500 * time.Millisecond, 5 * time.Minute} {
+		t.Run(pause.String(), func(t *testing.T) {
+			t.Parallel()
+			inBubble(t, nil, func(b *bubble) {
+				golden(b.post)
+				p := b.dial()
+				p.login("mrose")
+				_, _ = io.WriteString(p.conn, "STAT\r\n")
+				<-time.After(pause)
+				_, _ = io.WriteString(p.conn, "STAT\r\n")
+				<-time.After(pop3server.DefaultIdleTimeout - time.Nanosecond) // say would wait longer
+				want(t, p.say("STAT\r\n"), strings.Repeat("+OK 2 320\r\n", 3))
+				<-time.After(pop3server.DefaultIdleTimeout)
+				if !p.closed() {
+					t.Error("connection is open after the autologout time")
+				}
+				p.close()
+			})
+		})
+	}
+}
+
 // TestPeerThatDoesNotRead asks for a lot and reads nothing.
 func TestPeerThatDoesNotRead(t *testing.T) {
 	t.Parallel()

@@ -98,11 +98,7 @@ var errEnd = errors.New("session ends")
 // dispatch runs one command line and puts its reply. It reports whether the
 // session goes on.
 func (s *session) dispatch(ctx context.Context, line []byte, lineErr error) bool {
-	var start time.Time
-	hook := s.server.config.Hooks.Command
-	if hook != nil {
-		start = time.Now()
-	}
+	s.command = time.Now()
 	cmd, err := s.parse(line, lineErr)
 	if err == nil {
 		err = s.keep(ctx, cmd.Verb)
@@ -111,8 +107,8 @@ func (s *session) dispatch(ctx context.Context, line []byte, lineErr error) bool
 		err = s.server.commands[cmd.Verb].handle(s, ctx, cmd)
 	}
 	on := s.answer(ctx, cmd.Verb, err)
-	if hook != nil {
-		hook(cmd.Verb, err == nil || errors.Is(err, errEnd), time.Since(start))
+	if h := s.server.config.Hooks.Command; h != nil {
+		h(cmd.Verb, err == nil || errors.Is(err, errEnd), time.Since(s.command))
 	}
 	return on && s.out.err == nil
 }
