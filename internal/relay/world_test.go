@@ -69,6 +69,7 @@ type fakeQueue struct {
 	mu        sync.Mutex
 	dests     map[string]*destination
 	rows      map[rowKey]*row
+	watched   []*row // those of whom a delay may be reported
 	due       dueHeap
 	invalid   bool
 	nodes     int
