@@ -128,3 +128,37 @@ func TestRelayFault(t *testing.T) {
 		}
 	}
 }
+
+// TestPrimaryAndBackup: two of our own servers over TCP, the second as backup of the
+// first.
+func TestPrimaryAndBackup(t *testing.T) {
+	t.Parallel()
+	first, _ := newService(t, nil)
+	server, err := smtpserver.New(smtpserver.Config{Hostname: "primary.example.org", Service: first})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(t.Context(), l) }()
+	t.Cleanup(func() { <-served }) // the test's context has ended
+	org := intaketest.Addr(t, "x@example.org").Domain()
+	backup, err := relaydomain.New(relaydomain.Config{Hello: "backup.example.org", Finder: &relaydomain.MX{},
+		Domains: []relaydomain.Domain{{Name: org, Host: l.Addr().String()}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for to, want := range map[string]int{"ala@example.org": 0, "nobody@example.org": 550} {
+		relayed, err := backup.Verify(t.Context(), intaketest.To(t, to))
+		got := 0
+		if e, ok := errors.AsType[*smtp.Error](err); ok {
+			got = e.Reply.Code
+		}
+		if !relayed || got != want {
+			t.Errorf("%s: relayed %v, %v; want %d", to, relayed, err, want)
+		}
+	}
+}
