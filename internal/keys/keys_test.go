@@ -479,6 +479,37 @@ func TestLook(t *testing.T) {
 	}
 }
 
+// TestListInPages: more keys than a page holds are listed once each, by domain.
+func TestListInPages(t *testing.T) {
+	each(t, func(t *testing.T, d db.Database) {
+		h := newHouse(t, d, nil)
+		const domains = 700
+		err := d.Update(t.Context(), func(tx db.Tx) error {
+			for i := range 3 * domains {
+				_, err := tx.Exec(`INSERT INTO dkim_key (domain, selector, algorithm, stage, record, private, created, published, activated, retired, removed) VALUES (?, ?, 'rsa', ?, '', ?, 0, 0, 0, 0, 0)`,
+					fmt.Sprintf("d%04d.example", i/3), fmt.Sprintf("s%d", i%3), int64(3+(2-i%3)%2), []byte{})
+				if err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		all, err := h.List(t.Context(), address.Domain{})
+		if err != nil || len(all) != 3*domains {
+			t.Fatalf("%d keys (%v), want %d", len(all), err, 3*domains)
+		}
+		for i, k := range all {
+			want := fmt.Sprintf("d%04d.example s%d", i/3, []int{0, 2, 1}[i%3])
+			if got := k.Domain.String() + " " + k.Selector; got != want {
+				t.Fatalf("key %d is %s, want %s", i, got, want)
+			}
+		}
+	})
+}
+
 // TestRun: the loop looks at DNS by itself and ends with its context.
 func TestRun(t *testing.T) {
 	t.Parallel()

@@ -31,14 +31,14 @@ func (k *Keys) Run(ctx context.Context) error {
 // Advance brings the keys of every domain on, as far as DNS and time allow. What
 // fails for one domain does not keep the others from it.
 func (k *Keys) Advance(ctx context.Context) error {
-	all, err := k.List(ctx, address.Domain{})
+	all, err := k.pages(ctx, `stage IN (?, ?, ?, ?)`, int64(Prepared), int64(Published), int64(Retired), int64(Removed))
 	if err != nil {
-		return err
+		return fmt.Errorf("list keys: %w", err)
 	}
 	var errs []error
 	var last address.Domain
 	for _, x := range all {
-		if x.Stage == Active || x.Domain == last {
+		if x.Domain == last {
 			continue
 		}
 		last = x.Domain

@@ -1,9 +1,12 @@
 package keys
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 
 	"poczta.example/poczta/internal/address"
 	"poczta.example/poczta/internal/db"
@@ -17,22 +20,55 @@ const keyColumns = `domain, selector, algorithm, stage, record, created, publish
 // List returns the keys of a domain, of all domains for the zero Domain: by
 // domain, then from the newest stage to the oldest.
 func (k *Keys) List(ctx context.Context, domain address.Domain) (all []Key, err error) {
-	err = k.c.DB.View(ctx, func(tx db.Tx) error {
-		if domain.IsZero() {
-			all, err = list(tx, ``)
-		} else {
-			all, err = list(tx, ` WHERE domain = ?`, domain.String())
-		}
-		return err
-	})
+	if domain.IsZero() {
+		all, err = k.pages(ctx, `stage > ?`, int64(0))
+	} else {
+		err = k.c.DB.View(ctx, func(tx db.Tx) error {
+			all, err = list(tx, `domain = ?`, domain.String())
+			return err
+		})
+	}
 	if err != nil {
 		return nil, fmt.Errorf("list keys: %w", err)
 	}
+	sortKeys(all)
 	return all, nil
 }
 
+// pageRows is how many keys one transaction lists.
+const pageRows = 1000
+
+// pages lists keys of any domain, a page a transaction.
+func (k *Keys) pages(ctx context.Context, where string, args ...any) (all []Key, err error) {
+	var last Key
+	for {
+		var page []Key
+		err := k.c.DB.View(ctx, func(tx db.Tx) error {
+			page, err = list(tx, `(domain > ? OR domain = ? AND selector > ?) AND `+where+` ORDER BY domain, selector LIMIT ?`,
+				append(append([]any{last.Domain.String(), last.Domain.String(), last.Selector}, args...), int64(pageRows))...)
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, page...)
+		if len(page) < pageRows {
+			return all, nil
+		}
+		last = page[len(page)-1]
+	}
+}
+
+func sortKeys(all []Key) {
+	slices.SortFunc(all, func(a, b Key) int {
+		return cmp.Or(strings.Compare(a.Domain.String(), b.Domain.String()), cmp.Compare(a.Stage, b.Stage),
+			strings.Compare(string(a.Algorithm), string(b.Algorithm)), strings.Compare(a.Selector, b.Selector))
+	})
+}
+
+// list reads keys in no order unless where asks for one.
 func list(tx db.Tx, where string, args ...any) ([]Key, error) {
-	rows, err := tx.Query(`SELECT `+keyColumns+` FROM dkim_key`+where+` ORDER BY domain, stage, algorithm, selector`, args...)
+	rows, err := tx.Query(`SELECT `+keyColumns+` FROM dkim_key WHERE `+where, args...)
 	if err != nil {
 		return nil, err
 	}
@@ -62,7 +98,8 @@ func (k *Keys) state(ctx context.Context, domain address.Domain) (version int64,
 		if version, err = versionOf(tx, domain); err != nil {
 			return err
 		}
-		all, err = list(tx, ` WHERE domain = ?`, domain.String())
+		all, err = list(tx, `domain = ?`, domain.String())
+		sortKeys(all)
 		return err
 	})
 	return version, all, err
