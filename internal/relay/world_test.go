@@ -575,6 +575,8 @@ type names struct {
 	mu    sync.Mutex
 	hosts map[string][]string // domain: "mx.example=192.0.2.1,192.0.2.2"
 	errs  map[string]*mx.Error
+	// secure: DNSSEC vouches for every answer
+	secure bool
 }
 
 func domainOf(s string) address.Domain {
@@ -595,10 +597,10 @@ func (n *names) Hosts(_ context.Context, d address.Domain) (mx.Route, error) {
 	if !ok {
 		return mx.Route{}, &mx.Error{Domain: d, Reply: smtp.Reply{Code: 550, Subject: 1, Detail: 2, Text: "no such domain"}}
 	}
-	r := mx.Route{Domain: d}
+	r := mx.Route{Domain: d, Secure: n.secure}
 	for i, spec := range list {
 		host, addrs, _ := strings.Cut(spec, "=")
-		h := mx.Host{Name: domainOf(host), Preference: uint16(10 * i), Expanded: host}
+		h := mx.Host{Name: domainOf(host), Preference: uint16(10 * i), Expanded: host, Secure: n.secure}
 		for a := range strings.SplitSeq(addrs, ",") {
 			h.Addrs = append(h.Addrs, netip.MustParseAddr(a))
 		}
