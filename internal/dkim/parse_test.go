@@ -8,6 +8,7 @@ import (
 	"crypto/x509"
 	"encoding/base64"
 	"errors"
+	"math/big"
 	"strings"
 	"testing"
 	"time"
@@ -237,9 +238,8 @@ func TestKeyRules(t *testing.T) {
 func shortKey(t *testing.T) *rsa.PrivateKey {
 	t.Helper()
 	k := keys(t).rsa.PublicKey
-	n := *k.N
-	n.Rsh(&n, 2048-768).SetBit(&n, 0, 1)
-	return &rsa.PrivateKey{PublicKey: rsa.PublicKey{N: &n, E: k.E}}
+	n := new(big.Int).Rsh(k.N, 2048-768)
+	return &rsa.PrivateKey{PublicKey: rsa.PublicKey{N: n.SetBit(n, 0, 1), E: k.E}}
 }
 
 // many answers with several records.
