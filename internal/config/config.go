@@ -32,6 +32,8 @@ type Config struct {
 	DNS        DNS        `toml:"dns" doc:"Name servers."`
 	DKIM       DKIM       `toml:"dkim" doc:"Signatures of the mail that our own people and this server send (RFC 6376). The keys lie in the database: poczta domain add makes them, poczta domain dns prints their DNS records, poczta domain rotate changes them."`
 	Relay      Relay      `toml:"relay" doc:"Sending mail to other hosts."`
+	MTASTS     MTASTS     `toml:"mta_sts" doc:"What we ask of other servers for our own domains: TLS with a certificate that they can verify (RFC 8461)."`
+	TLSReports TLSReports `toml:"tls_reports" doc:"Daily reports about TLS (RFC 8460), to domains that ask for them."`
 	Log        Log        `toml:"log" doc:"The server's log, on standard error."`
 	Metrics    Metrics    `toml:"metrics" doc:"Figures for Prometheus, and the health page."`
 }
@@ -48,7 +50,7 @@ type Listen struct {
 	POP3        []string `toml:"pop3" default:"110" doc:"POP3 with STLS (RFC 1939, RFC 2595)."`
 	POP3S       []string `toml:"pop3s" default:"995" doc:"POP3 under TLS from the first octet (RFC 8314)."`
 	HTTP        []string `toml:"http" default:"80" doc:"HTTP for the ACME challenge; used only when tls.mode is acme."`
-	HTTPS       []string `toml:"https" default:"443" doc:"HTTPS for the ACME challenge by TLS-ALPN; used only when tls.mode is acme."`
+	HTTPS       []string `toml:"https" default:"443" doc:"HTTPS: the ACME challenge by TLS-ALPN when tls.mode is acme, and the policy of mta_sts."`
 }
 
 // TLS says where certificates come from.

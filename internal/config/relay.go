@@ -19,6 +19,7 @@ type Relay struct {
 	AllowLoopback         bool     `toml:"allow_loopback" default:"false" doc:"Deliver to hosts whose MX leads to loopback addresses, as in a laboratory. Off, such a domain is in error."`
 
 	TLS       string           `toml:"tls" default:"opportunistic" oneof:"opportunistic,encrypt,verify" doc:"What other hosts must offer where nothing else is said: opportunistic takes TLS where it is offered; encrypt demands it; verify demands a certificate for the MX host's name too. MTA-STS and DANE of a domain count beside it."`
+	Downgrade string           `toml:"downgrade" default:"notice" oneof:"notice,encrypt,verify" doc:"What happens when a host shows less TLS than it did before: notice counts and logs it; encrypt refuses to go on in plaintext where there was TLS; verify refuses a certificate that no longer verifies as well. After seven days the lower level becomes what is expected."`
 	TLSPolicy []RelayTLSPolicy `toml:"tls_policy" doc:"TLS for named domains; write [[relay.tls_policy]] once for each."`
 	Routes    []RelayRoute     `toml:"route" doc:"Ways other than by MX: a smart host for all mail, for some domains or some senders; an LMTP server; a fallback. Write [[relay.route]] once for each; the first that matches counts."`
 	Domains   []RelayDomain    `toml:"domain" doc:"Domains whose mail is accepted from everybody and relayed to another host: as backup MX, or as a gateway in front of it. Write [[relay.domain]] once for each."`
@@ -52,4 +53,18 @@ type RelayDomain struct {
 	RecipientFile string   `toml:"recipient_file" example:"/etc/poczta/example.com.recipients" doc:"One address a line, for recipients = \"list\"."`
 	WhenDown      string   `toml:"when_down" default:"defer" oneof:"defer,accept" doc:"For recipients = \"call\", while the host can't be asked: defer answers 451, accept takes the recipient."`
 	ETRN          []Prefix `toml:"etrn_from" doc:"Networks whose clients may have the domain's queue run by ETRN (RFC 1985)."`
+}
+
+// MTASTS is the policy that is served for our own domains.
+type MTASTS struct {
+	Mode   string   `toml:"mode" default:"none" oneof:"none,testing,enforce" doc:"enforce asks senders to deliver only over verified TLS; testing only to report what failed. The policy is served at https://mta-sts.DOMAIN/.well-known/mta-sts.txt of every domain, on listen.https: certificates for these names belong into tls.names or tls.certificate. poczta domain dns prints the records. Before you go back to none, serve testing for max_age."`
+	MaxAge Duration `toml:"max_age" default:"7d" min:"1d" max:"365d" doc:"How long senders keep the policy."`
+	MX     []string `toml:"mx" example:"mx1.example.org, *.example.net" doc:"Hosts that mail may go to, as patterns of RFC 8461 §4.1. Empty means the hostname alone."`
+}
+
+// TLSReports says who reports, and who is told.
+type TLSReports struct {
+	Send bool   `toml:"send" default:"true" doc:"Send reports."`
+	From string `toml:"from" example:"postmaster@example.org" doc:"Address that reports come from; its domain must have DKIM keys. Empty means the postmaster of the first domain."`
+	To   string `toml:"to" example:"mailto:tls-reports@example.org" doc:"Where others shall send reports about our domains, a mailto: or https: URI for the record that poczta domain dns prints. Empty means the postmaster of each domain."`
 }

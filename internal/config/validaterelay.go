@@ -45,6 +45,14 @@ func (d *decoder) validateRelay(c *Config) {
 		names[r.Routes[i].Name] = true
 		d.validateRoute(at, &r.Routes[i])
 	}
+	if f := c.TLSReports.From; f != "" {
+		if _, err := address.Parse(f); err != nil {
+			d.problem("tls_reports.from", "%q is not an address: %s", f, err)
+		}
+	}
+	if to := c.TLSReports.To; to != "" && !strings.HasPrefix(to, "mailto:") && !strings.HasPrefix(to, "https:") {
+		d.problem("tls_reports.to", `%q is not a mailto: or https: URI`, to)
+	}
 	for i := range r.Domains {
 		d.validateRelayDomain(fmt.Sprintf("relay.domain[%d]", i), &r.Domains[i])
 	}

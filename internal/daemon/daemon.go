@@ -49,6 +49,7 @@ type Daemon struct {
 	certs    *tlsconf.Certs
 	rooms    *Rooms
 	listen   listeners
+	mail     *mail
 	ends     *endpoints
 	failed   chan error
 	started  time.Time
@@ -147,11 +148,10 @@ func (d *Daemon) open(ctx context.Context) error {
 	if err := d.certs.Load(); err != nil {
 		return err
 	}
-	m, err := newMail(d.rooms, d.metrics, d.log)
-	if err != nil {
+	if d.mail, err = newMail(ctx, d.rooms, d.metrics, d.log); err != nil {
 		return err
 	}
-	d.ends, err = newEndpoints(d.rooms, m, d.certs, &d.gate, d.metrics, d.log)
+	d.ends, err = newEndpoints(d.rooms, d.mail, d.certs, &d.gate, d.metrics, d.log)
 	return err
 }
 

@@ -37,13 +37,14 @@ func entries(c *config.Config, service string) []string {
 	case "metrics":
 		return c.Metrics.Listen
 	}
-	if c.TLS.Mode != "acme" {
-		return nil
-	}
-	if service == "http" {
+	acme := c.TLS.Mode == "acme"
+	switch {
+	case service == "http" && acme:
 		return l.HTTP
+	case service == "https" && (acme || c.MTASTS.Mode != "none"):
+		return l.HTTPS
 	}
-	return l.HTTPS
+	return nil
 }
 
 // Endpoints returns the places where the server will listen, by service.

@@ -28,6 +28,7 @@ import (
 type mail struct {
 	receive smtpserver.Service
 	submit  smtpserver.Service
+	out     *outbound
 }
 
 // quotaRooms gives accounts without a quota the common one.
@@ -42,7 +43,7 @@ func (q quotaRooms) Reserve(ctx context.Context, id envelope.AccountID, quota, s
 }
 
 // newMail builds the services above the rooms.
-func newMail(r *Rooms, metrics *obs.Metrics, log *slog.Logger) (*mail, error) {
+func newMail(ctx context.Context, r *Rooms, metrics *obs.Metrics, log *slog.Logger) (*mail, error) {
 	c := r.Config
 	host, err := address.ParseDomain(c.Hostname)
 	if err != nil {
@@ -67,11 +68,15 @@ func newMail(r *Rooms, metrics *obs.Metrics, log *slog.Logger) (*mail, error) {
 	if err != nil {
 		return nil, err
 	}
-	rec, err := receive.New(receive.Config{Intake: in, Authenticated: sub, Logger: log})
+	out, err := newOutbound(ctx, r, rep, metrics, log)
 	if err != nil {
 		return nil, err
 	}
-	return &mail{receive: rec, submit: sub}, nil
+	rec, err := receive.New(receive.Config{Intake: in, Authenticated: sub, RelayDomains: out.domains, Logger: log})
+	if err != nil {
+		return nil, err
+	}
+	return &mail{receive: rec, submit: sub, out: out}, nil
 }
 
 func submissionHosts(list []config.SubmissionHost) ([]submit.Host, error) {
@@ -117,19 +122,20 @@ func newEndpoints(r *Rooms, m *mail, certs *tlsconf.Certs, g *gate, metrics *obs
 	}
 	auth := smtpserver.Auth{Verifier: r.Accounts, Mechanisms: c.Auth.Mechanisms, PlaintextFrom: config.Prefixes(c.Auth.PlaintextFrom)}
 	people := certs.Server(tlsconf.People)
+	relayed, submitted := extensions(c)
 	kinds := map[string]func(*smtpserver.Config){
 		"smtp": func(s *smtpserver.Config) {
-			s.Service, s.TLS = m.receive, certs.Server(tlsconf.MTA)
+			s.Service, s.TLS, s.Extensions = m.receive, certs.Server(tlsconf.MTA), relayed
 			if c.SMTP.Auth {
 				s.Auth = auth
 			}
 		},
 		"submission": func(s *smtpserver.Config) {
-			s.Service, s.TLS, s.Auth = m.submit, people, auth
+			s.Service, s.TLS, s.Auth, s.Extensions = m.submit, people, auth, submitted
 			s.Auth.Protocol = "submission"
 		},
 		"submissions": func(s *smtpserver.Config) {
-			s.Service, s.TLS, s.ImplicitTLS, s.Auth = m.submit, people, true, auth
+			s.Service, s.TLS, s.ImplicitTLS, s.Auth, s.Extensions = m.submit, people, true, auth, submitted
 			s.Auth.Protocol = "submission"
 		},
 		"lmtp": func(s *smtpserver.Config) {
@@ -151,6 +157,25 @@ func newEndpoints(r *Rooms, m *mail, certs *tlsconf.Certs, g *gate, metrics *obs
 	var err error
 	e.pop3, err = newPOP3(r, people, g, metrics, log)
 	return e, err
+}
+
+// Bounds of extensions.
+const (
+	longestHold   = 30 * 24 * time.Hour // FUTURERELEASE
+	leastDelivery = time.Minute         // DELIVERBY, where the message comes back
+	// highestPriority is what people may ask for: above it is the postmaster's (RFC 6710 §5).
+	highestPriority = 4
+)
+
+// extensions are those that need the relay: on port 25, and for submission.
+func extensions(c *config.Config) (relayed, submitted smtpserver.Extensions) {
+	if !c.Relay.Enabled {
+		return relayed, submitted
+	}
+	relayed = smtpserver.Extensions{RequireTLS: true, DeliverBy: true, MinDeliverBy: leastDelivery, Priority: true, HighestPriority: highestPriority}
+	submitted = relayed
+	submitted.FutureRelease = longestHold
+	return relayed, submitted
 }
 
 func newPOP3(r *Rooms, t *tls.Config, g *gate, metrics *obs.Metrics, log *slog.Logger) (*pop3server.Server, error) {

@@ -25,6 +25,7 @@ import (
 	"poczta.example/poczta/internal/post"
 	"poczta.example/poczta/internal/queue"
 	"poczta.example/poczta/internal/rebuild"
+	"poczta.example/poczta/internal/tlspolicy"
 	"poczta.example/poczta/internal/trace"
 )
 
@@ -43,7 +44,7 @@ var ErrBusy = errors.New("the data folder is in use by another process")
 
 // Components are the tables of all rooms, in the order of migration.
 func Components() []db.Component {
-	return []db.Component{account.Component(), body.Schema, mailbox.Schema, queue.Schema, trace.Schema, rebuild.Schema, settings, keys.Schema}
+	return []db.Component{account.Component(), body.Schema, mailbox.Schema, queue.Schema, trace.Schema, rebuild.Schema, settings, keys.Schema, tlspolicy.Schema}
 }
 
 // Rooms are the engines that hold state, opened once for a process: a server,

@@ -48,7 +48,7 @@ func (d *Daemon) start(work context.Context, wg *sync.WaitGroup) error {
 			case "http":
 				serve(name, serveHTTP(l, d.certs.HTTP(http.NotFoundHandler())))
 			case "https":
-				serve(name, serveHTTP(tls.NewListener(l, d.certs.HTTPS()), http.NotFoundHandler()))
+				serve(name, serveHTTP(tls.NewListener(l, d.certs.HTTPS()), stsHandler(d.rooms)))
 			default:
 				serve(name, func(ctx context.Context) error { return d.ends.smtp[name].Serve(ctx, l) })
 			}
@@ -60,6 +60,7 @@ func (d *Daemon) start(work context.Context, wg *sync.WaitGroup) error {
 	serve("trace", r.Trace.Run)
 	serve("signing keys", r.Keys.Run)
 	serve("certificates", d.certs.Run)
+	d.startOutbound(serve)
 	if r.Segments != nil {
 		serve("segments", r.Segments.Run)
 		serve("merge", d.mergeLoop)
@@ -90,6 +91,18 @@ func (d *Daemon) startControl(serve func(string, func(context.Context) error)) e
 	}
 	serve("control", func(ctx context.Context) error { return s.Serve(ctx, l) })
 	return nil
+}
+
+// startOutbound begins the sending side.
+func (d *Daemon) startOutbound(serve func(string, func(context.Context) error)) {
+	o := d.mail.out
+	serve("TLS policies", o.tls.Run)
+	if o.reports != nil {
+		serve("TLS reports", o.reports.Run)
+	}
+	if o.relay != nil {
+		serve("relay", o.relay.Run)
+	}
 }
 
 // serveHTTP serves small pages until its context ends.

@@ -146,8 +146,19 @@ func (l *Lookup) Hosts(ctx context.Context, domain address.Domain) (Route, error
 
 // Addrs finds the addresses of a host named by our own configuration (a smart
 // host, a fixed route), which needs no MX record: the route has this one host.
-// Errors are as those of Hosts.
+// It may be on loopback, or this very host. Errors are as those of Hosts, but temporary:
+// what is wrong in a configuration can be put right.
 func (l *Lookup) Addrs(ctx context.Context, host address.Domain) (Route, error) {
+	own := *l
+	own.cfg.AllowLoopback, own.cfg.Addrs, own.cfg.Names = true, nil, nil // the operator may mean this machine
+	r, err := own.addrs(ctx, host)
+	if e, ok := errors.AsType[*Error](err); ok {
+		e.Reply.Code = 451 // a slip of the pen in the configuration must not cost mail
+	}
+	return r, err
+}
+
+func (l *Lookup) addrs(ctx context.Context, host address.Domain) (Route, error) {
 	if host.IsLiteral() {
 		return l.literal(host)
 	}

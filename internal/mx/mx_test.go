@@ -254,8 +254,11 @@ func TestAddrs(t *testing.T) {
 	if got := show(r, err); got != "mx2.example.org=192.0.2.2" {
 		t.Error(got)
 	}
-	if got := show(l.Addrs(t.Context(), domain(t, "absent.example.org"))); got != "550 5.4.4" {
+	if got := show(l.Addrs(t.Context(), domain(t, "absent.example.org"))); got != "451 4.4.4" {
 		t.Error(got)
+	}
+	if r, err := l.Addrs(t.Context(), domain(t, "[127.0.0.1]")); err != nil || len(r.Hosts) != 1 {
+		t.Errorf("the operator's own loopback host: got %+v, %v", r, err)
 	}
 }
 

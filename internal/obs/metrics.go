@@ -45,6 +45,7 @@ type Metrics struct {
 	reloads       *family // result
 	certExpiry    *family // name
 	dbSeconds     *family // engine, kind
+	out           *outboundFigures
 }
 
 // latency are the buckets of durable steps and transactions, in seconds.
@@ -83,6 +84,7 @@ func NewMetrics() *Metrics {
 	m.keysMoved = counters(m, "poczta_dkim_keys_total", "DKIM keys that came to a stage.", "stage")
 	m.reloads = counters(m, "poczta_reloads_total", "Reloads of the configuration.", "result")
 	m.certExpiry = gauges(m, "poczta_certificate_expiry_seconds", "When a certificate ends, in seconds since 1970.", "name")
+	m.out = m.outbound()
 	m.dbSeconds = histograms(m, "poczta_db_seconds", "Database transactions.", latency, "engine", "kind")
 	return m
 }

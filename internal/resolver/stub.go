@@ -28,10 +28,9 @@ type Config struct {
 	Timeout time.Duration // for one question to one server; 0 is 5 s
 	Total   time.Duration // for a Lookup, however many servers are asked; 0 is 30 s
 	// Trusted are the addresses of validating servers reached by a path that nobody
-	// can write to: their AD bit is believed. So is that of a server on 127.0.0.1 or
-	// ::1, and of no other, since anyone on the way could set it (RFC 4035 §4.9.3): at other
-	// loopback addresses live forwarders (of systemd, of containers) that pass on
-	// what they are told.
+	// can write to: their AD bit is believed, and no other's, since anyone on the way
+	// could set it (RFC 4035 §4.9.3). Loopback is no exception: forwarders that pass on
+	// what they are told live there too.
 	Trusted  []string
 	TrustAll bool // all Servers are trusted
 }
@@ -101,7 +100,7 @@ func (s *Stub) Trusts() bool { return slices.ContainsFunc(s.servers, s.trusts) }
 
 func (s *Stub) trusts(server netip.AddrPort) bool {
 	a := server.Addr()
-	return s.all || s.trusted[a] || a == netip.IPv6Loopback() || a == netip.AddrFrom4([4]byte{127, 0, 0, 1})
+	return s.all || s.trusted[a]
 }
 
 // Servers returns whom the stub asks.

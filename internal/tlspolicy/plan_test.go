@@ -122,10 +122,11 @@ func TestOverrides(t *testing.T) {
 	if err := db.Migrate(t.Context(), d, []db.Component{tlspolicy.Schema}); err != nil {
 		t.Fatal(err)
 	}
-	w := open(t, d, "a.b.example. A 192.0.2.1\nb.example. A 192.0.2.1\nc.b.example. A 192.0.2.1\nother.example. A 192.0.2.1\n", func(c *tlspolicy.Config) {
+	w := open(t, d, "a.b.example. A 192.0.2.1\nb.example. A 192.0.2.1\nc.b.example. A 192.0.2.1\nother.example. A 192.0.2.1\nelse.test. A 192.0.2.1\n", func(c *tlspolicy.Config) {
 		c.Overrides = map[string]tlspolicy.Override{".example": {Level: tlspolicy.Encrypt}, ".B.example": {Level: tlspolicy.Verify}, "a.b.example": {Level: tlspolicy.None}}
+		c.Default = tlspolicy.Verify
 	})
-	for name, want := range map[string]tlspolicy.Level{"a.b.example": tlspolicy.None, "c.b.example": tlspolicy.Verify, "b.example": tlspolicy.Encrypt, "other.example": tlspolicy.Encrypt} {
+	for name, want := range map[string]tlspolicy.Level{"a.b.example": tlspolicy.None, "c.b.example": tlspolicy.Verify, "b.example": tlspolicy.Encrypt, "other.example": tlspolicy.Encrypt, "else.test": tlspolicy.Verify} {
 		if got := w.require(name).Level; got != want {
 			t.Errorf("%s: got %v, want %v", name, got, want)
 		}

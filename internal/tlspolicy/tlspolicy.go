@@ -79,6 +79,9 @@ type Config struct {
 	// Overrides are by domain: example.org, or .example.org for all below it; the
 	// longest that fits counts.
 	Overrides map[string]Override
+	// Default is the override of all other domains: None, Opportunistic, Encrypt or
+	// Verify. None is Opportunistic.
+	Default Level
 	Port      uint16         // of the TLSA records; 0 is 25
 	Roots     *x509.CertPool // authorities that are trusted; nil: those of the system
 
@@ -135,6 +138,9 @@ func New(c Config) (*Store, error) {
 		}
 		overrides[key] = o
 	}
+	if c.Default > Verify {
+		errs = append(errs, fmt.Errorf("TLS policy of all domains: %s can't be the default", c.Default))
+	}
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
@@ -165,7 +171,7 @@ func (s *Store) override(d address.Domain) (Override, bool) {
 	for rest := d.String(); ; {
 		i := strings.IndexByte(rest, '.')
 		if i < 0 {
-			return Override{}, false
+			return Override{Level: s.cfg.Default}, s.cfg.Default > Opportunistic
 		}
 		if o, ok := s.cfg.Overrides[rest[i:]]; ok {
 			return o, true
