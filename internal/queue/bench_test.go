@@ -214,20 +214,27 @@ func BenchmarkManyDestinations(b *testing.B) {
 	fill(b, h, n, func(i int) string { return fmt.Sprintf("d%06d.example", i) })
 	b.ResetTimer()
 	node := join(b, h, "one")
+	if err := node.Upkeep(context.Background()); err != nil { // more than memory announces at once
+		b.Fatal(err)
+	}
 	began := time.Now()
 	if got := serve(b, h, node, n, queue.Deferred); got != n {
 		b.Fatalf("%d deferred, want %d", got, n)
 	}
-	b.ReportMetric(n/time.Since(began).Seconds(), "deferred/s")
+	deferred := n / time.Since(began).Seconds()
 	began = time.Now()
-	if err := node.Upkeep(context.Background()); err != nil {
+	second := join(b, h, "two") // the process starts anew
+	if err := second.Upkeep(context.Background()); err != nil {
 		b.Fatal(err)
 	}
-	b.ReportMetric(time.Since(began).Seconds(), "upkeep-s")
+	start := time.Since(began).Seconds()
+	node = second
 	for b.Loop() {
 		fill(b, h, 1, func(int) string { return "quick.example" })
 		c := claim(b, node, 10)
 		settle(b, node, results(h, queue.Relayed, take(b, node, c[0], 10)...))
 		release(b, node, c...)
 	}
+	b.ReportMetric(deferred, "deferred/s")
+	b.ReportMetric(start, "start-s")
 }

@@ -10,9 +10,9 @@ import (
 	"poczta.example/poczta/internal/db"
 )
 
-// MaxCount is how many recipients of one destination are counted; more are told as
+// MaxCount is how many recipients of one destination are looked at; more are told as
 // that many.
-const MaxCount = 1_000_000
+const MaxCount = 100_000
 
 // Destination is a destination as operators see it.
 type Destination struct {
@@ -20,7 +20,7 @@ type Destination struct {
 	Waiting   int64 // recipients; the sum of the three is at most MaxCount
 	Held      int64
 	Returning int64
-	Oldest    time.Time // when the oldest message with a recipient here came, to the millisecond
+	Oldest    time.Time // when the oldest of their messages came, to the millisecond
 	NextDue   time.Time // by the recipients' and the host's clock; zero when nothing waits or it is suspended
 	Failures  int       // attempts in a row that found the host down
 	LastError string    // the last of them, or else what a recipient that was put off was told

@@ -29,7 +29,7 @@ type Job struct {
 // Take returns at most limit (and MaxTake) recipients of a claim that are due,
 // those that an operator has returned first, then by priority and time,
 // grouped by message in that order. They are in flight until Settle or Return, and not taken again
-// before. No job is left when it returns none. A destination that was suspended or whose host went down
+// before. Fewer than limit mean that no other is due now (MaxInFlight apart). A destination that was suspended or whose host went down
 // meanwhile gives only returned ones. ErrLeaseLost when the lease or the claim is not valid.
 func (n *Node) Take(ctx context.Context, c Claim, limit int) ([]Job, error) {
 	return n.read(ctx, c, limit, func(tx db.Tx, want int) ([]taken, error) {

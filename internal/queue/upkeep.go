@@ -84,11 +84,14 @@ func (n *Node) lookAtAll(ctx context.Context) error {
 	return nil
 }
 
-// nextUnit moves to the shard that follows; false at the end.
+// nextUnit moves to the shard that follows; false at the end. One comparison of the pair would not
+// do: SQLite then steps through all rows that are equal to it.
 func nextUnit(tx db.Tx, u *unit) (bool, error) {
-	var next unit
-	err := tx.QueryRow(`SELECT destination, shard FROM queued_recipient WHERE (destination, shard) > (?, ?) ORDER BY destination, shard LIMIT 1`,
-		u.destination, u.shard).Scan(&next.destination, &next.shard)
+	next := *u
+	err := tx.QueryRow(`SELECT shard FROM queued_recipient WHERE destination = ? AND shard > ? ORDER BY shard LIMIT 1`, u.destination, u.shard).Scan(&next.shard)
+	if errors.Is(err, db.ErrNotFound) {
+		err = tx.QueryRow(`SELECT destination, shard FROM queued_recipient WHERE destination > ? ORDER BY destination, shard LIMIT 1`, u.destination).Scan(&next.destination, &next.shard)
+	}
 	if errors.Is(err, db.ErrNotFound) {
 		return false, nil
 	}
