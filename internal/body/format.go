@@ -16,6 +16,7 @@ import (
 //	                 first record's offset, origin, CRC-32C of the header
 //	(gap)            in segments of one large body: zeros up to the first record
 //	record …         one after the other
+//	(zeros)          in a segment that is being written, or was when its process died
 //
 // and of a record:
 //

@@ -82,6 +82,8 @@ func (s *Segments) count(info *segmentInfo, name string, p *piece) {
 		info.damaged = true
 		s.config.Logger.Error("segment is damaged; store check tells which bodies", "segment", name, "offset", p.offset, "octets", p.stored, "error", p.damage)
 		return
+	case p.zeros: // written ahead
+		return
 	case p.damage != nil:
 		s.config.Logger.Info("unfinished end of segment is ignored", "segment", name, "offset", p.offset, "octets", p.stored)
 		return

@@ -175,7 +175,7 @@ func (s *Segments) scanPlace(ctx context.Context, p *place, offset int64, fn fun
 		size = min(size, p.info.end)
 	}
 	return newScanner(f, size, head.salt).run(ctx, max(offset, head.first), func(piece *piece) error {
-		if piece.kind == kindSeal || piece.kind == kindEvents && p.info.unfinished() {
+		if piece.kind == kindSeal || piece.kind == kindEvents && p.info.unfinished() || piece.zeros && piece.torn && !large {
 			return nil
 		}
 		item := piece.item(p.name)

@@ -25,6 +25,7 @@ type piece struct {
 	sum    uint32 // of metadata and octets
 	damage error
 	torn   bool // damage at the end of a segment without a seal
+	zeros  bool // the damage is that nothing but zeros stands there, to the end
 }
 
 // scanner reads the records of one segment, verifies them and goes on behind
@@ -64,12 +65,13 @@ func (sc *scanner) run(ctx context.Context, at int64, visit func(*piece) error) 
 			at += p.stored
 			continue
 		}
-		next := at + p.stored
+		bad := piece{recordHead: recordHead{offset: at, stored: p.stored, id: p.id}, damage: err}
 		if p.stored <= 0 { // its length is not known
-			next = sc.next(at + 1)
+			next := sc.next(at + 1)
+			bad.stored, bad.zeros = next-at, next == sc.size && sc.blank(at)
 		}
-		pending = append(pending, piece{recordHead: recordHead{offset: at, stored: next - at, id: p.id}, damage: err})
-		at = next
+		pending = append(pending, bad)
+		at += bad.stored
 	}
 	for i := range pending {
 		pending[i].torn = true
@@ -197,6 +199,15 @@ func (sc *scanner) fill(at int64) error {
 		return fmt.Errorf("read at %d: %w: %w", at, ErrDamaged, err)
 	}
 	return nil
+}
+
+// blank reports whether nothing but zeros stands from offset at on.
+func (sc *scanner) blank(at int64) bool {
+	zeros := true
+	err := sc.each(at, sc.size-at, func(b []byte) {
+		zeros = zeros && len(bytes.TrimLeft(b, "\x00")) == 0
+	})
+	return err == nil && zeros
 }
 
 // next returns the offset of the next record header at or behind at, or the end.
