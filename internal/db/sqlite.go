@@ -139,6 +139,10 @@ func OpenSQLite(ctx context.Context, cfg SQLiteConfig) (*SQLite, error) {
 		wc.close()
 		return nil, fmt.Errorf("open database %s: %w", cfg.Path, err)
 	}
+	if err := wc.gatherLog(); err != nil {
+		wc.close()
+		return nil, fmt.Errorf("open database %s: %w", cfg.Path, err)
+	}
 	cc, err := openConn(cfg.Path, cfg.pragmas(512))
 	if err != nil {
 		wc.close()

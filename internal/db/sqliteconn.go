@@ -33,8 +33,12 @@ type conn struct {
 
 	// shared is memory outside Go's heap that SQLite's callbacks get: see watch.
 	shared *watch
-	ctx    context.Context // of the View at work, nil when it can't be cancelled
-	done   <-chan struct{}
+	// log is the logFile of the connection that writes, and opened the open file
+	// before which it stands; both are C memory, 0 where there is none.
+	log, opened uintptr
+
+	ctx  context.Context // of the View at work, nil when it can't be cancelled
+	done <-chan struct{}
 }
 
 // watch is what the callbacks of a connection read and write. It lies in C
@@ -121,6 +125,10 @@ func (c *conn) close() error {
 	if c.shared != nil {
 		libc.Xfree(c.tls, uintptr(unsafe.Pointer(c.shared)))
 		c.shared = nil
+	}
+	if c.log != 0 {
+		libc.Xfree(c.tls, c.log)
+		c.log = 0
 	}
 	c.tls.Close()
 	return err
