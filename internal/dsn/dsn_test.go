@@ -84,6 +84,10 @@ func reports(t *testing.T) map[string]dsn.Report {
 	r.Recipients = []dsn.Recipient{{Final: path(t, "<gęś@example.com>"), Original: envelope.OriginalRecipient{Type: "utf-8", Address: "gęś@example.com"},
 		Action: dsn.Failed, Status: dsn.Status{Class: 5, Subject: 6, Detail: 7}, Diagnostic: "550 5.6.7 Brak obsługi"}}
 	all["failure-global.eml"] = r
+
+	r = base(t)
+	r.Recipients = []dsn.Recipient{{Final: path(t, "<jan@example.com>"), Action: dsn.Relayed, Status: dsn.Status{Class: 2}, RemoteMTA: "mx.example.com"}}
+	all["relayed.eml"] = r
 	return all
 }
 
@@ -115,6 +119,7 @@ func TestStructure(t *testing.T) {
 	t.Parallel()
 	kinds := map[string][3]string{
 		"success.eml":        {"text/plain", "message/delivery-status", "text/rfc822-headers"},
+		"relayed.eml":        {"text/plain", "message/delivery-status", "text/rfc822-headers"},
 		"failure-full.eml":   {"text/plain", "message/delivery-status", "message/rfc822"},
 		"delay-polish.eml":   {"text/plain", "message/delivery-status", "text/rfc822-headers"},
 		"failure-global.eml": {"text/plain", "message/global-delivery-status", "message/global-headers"},

@@ -1,8 +1,10 @@
 package dsn
 
 import (
+	"fmt"
 	"mime"
 	"mime/quotedprintable"
+	"strconv"
 	"strings"
 	"time"
 
@@ -22,6 +24,7 @@ type texts struct {
 	until   string
 	relayed string
 	expands string
+	reasons map[string]string // what a status means, by subject.detail or subject alone
 }
 
 // textsFor returns the texts of a language; English for those we have not.
@@ -47,6 +50,7 @@ var english = texts{
 		Failed:    "We will not try again. Check the address and the reason above, and send the message anew if it should still arrive.",
 		Delayed:   "You need not do anything: we keep trying and tell you if it does not succeed.",
 		Delivered: "You asked for this confirmation. It says that the message lies in the mailbox, not that somebody has read it.",
+		Relayed:   "You asked for this confirmation. It says that the next server has taken the message; that server does not tell what comes of it.",
 	},
 	about:   "Subject of your message: ",
 	sent:    "We received it: ",
@@ -54,6 +58,15 @@ var english = texts{
 	until:   "We keep trying until ",
 	relayed: "handed to a server that sends no confirmations",
 	expands: "passed on to the members of a list or to a forwarding address",
+	reasons: map[string]string{
+		"1.1": "There is no such address there.", "1.2": "The domain behind the @ does not exist.", "1.10": "This domain takes no mail.",
+		"2.1": "The mailbox is closed.", "2.2": "The mailbox is full.", "2.3": "The message is too large for that mailbox.", "3.4": "The message is too large for that server.",
+		"4.1": "The receiving server does not answer.", "4.3": "The receiving server can't be found at present.", "4.4": "The domain has no server that takes mail.",
+		"4.6": "The mail would go round in circles.", "4.7": "We tried for as long as is allowed, in vain.", "4": "The way to the receiving server is disturbed.",
+		"6.3": "The receiving server can't take the message in the form that it has.", "6.7": "The receiving server does not know addresses with such letters.",
+		"6.9": "The receiving server does not know such letters in the header.", "7.10": "The message asks for encryption, which the receiving server does not offer.",
+		"7.30": "The message asks for encryption all the way, which the receiving server does not promise.", "7": "The receiving server refused the message by its rules.",
+	},
 }
 
 var polish = texts{
@@ -71,6 +84,7 @@ var polish = texts{
 		Failed:    "Nie będziemy próbować ponownie. Sprawdź adres i podaną wyżej przyczynę, a jeśli wiadomość ma dotrzeć, wyślij ją jeszcze raz.",
 		Delayed:   "Nie musisz nic robić: próbujemy dalej i damy znać, jeśli się nie uda.",
 		Delivered: "To potwierdzenie, o które prosisz. Oznacza, że wiadomość leży w skrzynce, a nie że ktoś ją przeczytał.",
+		Relayed:   "To potwierdzenie, o które prosisz. Oznacza, że wiadomość przyjął następny serwer, który nie powiadamia, co się z nią dalej dzieje.",
 	},
 	about:   "Temat Twojej wiadomości: ",
 	sent:    "Otrzymaliśmy ją: ",
@@ -78,6 +92,15 @@ var polish = texts{
 	until:   "Próbujemy do ",
 	relayed: "przekazano serwerowi, który nie wysyła potwierdzeń",
 	expands: "przekazano członkom listy lub na adres przekierowania",
+	reasons: map[string]string{
+		"1.1": "Nie ma tam takiego adresu.", "1.2": "Domena po znaku @ nie istnieje.", "1.10": "Ta domena nie przyjmuje poczty.",
+		"2.1": "Skrzynka jest zamknięta.", "2.2": "Skrzynka jest pełna.", "2.3": "Wiadomość jest za duża dla tej skrzynki.", "3.4": "Wiadomość jest za duża dla tamtego serwera.",
+		"4.1": "Serwer odbiorcy nie odpowiada.", "4.3": "Serwera odbiorcy nie można teraz odnaleźć.", "4.4": "Domena nie ma serwera, który przyjmuje pocztę.",
+		"4.6": "Wiadomość krążyłaby w kółko.", "4.7": "Próbowaliśmy tak długo, jak to dozwolone, bez skutku.", "4": "Droga do serwera odbiorcy jest zakłócona.",
+		"6.3": "Serwer odbiorcy nie przyjmuje wiadomości w takiej postaci.", "6.7": "Serwer odbiorcy nie zna adresów z takimi literami.",
+		"6.9": "Serwer odbiorcy nie zna takich liter w nagłówku.", "7.10": "Wiadomość wymaga szyfrowania, którego serwer odbiorcy nie oferuje.",
+		"7.30": "Wiadomość wymaga szyfrowania na całej drodze, czego serwer odbiorcy nie obiecuje.", "7": "Serwer odbiorcy odrzucił wiadomość według swoich zasad.",
+	},
 }
 
 // explanation writes the part for people.
@@ -89,7 +112,7 @@ func (r *Report) explanation(p *printer) {
 	for _, rcpt := range r.Recipients {
 		t.recipient(&b, r, rcpt)
 	}
-	b.WriteString("\n" + t.last[r.kind()] + "\n\n")
+	b.WriteString("\n" + t.last[r.ending()] + "\n\n")
 	if s := subjectOf(r.Header); s != "" {
 		b.WriteString(t.about + s + "\n")
 	}
@@ -121,12 +144,33 @@ func (t *texts) recipient(b *strings.Builder, r *Report, rcpt Recipient) {
 		b.WriteString(" (" + t.expands + ")")
 	}
 	b.WriteString("\n")
+	if why := t.reason(rcpt.Status); why != "" && rcpt.Status.Class > 2 {
+		b.WriteString("        " + why + "\n")
+	}
 	if rcpt.Diagnostic != "" {
 		b.WriteString("        " + t.said + oneLine(rcpt.Diagnostic) + "\n")
 	}
 	if rcpt.Action == Delayed && !rcpt.RetryUntil.IsZero() {
 		b.WriteString("        " + t.until + stamp(rcpt.RetryUntil) + "\n")
 	}
+}
+
+// ending chooses the last paragraph: mail that was only handed on is not in a mailbox yet.
+func (r *Report) ending() Action {
+	for _, rcpt := range r.Recipients {
+		if rcpt.Action != Relayed {
+			return r.kind()
+		}
+	}
+	return Relayed
+}
+
+// reason says in plain words what a status means; "" when we have none.
+func (t *texts) reason(s Status) string {
+	if why, ok := t.reasons[fmt.Sprintf("%d.%d", s.Subject, s.Detail)]; ok {
+		return why
+	}
+	return t.reasons[strconv.Itoa(s.Subject)]
 }
 
 // subjectOf returns the original's subject, readable and cut.
