@@ -37,7 +37,8 @@ const (
 	MinPasswordRunes  = 8
 	MaxAppPasswords   = 50   // of one account
 	MaxAliasTargets   = 1000 // of one alias, and of one Route
-	MaxAliasDepth     = 10   // aliases that lead to aliases
+	MaxAliasDepth     = 10   // aliases and forwards that lead to others
+	MaxForwardTargets = 20   // of one account
 	MaxPageRows       = 1000 // of a list
 	DefaultIterations = 210_000
 	appIterations     = 4096 // RFC 7677 §4; app passwords are random
@@ -113,7 +114,10 @@ type Alias struct {
 	Domain  address.Domain
 	Source  address.Address
 	Targets []address.Address
-	Created time.Time
+	// Suspended are those of Targets that get nothing since mail to them failed again and
+	// again; AddAlias resumes them.
+	Suspended []address.Address
+	Created   time.Time
 }
 
 // SendAs is an address, or every address of a domain, that an account may send
@@ -139,6 +143,15 @@ type Local struct {
 	Detail   string          // the subaddress: "shop" of ala+shop@; "" for none
 	Quota    int64           // octets; 0 is what the configuration gives
 	Language string
+	Vacation bool // out-of-office replies are set up; Vacation tells more
+}
+
+// Forwarder is who sends mail on to a remote address: an alias, or an account that
+// forwards its mail.
+type Forwarder struct {
+	Source  string             // the alias, an address or "@domain", or the account's primary address
+	Domain  address.Domain     // that the mail came to; ours
+	Account envelope.AccountID // that forwards; 0 for an alias
 }
 
 // Match is the rule that answered a Route, in the order they are tried.
@@ -165,5 +178,7 @@ type Route struct {
 	Match   Match
 	Locals  []Local
 	Remotes []address.Address
-	Skipped []Skipped
+	// Forwarders has an entry for each of Remotes.
+	Forwarders []Forwarder
+	Skipped    []Skipped
 }

@@ -28,7 +28,7 @@ func (s Alias) String() string {
 }
 
 // AddAlias adds targets to an alias, which is made if it is not there; targets
-// it has already are no error. A target in a domain of ours must exist. Errors:
+// it has already are no error, and get mail again if they were suspended. A target in a domain of ours must exist. Errors:
 // ErrNotLocal (the alias's domain), ErrExists (an account has that address),
 // ErrUnknownUser (a target), ErrLoop, ErrInvalid.
 func (a *Accounts) AddAlias(ctx context.Context, alias Alias) error {
@@ -81,7 +81,7 @@ func (a *Accounts) insertAlias(tx db.Tx, alias Alias) error {
 		return err
 	}
 	for _, t := range alias.Targets {
-		_, err := tx.Exec(`INSERT INTO account_target (source, name, written) VALUES (?, ?, ?) ON CONFLICT (source, name) DO NOTHING`,
+		_, err := tx.Exec(`INSERT INTO account_target (source, name, written) VALUES (?, ?, ?) ON CONFLICT (source, name) DO UPDATE SET suspended = 0, reason = ''`,
 			key, t.Key(), t.String())
 		if err != nil {
 			return err
@@ -103,7 +103,7 @@ func (a *Accounts) checkTargets(tx db.Tx, alias Alias) error {
 	for _, t := range alias.Targets {
 		r := newRouter(a, tx)
 		r.path[alias.Key()] = true
-		_, err := r.resolve(t, 1)
+		_, err := r.resolve(t, 1, Forwarder{})
 		for _, s := range r.skipped {
 			if errors.Is(s.Err, ErrLoop) {
 				err = s.Err
@@ -142,7 +142,7 @@ func (a *Accounts) Aliases(ctx context.Context, domain address.Domain, after str
 		})
 		for i := range aliases {
 			if err == nil {
-				aliases[i].Targets, err = targetsOf(tx, aliases[i].Key())
+				aliases[i].Targets, aliases[i].Suspended, err = targetsOf(tx, aliases[i].Key())
 			}
 		}
 		return err
@@ -150,17 +150,21 @@ func (a *Accounts) Aliases(ctx context.Context, domain address.Domain, after str
 	return aliases, err
 }
 
-func targetsOf(tx db.Tx, key string) (targets []address.Address, err error) {
-	err = each(tx, `SELECT written FROM account_target WHERE source = ? ORDER BY name`, []any{key}, func(scan scanFunc) error {
+func targetsOf(tx db.Tx, key string) (targets, suspended []address.Address, err error) {
+	err = each(tx, `SELECT written, suspended FROM account_target WHERE source = ? ORDER BY name`, []any{key}, func(scan scanFunc) error {
 		var text string
-		if err := scan(&text); err != nil {
+		var since int64
+		if err := scan(&text, &since); err != nil {
 			return err
 		}
 		t, err := address.Parse(text)
 		targets = append(targets, t)
+		if since != 0 {
+			suspended = append(suspended, t)
+		}
 		return err
 	})
-	return targets, err
+	return targets, suspended, err
 }
 
 // RemoveAlias removes the targets given, and with the last one the alias; with

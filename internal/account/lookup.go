@@ -14,7 +14,9 @@ type hit struct {
 	match      Match // 0: no rule fits
 	local      Local // of MatchAddress and MatchSubaddress
 	state      State
-	targets    []address.Address // of MatchAlias and MatchCatchAll
+	forwarding forwarding
+	source     string            // of MatchAlias and MatchCatchAll: the alias as written
+	targets    []address.Address // of it, without those suspended
 }
 
 // lookupSQL reads everything an address can mean in its domain: a row for each
@@ -22,7 +24,7 @@ type hit struct {
 const lookupSQL = `
 SELECT d.postmaster, COALESCE(n.name, ''), COALESCE(n.kind, 0), COALESCE(n.written, ''),
 	COALESCE(c.id, 0), COALESCE(c.login, ''), COALESCE(c.state, 0), COALESCE(c.quota, 0), COALESCE(c.language, ''),
-	COALESCE(t.written, '')
+	COALESCE(c.forwards, 0), COALESCE(c.address, ''), COALESCE(c.vacation, 0), COALESCE(t.written, ''), COALESCE(t.suspended, 0)
 FROM account_domain d
 LEFT JOIN account_name n ON n.name IN (?, ?, ?)
 LEFT JOIN account c ON c.id = n.account
@@ -48,7 +50,8 @@ func (r *router) lookup(addr address.Address) (hit, error) {
 	best, known := rank(0), false
 	for rows.Next() {
 		var n nameRow
-		err := rows.Scan(&h.postmaster, &n.name, &n.kind, &n.written, &n.id, &n.login, &n.state, &n.quota, &n.language, &n.target)
+		err := rows.Scan(&h.postmaster, &n.name, &n.kind, &n.written, &n.id, &n.login, &n.state, &n.quota, &n.language,
+			&n.forwards, &n.primary, &n.vacation, &n.target, &n.suspended)
 		if err != nil {
 			return h, fmt.Errorf("look up %s: %w", addr, err)
 		}
@@ -59,7 +62,7 @@ func (r *router) lookup(addr address.Address) (hit, error) {
 		}
 		if k > best {
 			best = k
-			h.match, h.targets, h.local, h.state = k.match(), nil, Local{}, 0
+			h.match, h.targets, h.source, h.local, h.state, h.forwarding = k.match(), nil, "", Local{}, 0, forwarding{}
 		}
 		if err := h.take(n); err != nil {
 			return h, err
@@ -84,7 +87,11 @@ type nameRow struct {
 	id              int64
 	login, language string
 	state, quota    int64
+	forwards        int64
+	primary         string
+	vacation        int64
 	target          string
+	suspended       int64
 }
 
 // rank orders the names that fit an address; higher wins, 0 does not fit.
@@ -124,7 +131,8 @@ func (n nameRow) rank(exact, user, catchAll string) rank {
 // take adds a row that belongs to the best rank.
 func (h *hit) take(n nameRow) error {
 	if n.kind&kindAlias != 0 {
-		if n.target == "" {
+		h.source = n.written
+		if n.target == "" || n.suspended != 0 {
 			return nil
 		}
 		target, err := address.Parse(n.target)
@@ -138,7 +146,7 @@ func (h *hit) take(n nameRow) error {
 	if err != nil {
 		return fmt.Errorf("read address %s: %w", n.name, err)
 	}
-	h.state = State(n.state)
-	h.local = Local{Account: envelope.AccountID(n.id), Login: n.login, Address: written, Quota: n.quota, Language: n.language}
+	h.state, h.forwarding = State(n.state), forwarding{forwards(n.forwards), n.primary}
+	h.local = Local{Account: envelope.AccountID(n.id), Login: n.login, Address: written, Quota: n.quota, Language: n.language, Vacation: n.vacation != 0}
 	return nil
 }

@@ -195,9 +195,9 @@ func (a *Accounts) Remove(ctx context.Context, id envelope.AccountID) error {
 // removeRow is Remove in the caller's transaction.
 func (a *Accounts) removeRow(tx db.Tx, id envelope.AccountID) error {
 	empty := []byte{}
-	err := changeRow(tx, id, `state = ?, removed = ?, version = version + 1, salt = ?, stored_key = ?, server_key = ?, foreign_hash = ''`,
+	err := changeRow(tx, id, `state = ?, removed = ?, version = version + 1, salt = ?, stored_key = ?, server_key = ?, foreign_hash = '', forwards = 0, vacation = 0`,
 		int64(Removed), db.Micros(a.config.Now()), empty, empty, empty)
-	for _, table := range [...]string{"account_name", "account_app", "account_send_as", "account_cert"} {
+	for _, table := range [...]string{"account_name", "account_app", "account_send_as", "account_cert", "account_forward", "account_vacation"} {
 		if err == nil {
 			_, err = tx.Exec(`DELETE FROM `+table+` WHERE account = ?`, int64(id))
 		}

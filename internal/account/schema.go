@@ -17,7 +17,9 @@ const (
 // name. An alias has account 0 and its targets in account_target. The salt and
 // iterations of an account hold for its password and, for SCRAM, for its app
 // passwords; keys are empty without a password or while an imported hash waits.
-// account_app.quick is the StoredKey under 4,096 iterations and a salt made of
+// account.forwards is a forwarding, account.vacation whether account_vacation has a
+// row; they stand in the account so that routing need not look. suspended is the time
+// since which a target gets nothing, 0 while it does. account_app.quick is the StoredKey under 4,096 iterations and a salt made of
 // the store's secret, for PLAIN.
 func Component() db.Component {
 	return db.Component{Name: "account", Steps: []db.Step{{Number: 1, SQL: `
@@ -88,5 +90,26 @@ CREATE INDEX account_cert_by_account ON account_cert (account);
 CREATE TABLE account_secret (
 	name {text} NOT NULL PRIMARY KEY,
 	octets {blob} NOT NULL
+) {rowid}`}, {Number: 2, SQL: `
+ALTER TABLE account ADD COLUMN forwards {int} NOT NULL DEFAULT 0;
+ALTER TABLE account ADD COLUMN vacation {int} NOT NULL DEFAULT 0;
+ALTER TABLE account_target ADD COLUMN suspended {int} NOT NULL DEFAULT 0;
+ALTER TABLE account_target ADD COLUMN reason {text} NOT NULL DEFAULT '';
+CREATE TABLE account_forward (
+	account {int} NOT NULL REFERENCES account (id),
+	name {text} NOT NULL,
+	written {text} NOT NULL,
+	suspended {int} NOT NULL,
+	reason {text} NOT NULL,
+	PRIMARY KEY (account, name)
+) {rowid};
+CREATE TABLE account_vacation (
+	account {int} NOT NULL PRIMARY KEY REFERENCES account (id),
+	starts {int} NOT NULL,
+	ends {int} NOT NULL,
+	subject {text} NOT NULL,
+	body {text} NOT NULL,
+	days {int} NOT NULL,
+	changed {int} NOT NULL
 ) {rowid}`}}}
 }

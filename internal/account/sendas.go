@@ -24,7 +24,7 @@ func (a *Accounts) MaySend(ctx context.Context, id envelope.AccountID, addr addr
 	if id == 0 || addr.IsZero() {
 		return false, nil
 	}
-	r, err := a.Route(ctx, address.NewForwardPath(addr))
+	r, err := a.Home(ctx, address.NewForwardPath(addr)) // who gets another's forwarded mail is not that other
 	if err != nil && !definite(err) {
 		return false, err
 	}
