@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -164,15 +165,21 @@ func BenchmarkMillion(b *testing.B) {
 		first := take(b, node, slow, 100)
 		b.ReportMetric(float64(time.Since(began).Microseconds())/1000, "claim-take-ms")
 
-		began = time.Now()
-		fill(b, h, 1, func(int) string { return "quick.example" })
-		other := claim(b, node, 10)
-		if len(other) != 1 || other[0].Destination != "quick.example" {
-			b.Fatalf("claims %+v", other)
+		var waits []time.Duration
+		for range 21 {
+			began = time.Now()
+			fill(b, h, 1, func(int) string { return "quick.example" })
+			other := claim(b, node, 10)
+			if len(other) != 1 || other[0].Destination != "quick.example" {
+				b.Fatalf("claims %+v", other)
+			}
+			settle(b, node, results(h, queue.Relayed, take(b, node, other[0], 10)...))
+			waits = append(waits, time.Since(began))
+			release(b, node, other...)
 		}
-		settle(b, node, results(h, queue.Relayed, take(b, node, other[0], 10)...))
-		b.ReportMetric(float64(time.Since(began).Microseconds())/1000, "other-letter-ms")
-		release(b, node, other...)
+		slices.Sort(waits)
+		b.ReportMetric(float64(waits[10].Microseconds())/1000, "other-letter-p50-ms")
+		b.ReportMetric(float64(waits[20].Microseconds())/1000, "other-letter-max-ms")
 
 		settle(b, node, results(h, queue.Deferred, first...))
 		release(b, node, slow)

@@ -22,9 +22,14 @@ type spy struct {
 	mu   sync.Mutex
 	seen map[string]int // statement → parameters
 	runs int            // of statements that write
+
+	before func(query string) // when not nil
 }
 
 func (s *spy) note(query string, args []any) {
+	if s.before != nil {
+		s.before(query)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.seen[query] = len(args)
@@ -193,5 +198,26 @@ func TestWritesOfARecipient(t *testing.T) {
 	// Claim announces, leases; Release writes twice.
 	if got, want := s.runs, 4*messages+4; got != want {
 		t.Errorf("%d statements for %d recipients, want %d", got, messages, want)
+	}
+}
+
+// TestTakeDuringSettle settles a recipient while a Take reads that began before: the Take
+// sees the row as it was and must not give it out.
+func TestTakeDuringSettle(t *testing.T) {
+	t.Parallel()
+	h, s := spied(t)
+	accept(t, h, "a@a.example")
+	n := join(t, h, "one")
+	c := claim(t, n, 1)[0]
+	jobs := take(t, n, c, 10)
+	once := false
+	s.before = func(query string) {
+		if !once && strings.HasPrefix(query, "SELECT next_due") { // the snapshot stands, the rows are not read
+			once = true
+			settle(t, n, results(h, queue.Relayed, jobs...))
+		}
+	}
+	if got := words(take(t, n, c, 10)); !once || got != "" {
+		t.Errorf("taken %q, settled meanwhile: %v", got, once)
 	}
 }

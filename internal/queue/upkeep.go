@@ -76,7 +76,7 @@ func (n *Node) lookAtAll(ctx context.Context) error {
 		if len(late) == 0 {
 			continue
 		}
-		if err := n.q.cfg.DB.UpdateLow(ctx, func(tx db.Tx) error { return wakeAll(tx, late) }); err != nil {
+		if err := n.q.cfg.DB.Update(ctx, func(tx db.Tx) error { return wakeAll(tx, late) }); err != nil {
 			return err
 		}
 		n.q.signal()

@@ -344,3 +344,23 @@ func TestOverdueOnce(t *testing.T) {
 		}
 	})
 }
+
+// TestDeferredOnce applies a result again whose commit was not heard of.
+func TestDeferredOnce(t *testing.T) {
+	each(t, func(t *testing.T, h *posttest.House) {
+		accept(t, h, "a@a.example")
+		n := join(t, h, "one")
+		r := results(h, queue.Deferred, take(t, n, claim(t, n, 1)[0], 1)...)
+		err := h.DB.Update(t.Context(), func(tx db.Tx) error {
+			_, err := n.SettleTx(tx, r)
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		settle(t, n, r) // nobody has called after
+		if got := number(t, h, "SELECT attempts FROM queued_recipient"); got != 1 {
+			t.Errorf("%d attempts, want 1", got)
+		}
+	})
+}
