@@ -221,12 +221,15 @@ func (s *shift) once(ctx context.Context, c *conn, a *attempt) (again bool) {
 		switch {
 		case v.Fate == Delivered:
 			a.end(i, ending{v: v, where: here, noDSN: !ext.DSN, final: c.route.LMTP})
+			a.t.line.works()
 			continue
 		case v.Again:
 			again = true
+			a.t.line.works()
 		case v.Clock == HostClock || v.Reputation && s.hasFallback(a.t):
 		default:
 			a.end(i, ending{v: v, where: s.failure(c)})
+			a.t.line.works()
 			continue
 		}
 		a.note(v, s.failure(c))
@@ -240,7 +243,6 @@ func (s *shift) once(ctx context.Context, c *conn, a *attempt) (again bool) {
 		s.broke(ctx, c, a, err)
 		return false
 	}
-	a.t.line.works()
 	return again
 }
 
@@ -357,7 +359,7 @@ func (t *task) ownClock() bool {
 // commit is asked before the final dot.
 func (s *shift) commit() error {
 	if !s.node.Valid() {
-		return errLease
+		return ErrLease
 	}
 	return nil
 }

@@ -161,7 +161,7 @@ func (l *line) works() {
 func (s *shift) begin(work context.Context, l *line, j *queue.Job) {
 	tasks := make(map[string]*task)
 	var order []*task
-	for _, r := range j.Recipients {
+	for _, r := range s.releaseHere(work, l, j) {
 		from := j.Message.ReversePath
 		if r.ReversePath != "" {
 			from = r.ReversePath

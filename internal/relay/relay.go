@@ -29,8 +29,8 @@ import (
 	"poczta.example/poczta/internal/tlspolicy"
 )
 
-// errLease ends a transaction before its final dot: the lease of the queue is not ours any more.
-var errLease = errors.New("the lease of the queue is over")
+// ErrLease ends a transaction before its final dot: the lease of the queue is not ours any more.
+var ErrLease = errors.New("the lease of the queue is over")
 
 // Queue is the queue as relay sees it; FromQueue makes one of *queue.Queue.
 type Queue interface {
@@ -186,6 +186,7 @@ type Config struct {
 	TLSConfig *tls.Config
 	Signer    Signer   // nil: what had to be converted goes unsigned
 	Forwards  Forwards // nil: failures of forwards are told to the sender as of any recipient
+	Local     Local    // nil: held mail for mailboxes here goes by MX, like any
 
 	Node   string // our name in the queue's leases, for people; default Hello
 	Hello  string // our name in EHLO

@@ -156,7 +156,7 @@ func JudgeError(err error) Verdict {
 
 func judgeSession(e *smtpclient.Error) Verdict {
 	switch {
-	case errors.Is(e, errLease):
+	case errors.Is(e, ErrLease):
 		return Verdict{Fate: Withdrawn}
 	case e.Local:
 		return Verdict{Fate: PutOff, Ours: true, Reply: smtp.Reply{Code: 451, Subject: 3, Text: "The message can't be read here at present"}}

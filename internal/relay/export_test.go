@@ -1,4 +1,0 @@
-package relay
-
-// ErrLease is errLease.
-var ErrLease = errLease
