@@ -242,6 +242,22 @@ func TestDNS(t *testing.T) {
 	})
 }
 
+// TestBusyHost has a host that says 421 to each transaction: it is probed by the schedule, though it
+// answers.
+func TestBusyHost(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		p := w.serve(t, "them.example", peer.Config{Rules: []peer.Rule{{Stage: peer.Mail, Do: peer.Reply("421 4.3.2 busy")}}})
+		defer p.Close()
+		w.put(w.letter("a@them.example"))
+		stop := w.start(t)
+		<-time.After(2 * time.Hour)
+		stop()
+		if n := p.Seen(peer.Mail); n < 6 || n > 8 {
+			t.Errorf("%d attempts in two hours, the schedule has 7", n)
+		}
+	})
+}
+
 // TestHostClock has a host that is down for hours: its recipients' own clocks stand still,
 // and all go at once when it is back.
 func TestHostClock(t *testing.T) {

@@ -103,7 +103,7 @@ func (s *shift) hand(o *outcome) {
 }
 
 // relayed is a recipient whom a host has taken. A report of it is due where the host sends
-// none (RFC 3461 §5.2.1), or can't see to the time of DELIVERBY (RFC 2852 §4).
+// none (RFC 3461 §5.2.1).
 func (s *shift) relayed(o *outcome, r *queue.Recipient, e *ending, res queue.Result) {
 	res.Outcome = queue.Relayed
 	if r.Forward != "" && s.cfg.Forwards != nil {
