@@ -1,0 +1,93 @@
+package relay_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"poczta.example/poczta/internal/mailtest/peer"
+	"poczta.example/poczta/internal/mx"
+	"poczta.example/poczta/internal/queue"
+	"poczta.example/poczta/internal/smtp"
+)
+
+// TestSlowDomain has much mail for hosts that take half a minute for each message, with all
+// connections in use: a letter to another leaves within a second or so of the next free
+// one, and within a second where connections are free.
+func TestSlowDomain(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		slow := w.serve(t, "slow.example", peer.Config{Rules: []peer.Rule{{Stage: peer.Final, Do: peer.Late(30 * time.Second)}}})
+		quick := w.serve(t, "quick.example", peer.Config{})
+		defer slow.Close()
+		defer quick.Close()
+		for range 2000 {
+			w.put(w.letter(fmt.Sprintf("a%d@slow.example", w.serial)))
+		}
+		stop := w.start(t)
+		<-time.After(10 * time.Minute)
+		w.put(w.letter("b@quick.example"))
+		<-time.After(time.Second)
+		if f := w.fate("b@quick.example"); !strings.HasPrefix(f, "relayed") {
+			t.Errorf("a letter to another waits: %s", f)
+		}
+		if w.mostFly > 500 {
+			t.Errorf("%d recipients in memory for one slow domain", w.mostFly)
+		}
+		stop()
+	})
+}
+
+// TestAllConnectionsInUse has more slow sites than connections.
+func TestAllConnectionsInUse(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		w.cfg.Connections = 4
+		var peers []*peer.Peer
+		for i := range 8 {
+			name := fmt.Sprintf("slow%d.example", i)
+			peers = append(peers, w.serve(t, name, peer.Config{Rules: []peer.Rule{{Stage: peer.Final, Do: peer.Late(5 * time.Second)}}}))
+			for k := range 20 {
+				w.put(w.letter(fmt.Sprintf("a%d@%s", k, name)))
+			}
+		}
+		stop := w.start(t)
+		w.until(t, time.Hour)
+		stop()
+		for i, p := range peers {
+			if n := len(p.Messages()); n != 20 {
+				t.Errorf("site %d got %d messages", i, n)
+			}
+			p.Close()
+		}
+	})
+}
+
+// TestClockSteps sets the clock five days ahead while mail waits: what can be delivered is
+// delivered, and only what fails once more is returned.
+func TestClockSteps(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		p := w.serve(t, "good.example", peer.Config{Rules: []peer.Rule{{Stage: peer.Rcpt, Times: 1, Do: peer.Reply("450 4.2.0 later")}}})
+		defer p.Close()
+		w.names.errs["bad.example"] = &mx.Error{Reply: smtp.Reply{Code: 451, Subject: 4, Detail: 3, Text: "SERVFAIL"}}
+		w.put(w.letter("a@good.example"))
+		w.put(w.letter("b@bad.example"))
+		stop := w.start(t)
+		<-time.After(30 * time.Second)
+		w.mu.Lock()
+		for _, r := range w.rows { // as if all had been queued five days earlier
+			r.msg.Queued, r.msg.Expires = r.msg.Queued.Add(-queue.DefaultLifetime), r.msg.Expires.Add(-queue.DefaultLifetime)
+		}
+		w.mu.Unlock()
+		if n := w.left(); n != 2 {
+			t.Errorf("%d left: something was returned by the clock alone", n)
+		}
+		w.until(t, time.Hour)
+		stop()
+		if f := w.fate("a@good.example"); !strings.HasPrefix(f, "relayed") {
+			t.Error(f)
+		}
+		if f := w.fate("b@bad.example"); !strings.HasPrefix(f, "returned 554 5.4.7") || !strings.Contains(f, "SERVFAIL") {
+			t.Error(f)
+		}
+	})
+}
