@@ -68,7 +68,7 @@ func newMail(ctx context.Context, r *Rooms, metrics *obs.Metrics, log *slog.Logg
 	if err != nil {
 		return nil, err
 	}
-	out, err := newOutbound(ctx, r, rep, metrics, log)
+	out, err := newOutbound(ctx, r, in, rep, metrics, log)
 	if err != nil {
 		return nil, err
 	}

@@ -1,15 +1,14 @@
 package daemon
 
 import (
-	"bufio"
 	"context"
 	"fmt"
 	"log/slog"
 	"os"
-	"strings"
 
 	"poczta.example/poczta/internal/address"
 	"poczta.example/poczta/internal/config"
+	"poczta.example/poczta/internal/obs"
 	"poczta.example/poczta/internal/queue"
 	"poczta.example/poczta/internal/relaydomain"
 	"poczta.example/poczta/internal/tlspolicy"
@@ -17,9 +16,9 @@ import (
 )
 
 // newRelayDomains builds the domains that we relay for.
-func newRelayDomains(r *Rooms, o *outbound, log *slog.Logger) (*relaydomain.Domains, error) {
+func newRelayDomains(r *Rooms, o *outbound, metrics *obs.Metrics, log *slog.Logger) (*relaydomain.Domains, error) {
 	c := r.Config
-	rc := relaydomain.Config{Hello: c.Hostname, Finder: &relaydomain.MX{Lookup: o.mx, Port: uint16(c.Relay.Port)}, Queue: etrnQueue{r.Queue}, Logger: log}
+	rc := relaydomain.Config{Hello: c.Hostname, Finder: &relaydomain.MX{Lookup: o.mx, Port: uint16(c.Relay.Port)}, Queue: etrnQueue{r.Queue}, Logger: log, Hooks: metrics.RelayDomains()}
 	for _, d := range c.Relay.Domains {
 		x, err := relayDomain(&d)
 		if err != nil {
@@ -42,20 +41,8 @@ func relayDomain(d *config.RelayDomain) (relaydomain.Domain, error) {
 		return out, fmt.Errorf("read recipients: %w", err)
 	}
 	defer f.Close()
-	lines := bufio.NewScanner(f)
-	for n := 1; lines.Scan(); n++ {
-		s := strings.TrimSpace(lines.Text())
-		if s == "" || strings.HasPrefix(s, "#") {
-			continue
-		}
-		a, err := address.Parse(s)
-		if err != nil {
-			return out, fmt.Errorf("%s:%d: %q is not an address: %w", d.RecipientFile, n, s, err)
-		}
-		out.List = append(out.List, a)
-	}
-	if err := lines.Err(); err != nil {
-		return out, fmt.Errorf("read recipients: %w", err)
+	if out.List, err = relaydomain.ReadList(f, out.Name); err != nil {
+		return out, fmt.Errorf("read recipients from %s: %w", d.RecipientFile, err)
 	}
 	return out, nil
 }

@@ -102,6 +102,8 @@ func (d *Daemon) startOutbound(serve func(string, func(context.Context) error)) 
 	}
 	if o.relay != nil {
 		serve("relay", o.relay.Run)
+	} else if d.rooms.DB.Engine() == "postgresql" {
+		serve("queue", announcer(d.rooms.Queue, d.c.Config.Hostname, d.log))
 	}
 }
 

@@ -119,6 +119,7 @@ func (m *Metrics) Queue() queue.Hooks {
 	return queue.Hooks{
 		Enqueued: func(n int) { m.queued.with("entered").add(float64(n)) },
 		Removed:  func(n int) { m.queued.with("removed").add(float64(n)) },
+		Settled:  func(o queue.Outcome, n int) { m.queued.with(o.String()).add(float64(n)) },
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 
 	"poczta.example/poczta/internal/address"
 	"poczta.example/poczta/internal/relay"
+	"poczta.example/poczta/internal/relaydomain"
 	"poczta.example/poczta/internal/resolver"
 	"poczta.example/poczta/internal/tlspolicy"
 )
@@ -25,6 +26,7 @@ type outboundFigures struct {
 	downgrades  *figure //
 	policies    *family // result
 	lookups     *family // from
+	asked       *family // outcome
 }
 
 func (m *Metrics) outbound() *outboundFigures {
@@ -38,6 +40,7 @@ func (m *Metrics) outbound() *outboundFigures {
 		sessions:    counters(m, "poczta_relay_tls_sessions_total", "Sessions with other hosts by the TLS they showed.", "level", "result"),
 		downgrades:  counter(m, "poczta_relay_tls_downgrades_total", "Hosts that showed less TLS than before."),
 		policies:    counters(m, "poczta_mta_sts_fetches_total", "MTA-STS policies fetched.", "result"),
+		asked:       counters(m, "poczta_relay_domain_questions_total", "Recipients that a relay domain's host was asked about.", "outcome"),
 		lookups:     counters(m, "poczta_dns_lookups_total", "Questions to DNS.", "from"),
 	}
 }
@@ -68,6 +71,11 @@ func (m *Metrics) TLSPolicy(log *slog.Logger) tlspolicy.Hooks {
 			log.Warn("a host shows less TLS than before", "destination", domain.String(), "host", host.String(), "before", before.String(), "shown", shown.String())
 		},
 	}
+}
+
+// RelayDomains returns the hooks of package relaydomain.
+func (m *Metrics) RelayDomains() relaydomain.Hooks {
+	return relaydomain.Hooks{Asked: func(outcome string, _ time.Duration) { m.out.asked.with(outcome).inc() }}
 }
 
 // Resolver returns the hooks of the cache of DNS.

@@ -108,11 +108,12 @@ func (q *Queue) chunk(ctx context.Context, part []target, do verb, after func(tx
 }
 
 // Retry makes the matching waiting recipients due now and resets the clocks of their
-// hosts. Suspended destinations stay suspended. It returns how many it changed, also with an error.
+// hosts. What its sender holds back until later stays (RFC 4865). Suspended destinations stay suspended. It returns how many it changed, also with an error.
 func (q *Queue) Retry(ctx context.Context, f Filter) (int, error) {
 	now := q.micros()
 	n, err := q.each(ctx, f, func(tx db.Tx, t *target, e *effects) (bool, error) {
-		changed, err := tx.Exec(`UPDATE queued_recipient SET next_attempt = ? WHERE id = ? AND n = ? AND state = ?`, now, t.id[:], t.r.N, int64(Waiting))
+		changed, err := tx.Exec(`UPDATE queued_recipient SET next_attempt = ? WHERE id = ? AND n = ? AND state = ? AND NOT EXISTS (SELECT 1 FROM queued_message m WHERE m.id = ? AND m.hold_until > ?)`,
+			now, t.id[:], t.r.N, int64(Waiting), t.id[:], now)
 		if err != nil || changed == 0 {
 			return false, err
 		}

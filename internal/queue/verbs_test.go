@@ -91,6 +91,23 @@ func TestRetryResetsTheHostsClock(t *testing.T) {
 	})
 }
 
+func TestRetryLeavesWhatItsSenderHoldsBack(t *testing.T) {
+	each(t, func(t *testing.T, h *posttest.House) {
+		d := h.Delivery(t, posttest.Text("later"), nil, "a@a.example")
+		d.Envelope.HoldUntil = h.Clock.Now().Add(time.Hour)
+		if err := h.Post.Accept(t.Context(), d); err != nil {
+			t.Fatal(err)
+		}
+		n := join(t, h, "one")
+		verb(t, 0, func() (int, error) { return h.Queue.Retry(t.Context(), queue.Filter{All: true}) })
+		if got := claimed(t, n, 1); got != "" {
+			t.Errorf("claimed %q before its time", got)
+		}
+		h.Clock.Advance(time.Hour)
+		verb(t, 1, func() (int, error) { return h.Queue.Retry(t.Context(), queue.Filter{All: true}) })
+	})
+}
+
 func TestBounceGoesPastHostAndSuspension(t *testing.T) {
 	each(t, func(t *testing.T, h *posttest.House) {
 		id := accept(t, h, "a@a.example", "b@a.example")
