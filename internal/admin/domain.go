@@ -8,6 +8,7 @@ import (
 	"poczta.example/poczta/internal/address"
 	"poczta.example/poczta/internal/config"
 	"poczta.example/poczta/internal/daemon"
+	"poczta.example/poczta/internal/mtasts"
 )
 
 // DomainRow is a domain in lists.
@@ -113,7 +114,25 @@ func Records(domain address.Domain, c *config.Config) []RecordRow {
 	for _, service := range []string{"submissions", "submission", "pop3s", "pop3"} {
 		rows = append(rows, srv(service, daemon.PortOf(c, service)))
 	}
-	return rows
+	return append(rows, transportRecords(domain, c)...)
+}
+
+// transportRecords are those about TLS between servers: where others report about it
+// (RFC 8460) and, when a policy is served, that there is one (RFC 8461).
+func transportRecords(domain address.Domain, c *config.Config) []RecordRow {
+	name := domain.String() + "."
+	to := c.TLSReports.To
+	if to == "" {
+		to = "mailto:postmaster@" + domain.String()
+	}
+	rows := []RecordRow{{"_smtp._tls." + name, "TXT", `"v=TLSRPTv1; rua=` + to + `"`, "other servers report failures of TLS (RFC 8460)"}}
+	policy, serves := daemon.STSPolicy(c)
+	if !serves {
+		return rows
+	}
+	return append(rows,
+		RecordRow{"_mta-sts." + name, "TXT", `"` + mtasts.Record{ID: policy.ID()}.String() + `"`, "other servers fetch the policy of MTA-STS (RFC 8461); the id changes with it"},
+		RecordRow{"mta-sts." + name, "CNAME", c.Hostname + ".", "where the policy is served over HTTPS"})
 }
 
 // DomainDNS prints the zone lines to add for a domain.
