@@ -149,7 +149,7 @@ func (c *counter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// authorDomain is the domain of the first From address; "" when there is none.
+// authorDomain is the domain of the last From address in A-labels; "" when there is none.
 func authorDomain(header []byte) string {
 	from, _ := message.Get(header, "From")
 	end := strings.LastIndexByte(from, '@')
@@ -160,7 +160,11 @@ func authorDomain(header []byte) string {
 	if i := strings.IndexAny(domain, "> \t,;("); i >= 0 {
 		domain = domain[:i]
 	}
-	return strings.ToLower(domain)
+	d, err := address.ParseDomain(domain)
+	if err != nil {
+		return ""
+	}
+	return d.String()
 }
 
 // signatures looks at DKIM-Signature fields: whether there are any of the domain, and

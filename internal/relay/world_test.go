@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"net"
 	"net/netip"
 	"slices"
@@ -644,13 +643,6 @@ func (w *world) dial(ctx context.Context, _, addr string, _ netip.Addr) (net.Con
 		return nil, ctx.Err()
 	}
 	return fn()
-}
-
-// dialled is a copy of the counts of connections.
-func (w *world) dialled() map[string]int {
-	w.dialMu.Lock()
-	defer w.dialMu.Unlock()
-	return maps.Clone(w.dials)
 }
 
 // letter makes a message of ours.

@@ -1,0 +1,222 @@
+package relay
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"poczta.example/poczta/internal/address"
+	"poczta.example/poczta/internal/dsn"
+	"poczta.example/poczta/internal/envelope"
+	"poczta.example/poczta/internal/queue"
+	"poczta.example/poczta/internal/smtp"
+)
+
+// outcome is what has to be written of a task.
+type outcome struct {
+	line   *line // nil: nothing is in flight
+	msg    *queue.Message
+	landed int
+	plain  []queue.Result
+	// Results that go with a report, in one transaction each.
+	failed, relayed, delayed sheet
+	// forwarded are copies of a forward that were taken.
+	forwarded []*queue.Recipient
+}
+
+// sheet is a report to be, with the results that it tells of.
+type sheet struct {
+	results []queue.Result
+	about   []dsn.Recipient
+	// asked are forwarded copies, over which Config.Forwards decides; by result.
+	asked map[int]*queue.Recipient
+}
+
+func (s *sheet) add(res queue.Result, about dsn.Recipient) {
+	s.results = append(s.results, res)
+	s.about = append(s.about, about)
+}
+
+// file makes the results of an attempt and hands them on to be written. until is
+// when the host is tried again, for those that wait with it.
+func (s *shift) file(a *attempt, until time.Time) {
+	o := &outcome{line: a.t.line, msg: a.t.msg, landed: len(a.t.rcpts)}
+	now := s.cfg.Now()
+	first := true
+	for i := range a.t.rcpts {
+		r, e := &a.t.rcpts[i], &a.ends[i]
+		res := queue.Result{ID: a.t.msg.ID, N: r.N, At: now, Status: e.v.Reply.String(), Host: e.where.label, TLS: e.where.tls}
+		if e.v.Lost {
+			res.Status += " (it may have been delivered)"
+		}
+		if e.v.Fate != Delivered && first {
+			res.Dialogue, first = e.where.packed(), false
+		}
+		switch {
+		case e.v.Fate == Delivered:
+			s.relayed(o, r, e, res)
+		case e.v.Fate == PutOff && now.Before(a.t.msg.Expires):
+			s.deferred(o, r, e, res, until)
+		default:
+			s.refused(o, r, e, res)
+		}
+		s.counted(a, res)
+	}
+	s.hand(o)
+}
+
+// counted tells the metrics.
+func (s *shift) counted(a *attempt, res queue.Result) {
+	if s.cfg.Hooks.Attempt == nil {
+		return
+	}
+	name := "none"
+	if a.t.way != nil {
+		name = a.t.way.site.name
+	}
+	s.cfg.Hooks.Attempt(name, res.Outcome.String(), res.At.Sub(a.t.msg.Queued))
+}
+
+// hand gives an outcome to those who write it.
+func (s *shift) hand(o *outcome) {
+	if len(o.failed.results)+len(o.relayed.results)+len(o.delayed.results)+len(o.forwarded) > 0 {
+		s.letters <- o
+		return
+	}
+	s.outcomes <- o
+}
+
+// relayed is a recipient whom a host has taken. A report of it is due where the host sends
+// none (RFC 3461 §5.2.1).
+func (s *shift) relayed(o *outcome, r *queue.Recipient, e *ending, res queue.Result) {
+	res.Outcome = queue.Relayed
+	if r.Forward != "" && s.cfg.Forwards != nil {
+		o.forwarded = append(o.forwarded, r)
+	}
+	if r.Notify&envelope.NotifySuccess == 0 || !e.noDSN {
+		o.plain = append(o.plain, res)
+		return
+	}
+	about := s.about(r, e.v.Reply, e.where.mta, dsn.Relayed, res.At)
+	if e.final {
+		about.Action = dsn.Delivered
+	}
+	about.Diagnostic = ""
+	o.relayed.add(res, about)
+}
+
+// deferred is a recipient to be tried again: by its own time, or with the host.
+func (s *shift) deferred(o *outcome, r *queue.Recipient, e *ending, res queue.Result, until time.Time) {
+	res.Outcome = queue.Deferred
+	res.Next = res.At.Add(s.cfg.Schedule.RetryAfter(r.Attempts+1, s.cfg.Random()))
+	if e.v.Clock == HostClock && !until.IsZero() {
+		res.Next = until
+	}
+	o.plain = append(o.plain, res)
+	if by := o.msg.DeliverBy; by.Mode == envelope.ByNotify && !r.Warned && res.At.After(by.Time) { // RFC 2852 §4
+		s.warn(o, r, res)
+	}
+}
+
+// warn adds a report of delay, where the sender is to get one.
+func (s *shift) warn(o *outcome, r *queue.Recipient, res queue.Result) {
+	late := queue.Result{ID: res.ID, N: res.N, Outcome: queue.Warned, At: res.At, Status: res.Status}
+	if r.Forward != "" || r.Notify != 0 && r.Notify&envelope.NotifyDelay == 0 {
+		o.plain = append(o.plain, late)
+		return
+	}
+	about := s.about(r, parseStatus(res.Status), "", dsn.Delayed, res.At)
+	about.RetryUntil = o.msg.Expires
+	o.delayed.add(late, about)
+}
+
+// refused is a recipient for whom it is over.
+func (s *shift) refused(o *outcome, r *queue.Recipient, e *ending, res queue.Result) {
+	res.Outcome = queue.Returned
+	reply := e.v.Reply
+	mta := e.where.mta
+	if e.v.Ours {
+		mta = ""
+	}
+	about := s.about(r, reply, mta, dsn.Failed, res.At)
+	if e.v.Fate == PutOff { // RFC 3463 §3.5: X.4.7, delivery time expired
+		about.Status = dsn.Status{Class: 5, Subject: 4, Detail: 7}
+		res.Status = "554 5.4.7 given up after the time for delivery; last: " + res.Status
+	}
+	if r.Notify != 0 && r.Notify&envelope.NotifyFailure == 0 {
+		o.plain = append(o.plain, res)
+		if r.Forward == "" || s.cfg.Forwards == nil {
+			return
+		}
+		// The owner of the forward is told nevertheless.
+		o.plain = o.plain[:len(o.plain)-1]
+	}
+	if r.Forward != "" && s.cfg.Forwards != nil {
+		if o.failed.asked == nil {
+			o.failed.asked = make(map[int]*queue.Recipient)
+		}
+		o.failed.asked[len(o.failed.results)] = r
+	}
+	o.failed.add(res, about)
+}
+
+// about is what a report says of a recipient. What a host said of the target of a forward
+// stays here: it may name the target, which the sender did not write.
+func (s *shift) about(r *queue.Recipient, reply smtp.Reply, mta string, action dsn.Action, at time.Time) dsn.Recipient {
+	written := r.ForwardPath
+	if r.Written != "" {
+		written = r.Written
+	}
+	d := dsn.Recipient{Original: r.Original, Action: action, Attempted: at, RemoteMTA: mta, Diagnostic: reply.String(),
+		Status: dsn.Status{Class: reply.Code / 100, Subject: reply.Subject, Detail: reply.Detail}}
+	if strings.EqualFold(written, "postmaster") {
+		d.Final = address.Postmaster()
+	} else if a, err := address.Parse(written); err == nil {
+		d.Final = address.NewForwardPath(a)
+	}
+	if r.Forward != "" {
+		d.RemoteMTA, d.Diagnostic = "", ""
+	}
+	return d
+}
+
+// parseStatus reads a status as Reply.String writes it.
+func parseStatus(s string) smtp.Reply {
+	r := smtp.Reply{Text: s}
+	var code, class, subject, detail int
+	if n, _ := fmt.Sscanf(s, "%3d %1d.%3d.%3d", &code, &class, &subject, &detail); n == 4 && code/100 == class {
+		r = smtp.Reply{Code: code, Subject: subject, Detail: detail}
+		if parts := strings.SplitN(s, " ", 3); len(parts) == 3 {
+			r.Text = parts[2]
+		}
+		return r
+	}
+	r.Code = 451
+	return r
+}
+
+// expired returns recipients whose time is over, as a failed probe has shown.
+func (s *shift) expired(l *line, j *queue.Job, status string) {
+	s.overAll(l, j, Verdict{Fate: PutOff, Ours: true, Reply: parseStatus(status)})
+}
+
+// returned returns recipients as an operator said.
+func (s *shift) returned(t *task) {
+	a := newAttempt(s, t)
+	a.left = a.left[:0]
+	for i := range t.rcpts {
+		text := t.rcpts[i].Reason
+		if text == "" {
+			text = "The postmaster has returned the message"
+		}
+		a.end(i, ending{v: Verdict{Fate: Refused, Ours: true, Reply: smtp.Reply{Code: 554, Text: text}}})
+	}
+	s.file(a, time.Time{})
+}
+
+// overAll ends all recipients of a job whose time is over.
+func (s *shift) overAll(l *line, j *queue.Job, v Verdict) {
+	a := newAttempt(s, &task{line: l, msg: &j.Message, rcpts: j.Recipients})
+	a.endAll(v, spot{})
+	s.file(a, time.Time{})
+}
