@@ -16,6 +16,7 @@ import (
 	"poczta.example/poczta/internal/config"
 	"poczta.example/poczta/internal/control"
 	"poczta.example/poczta/internal/daemon"
+	"poczta.example/poczta/internal/db"
 )
 
 type setupCmd struct {
@@ -147,6 +148,9 @@ func (s *setupCmd) dataFolder() error {
 // It returns the DNS records of the domains.
 func (s *setupCmd) fill(ctx context.Context, p *process, conf *config.Config, account address.Address, password string) (records [][]admin.RecordRow, err error) {
 	r, err := daemon.OpenRooms(ctx, conf, daemon.RoomOptions{Migrate: true})
+	if errors.Is(err, db.ErrConnect) {
+		return nil, fmt.Errorf("%w; setup may be repeated, and goes on from here", err)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -338,14 +338,14 @@ func TestBadStart(t *testing.T) {
 		"port":        {fmt.Sprintf("[metrics]\nlisten = [%q]\n", taken.Addr()), "another program has this port"},
 		"certificate": {"[tls]\nmode = \"files\"\n[[tls.certificate]]\ncert = \"/none\"\nkey = \"/none\"\n", "check that both exist"},
 		"client CA":   {"[tls]\nclient_ca = \"/none\"\n", "read authority"},
-		"postgresql":  {"", "open database"},
+		"postgresql":  {"", `user "p" to database "none": 127.0.0.1:1: connection refused; make it answer`},
 		"a file":      {"", "no socket"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			c, file := parse(t, t.TempDir(), tt.extra)
 			if name == "postgresql" {
-				c.Store.Engine, c.Store.URL = "postgresql", "postgres://127.0.0.1:1/none?connect_timeout=1"
+				c.Store.Engine, c.Store.URL = "postgresql", "postgres://p@127.0.0.1:1/none?connect_timeout=1"
 			}
 			if name == "a file" { // what a slip of the pen names stays
 				c.Listen.LMTP = []string{"unix:" + file}

@@ -149,20 +149,20 @@ func (r *Rooms) openDB(ctx context.Context, o RoomOptions) error {
 	d, err := db.OpenSQLite(ctx, db.SQLiteConfig{Path: r.Config.Sub(DatabaseFile), ReadConns: r.Config.Store.Connections,
 		SnapshotDir: r.Config.Sub(SnapshotFolder), Logger: o.Logger})
 	if err != nil {
-		return fmt.Errorf("open database: %w", err)
+		return err
 	}
 	r.DB = d
 	r.closers = append(r.closers, d.Close)
-	if err := db.Migrate(ctx, d, Components()); err != nil {
-		return fmt.Errorf("migrate database: %w", err)
-	}
-	return nil
+	return db.Migrate(ctx, d, Components())
 }
 
 func (r *Rooms) openPostgres(ctx context.Context, o RoomOptions) error {
 	d, err := db.OpenPostgres(ctx, db.PostgresConfig{URL: r.Config.Store.URL, MaxConns: r.Config.Store.Connections, Logger: o.Logger, Hooks: o.Metrics.Postgres()})
+	if errors.Is(err, db.ErrConnect) {
+		return fmt.Errorf("%w; make it answer there, or correct store.url, then run the same command again", err)
+	}
 	if err != nil {
-		return fmt.Errorf("open database: %w", err)
+		return err
 	}
 	r.DB = d
 	r.closers = append(r.closers, d.Close)

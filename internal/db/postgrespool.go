@@ -3,7 +3,6 @@ package db
 import (
 	"context"
 	"errors"
-	"fmt"
 	"sync"
 	"time"
 
@@ -95,11 +94,11 @@ func (p *pool) pop() *pgConn {
 func (p *pool) dial(ctx context.Context) (*pgConn, error) {
 	c, err := pgx.ConnectConfig(ctx, p.cfg)
 	if err != nil {
-		return nil, fmt.Errorf("connect to database: %w", err)
+		return nil, newConnectError(p.cfg, err)
 	}
 	if err := prepareSession(ctx, c); err != nil {
 		closeConn(c)
-		return nil, fmt.Errorf("connect to database: %w", err)
+		return nil, newConnectError(p.cfg, err)
 	}
 	return &pgConn{Conn: c, born: time.Now()}, nil
 }
