@@ -42,7 +42,8 @@ type EventRow struct {
 	Detail string `json:"detail"`
 }
 
-// Trace tells what became of mail: of an address, a Message-ID, or a queue id.
+// Trace tells what became of mail: of an address, a Message-ID, or a queue id. That
+// nothing is known is an answer, and no error.
 func (d *Desk) Trace(ctx context.Context, what string, limit int) error {
 	q := trace.Query{Limit: limit}
 	if id, err := message.ParseID(what); err == nil {
@@ -60,8 +61,8 @@ func (d *Desk) Trace(ctx context.Context, what string, limit int) error {
 	if err != nil && !notTraced(err) {
 		return explain(err, "trace "+what)
 	}
-	if len(found) == 0 && !d.JSON {
-		return fmt.Errorf("nothing is known of %s; the trace of a message is kept %s, its fates %s; what was refused is in the log only",
+	if len(found) == 0 {
+		d.say("Nothing is known of %s; the trace of a message is kept %s, its fates %s; what was refused is in the log only.",
 			what, d.Rooms.Config.Store.TraceKept, d.Rooms.Config.Store.FatesKept)
 	}
 	var rows []TraceRow
