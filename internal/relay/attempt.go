@@ -71,7 +71,7 @@ func (s *shift) work(ctx context.Context, x *site) {
 func (s *shift) perform(ctx context.Context, x *site, c *conn, t *task) *conn {
 	a := newAttempt(s, t)
 	if c != nil {
-		if s.fits(ctx, c, t) {
+		if s.fits(ctx, c, t) && s.alive(ctx, c) {
 			s.transact(ctx, c, a)
 			if len(a.left) == 0 || a.gone {
 				s.conclude(a)
@@ -185,7 +185,9 @@ func (s *shift) transact(ctx context.Context, c *conn, a *attempt) {
 		if c.mails > 1 {
 			c.dialogue.Reset()
 		}
-		if again := s.once(ctx, c, a); !again || len(a.left) == before || !c.sess.Usable() || c.sess.Full() {
+		again := s.once(ctx, c, a)
+		c.used = s.cfg.Now()
+		if !again || len(a.left) == before || !c.sess.Usable() || c.sess.Full() {
 			return
 		}
 	}

@@ -29,6 +29,7 @@ type conn struct {
 	verdict  tlspolicy.Verdict
 	tls      string // for traces
 	opened   time.Time
+	used     time.Time // when the last transaction ended
 	mails    int
 	dialogue smtpclient.Dialogue
 }
@@ -275,6 +276,15 @@ func (s *shift) admit(ctx context.Context, t *task, c *conn, req tlspolicy.Requi
 	}
 	ext := c.sess.Extensions()
 	return c.verdict.Permit(demand(t, &ext))
+}
+
+// askAfter is how long a connection may have been idle before the host is asked whether it
+// is still there: a message sent into a closed one could not be told from a delivered one.
+const askAfter = time.Second
+
+// alive reports whether the host is still there.
+func (s *shift) alive(ctx context.Context, c *conn) bool {
+	return s.cfg.Now().Sub(c.used) < askAfter || c.sess.Reset(ctx) == nil && c.sess.Usable()
 }
 
 // fits reports whether an open connection may carry a task.

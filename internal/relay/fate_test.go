@@ -74,6 +74,24 @@ func TestDelivers(t *testing.T) {
 	})
 }
 
+// TestStaleConnection has a host that closes idle connections, and takes a message with its
+// commands in one flight: the next message is not sent into the closed one.
+func TestStaleConnection(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		p := w.serve(t, "them.example", peer.Config{Extensions: []string{"PIPELINING", "CHUNKING", "8BITMIME"}, Rules: []peer.Rule{{Stage: peer.Reset, Do: peer.Drop()}}})
+		defer p.Close()
+		w.put(w.letter("a@them.example"))
+		stop := w.start(t)
+		<-time.After(2 * time.Second)
+		w.put(w.letter("b@them.example"))
+		<-time.After(time.Second)
+		stop()
+		if log := w.row("b@them.example").log; len(log) != 1 || !strings.HasPrefix(log[0], "relayed") || p.Connections() != 2 {
+			t.Errorf("%q over %d connections", log, p.Connections())
+		}
+	})
+}
+
 // TestFates has every stage answer in every way, and looks at what becomes of two recipients
 // and who is told.
 func TestFates(t *testing.T) {

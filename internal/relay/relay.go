@@ -146,6 +146,7 @@ type Session interface {
 	StartTLS(ctx context.Context, c *tls.Config) error
 	Auth(ctx context.Context, c smtpclient.Credentials) error
 	Send(ctx context.Context, m *smtpclient.Message) (smtpclient.Outcome, error)
+	Reset(ctx context.Context) error
 	Quit(ctx context.Context) error
 	Close() error
 }

@@ -131,6 +131,8 @@ func (c *simSession) StartTLS(context.Context, *tls.Config) error {
 }
 func (c *simSession) Auth(context.Context, smtpclient.Credentials) error { return nil }
 
+func (c *simSession) Reset(context.Context) error { return nil }
+
 func (c *simSession) Quit(context.Context) error { return c.Close() }
 
 func (c *simSession) Close() error {
