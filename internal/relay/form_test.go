@@ -416,3 +416,55 @@ func TestProbe(t *testing.T) {
 		}
 	}
 }
+
+// TestSources connects from this host's addresses, of the family of the other's, in turn.
+func TestSources(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		p := w.serve(t, "four.example", peer.Config{})
+		defer p.Close()
+		w.names.hosts["six.example"] = []string{"mx.six.example=2001:db8::1"}
+		w.hosts["[2001:db8::1]:25"] = func() (net.Conn, error) { return p.Dial(), nil }
+		addrs := func(list ...string) (out []netip.Addr) {
+			for _, a := range list {
+				out = append(out, netip.MustParseAddr(a))
+			}
+			return out
+		}
+		w.cfg.Sources = addrs("198.51.100.1", "198.51.100.2")
+		w.cfg.Routes = []relay.Route{{Name: "six", Domains: []string{"six.example"}, Sources: addrs("198.51.100.3", "2001:db8::2")}}
+		var mu sync.Mutex
+		used := map[string]bool{}
+		w.cfg.Dial = func(ctx context.Context, network, addr string, source netip.Addr) (net.Conn, error) {
+			mu.Lock()
+			used[addr+" from "+source.String()] = true
+			mu.Unlock()
+			return w.dial(ctx, network, addr, source)
+		}
+		turn := 0.0
+		w.cfg.Random = func() float64 {
+			mu.Lock()
+			defer mu.Unlock()
+			turn = 0.5 - turn
+			return turn
+		}
+		w.cfg.PerConnection = 1
+		for range 6 {
+			w.put(w.letter(fmt.Sprintf("a%d@four.example", w.serial)))
+			w.put(w.letter(fmt.Sprintf("a%d@six.example", w.serial)))
+		}
+		stop := w.start(t)
+		w.until(t, time.Minute)
+		stop()
+		want := map[string]bool{"192.0.2.1:25 from 198.51.100.1": true, "192.0.2.1:25 from 198.51.100.2": true, "[2001:db8::1]:25 from 2001:db8::2": true}
+		mu.Lock()
+		defer mu.Unlock()
+		if w.left() != 0 || len(used) < 2 {
+			t.Errorf("%d left", w.left())
+		}
+		for u := range used {
+			if !want[u] {
+				t.Errorf("connected to %s", u)
+			}
+		}
+	})
+}

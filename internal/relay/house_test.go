@@ -203,3 +203,54 @@ func TestHouseTellsItsOwn(t *testing.T) {
 		}
 	})
 }
+
+// TestNodes has three nodes work one queue on PostgreSQL, of which one leaves in the middle:
+// each message comes once.
+func TestNodes(t *testing.T) {
+	t.Parallel()
+	d := dbtest.Postgres(t)
+	if err := db.Migrate(t.Context(), d, posttest.Components()); err != nil {
+		t.Fatal(err)
+	}
+	s := newStreet(t, d)
+	var peers []*peer.Peer
+	const domains, each = 20, 15
+	for i := range domains {
+		name := fmt.Sprintf("d%d.example", i)
+		peers = append(peers, s.serve(t, name, peer.Config{}))
+		for k := range each {
+			if err := s.Post.Accept(t.Context(), s.Delivery(t, posttest.Text("hello"), nil, fmt.Sprintf("r%d@%s", k, name))); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	s.start(t)
+	s.start(t)
+	r, err := relay.New(s.cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	left := make(chan error, 1)
+	go func() { left <- r.Run(ctx) }()
+	wait(t, "some mail", func() bool { return len(peers[0].Messages())+len(peers[domains-1].Messages()) > 0 })
+	cancel()
+	if err := <-left; err != nil {
+		t.Error(err)
+	}
+	wait(t, "an empty queue", func() bool {
+		m, _, err := s.Queue.Count(t.Context())
+		return err == nil && m == 0
+	})
+	for i, p := range peers {
+		copies := p.Copies()
+		if len(copies) != each {
+			t.Errorf("host %d got %d messages", i, len(copies))
+		}
+		for copy, n := range copies {
+			if n != 1 {
+				t.Errorf("%v came %d times", copy, n)
+			}
+		}
+	}
+}
