@@ -18,7 +18,8 @@ import (
 
 type checkCmd struct {
 	asJSON
-	NoDNS bool `help:"Leave DNS out."`
+	NoDNS bool     `help:"Leave DNS out."`
+	Probe []string `help:"Connect to the MX hosts of this domain, to see whether port 25 is open on its way out; may be given several times." placeholder:"DOMAIN"`
 }
 
 // Run implements local.
@@ -28,7 +29,7 @@ func (c *checkCmd) Run(ctx context.Context, p *process, top *cli) error {
 		return c.print(p, configFindings(top.Config, err))
 	}
 	running := serverRuns(ctx, conf)
-	findings := admin.CheckHost(ctx, conf, running)
+	findings := append(admin.CheckHost(ctx, conf, running), admin.CheckRelay(conf)...)
 	domains, err := c.domains(ctx, p, conf, top)
 	if err != nil {
 		findings = append(findings, admin.Finding{Level: admin.Failed, Area: "store", Text: err.Error(), Remedy: "repair what it names, then run poczta check again"})
@@ -38,7 +39,7 @@ func (c *checkCmd) Run(ctx context.Context, p *process, top *cli) error {
 	}
 	if running {
 		var more []admin.Finding
-		if err := ask(ctx, p, top, conf, &gatewayCmd{asJSON{JSON: true}}, []string{"gateway", "--json", "--config", top.Config}, &more); err == nil {
+		if err := askServer(ctx, p, conf, []string{"gateway", "--json", "--config", top.Config}, &more); err == nil {
 			findings = append(findings, more...)
 		}
 	}
@@ -50,6 +51,9 @@ func (c *checkCmd) Run(ctx context.Context, p *process, top *cli) error {
 		findings = append(findings, admin.CheckDNS(ctx, conf, r, names(domains))...)
 		if conf.DKIM.Sign {
 			findings = append(findings, admin.CheckKeys(ctx, r, domains)...)
+		}
+		if len(c.Probe) > 0 {
+			findings = append(findings, admin.CheckWayOut(ctx, conf, r, c.Probe)...)
 		}
 	}
 	return c.print(p, findings)
@@ -101,10 +105,20 @@ func names(rows []admin.DomainRow) []string {
 
 // ask runs a command, in the server or here, and reads its list.
 func ask(ctx context.Context, p *process, top *cli, conf *config.Config, cmd desk, args []string, rows any) error {
+	return answer(p, args, rows, func(p *process, s control.Streams) error { return runSomewhere(ctx, p, top, conf, cmd, s) })
+}
+
+// askServer runs a command in the server, whatever the store, and reads its list.
+func askServer(ctx context.Context, p *process, conf *config.Config, args []string, rows any) error {
+	return answer(p, args, rows, func(p *process, s control.Streams) error { return runInServer(ctx, p, conf, s) })
+}
+
+// answer reads the list that a command prints.
+func answer(p *process, args []string, rows any, run func(*process, control.Streams) error) error {
 	var out, errs bytes.Buffer
 	asked := *p
 	asked.args = args
-	if err := runSomewhere(ctx, &asked, top, conf, cmd, control.Streams{In: eof{}, Out: &out, Err: &errs}); err != nil {
+	if err := run(&asked, control.Streams{In: eof{}, Out: &out, Err: &errs}); err != nil {
 		return errors.Join(err, nonEmpty(errs.String()))
 	}
 	if err := json.Unmarshal(out.Bytes(), rows); err != nil {
@@ -118,6 +132,12 @@ type gatewayCmd struct{ asJSON }
 
 // Work implements desk.
 func (c *gatewayCmd) Work(ctx context.Context, d *admin.Desk) error { return c.on(d).Gateway(ctx) }
+
+// listeningCmd is asked by check; it is not for people.
+type listeningCmd struct{ asJSON }
+
+// Work implements desk.
+func (c *listeningCmd) Work(ctx context.Context, d *admin.Desk) error { return c.on(d).Listening(ctx) }
 
 func nonEmpty(s string) error {
 	if s == "" {

@@ -178,7 +178,7 @@ reserve = "8191TiB"
 		t.Fatal(err)
 	}
 	text := ""
-	for _, f := range admin.CheckHost(t.Context(), c, false) {
+	for _, f := range admin.CheckHost(t.Context(), c, false, nil) {
 		text += f.String() + "\n"
 	}
 	for _, want := range []string{"ok      ports         pop3 ", "its folder does not exist yet", "error   tls           tls.certificate[0]", "less than the reserve",
@@ -187,7 +187,7 @@ reserve = "8191TiB"
 			t.Errorf("no finding says %q:\n%s", want, text)
 		}
 	}
-	if text := admin.CheckHost(t.Context(), c, true)[1]; text.Level != admin.Failed {
+	if text := admin.CheckHost(t.Context(), c, true, nil)[1]; text.Level != admin.Failed {
 		t.Errorf("a port that does not answer while the server runs: got %v", text)
 	}
 }

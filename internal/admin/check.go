@@ -60,10 +60,11 @@ func (f Finding) String() string {
 }
 
 // CheckHost looks at what the host offers: ports, certificates, space on disk.
-// running says whether the server runs now.
-func CheckHost(ctx context.Context, c *config.Config, running bool) []Finding {
+// running says whether the server runs now, and listening where it says it
+// listens, if it was asked.
+func CheckHost(ctx context.Context, c *config.Config, running bool, listening []daemon.Listening) []Finding {
 	out := []Finding{{Level: Fine, Area: "configuration", Text: "the file is right"}}
-	out = append(out, checkPorts(ctx, c, running)...)
+	out = append(out, checkPorts(ctx, c, running, listening)...)
 	out = append(out, checkCertificates(c)...)
 	if free, err := freeSpace(c.Data); err == nil && free < int64(c.Store.Reserve) {
 		out = append(out, Finding{Level: Failed, Area: "store", Key: "store.reserve",
@@ -77,11 +78,15 @@ func CheckHost(ctx context.Context, c *config.Config, running bool) []Finding {
 	return out
 }
 
-// Gateway prints a finding if nearly all connections of the running server come
-// from one address of a private network: then its limits by address, and the
-// exemption of loopback, do not mean what they should.
+// Gateway prints what only the running server knows: whether nearly all its
+// connections come from one address of a private network (then its limits by address,
+// and the exemption of loopback, do not mean what they should), and whether the hosts
+// that it sends to have stopped answering.
 func (d *Desk) Gateway(context.Context) error {
 	var rows []Finding
+	if d.Rooms.Blocked != nil && d.Rooms.Blocked() {
+		rows = append(rows, blockedFinding("hosts of several networks do not answer any more"))
+	}
 	if d.Rooms.Gateway != nil {
 		if a, ok := d.Rooms.Gateway(); ok {
 			rows = append(rows, Finding{Level: Warning, Area: "ports", Key: "proxy.from",
@@ -90,6 +95,11 @@ func (d *Desk) Gateway(context.Context) error {
 		}
 	}
 	return table(d, rows, "FINDING", Finding.String)
+}
+
+// Listening prints where the running server listens.
+func (d *Desk) Listening(context.Context) error {
+	return table(d, d.Rooms.Listening, "SERVICE\tADDRESS", func(l daemon.Listening) string { return l.Service + "\t" + l.Address })
 }
 
 func allLoopback(list []config.Prefix) bool {
@@ -105,12 +115,22 @@ func freeSpace(folder string) (int64, error) {
 }
 
 // checkPorts wants the ports to answer while the server runs, and to be free otherwise.
-func checkPorts(ctx context.Context, c *config.Config, running bool) []Finding {
+// Where the service manager opened a service's sockets, those are looked at, for the
+// server opens none of that service's own.
+func checkPorts(ctx context.Context, c *config.Config, running bool, listening []daemon.Listening) []Finding {
 	all, err := daemon.Endpoints(c)
 	if err != nil {
 		return []Finding{{Level: Failed, Area: "ports", Text: err.Error()}}
 	}
 	var out []Finding
+	for _, l := range listening {
+		if l.Inherited {
+			delete(all, l.Service)
+			f := checkPort(ctx, l.Service, config.Endpoint{Network: l.Network, Address: l.Address, Key: "listen." + l.Service}, running)
+			f.Text += ", opened by the service manager"
+			out = append(out, f)
+		}
+	}
 	for service, eps := range all {
 		for _, e := range eps {
 			out = append(out, checkPort(ctx, service, e, running))

@@ -24,6 +24,15 @@ type TraceRow struct {
 	SHA256      string     `json:"sha256"`
 	Fates       []FateRow  `json:"fates"`
 	Events      []EventRow `json:"events,omitempty"`
+	// Dialogues are those of the last failed attempts.
+	Dialogues []DialogueRow `json:"dialogues,omitempty"`
+}
+
+// DialogueRow is what was said at the last failed attempt for a recipient.
+type DialogueRow struct {
+	At        string `json:"at"`
+	Recipient string `json:"recipient"`
+	Text      string `json:"text"`
 }
 
 // FateRow is what became of a message for one recipient.
@@ -37,9 +46,10 @@ type FateRow struct {
 
 // EventRow is something that happened on the way.
 type EventRow struct {
-	At     string `json:"at"`
-	Kind   string `json:"kind"`
-	Detail string `json:"detail"`
+	At        string `json:"at"`
+	Recipient string `json:"recipient"` // "" for the whole message
+	Kind      string `json:"kind"`
+	Detail    string `json:"detail"`
 }
 
 // Trace tells what became of mail: of an address, a Message-ID, or a queue id. That
@@ -68,11 +78,7 @@ func (d *Desk) Trace(ctx context.Context, what string, limit int) error {
 	var rows []TraceRow
 	for _, r := range found {
 		row := traceRow(r)
-		if events, err := d.Rooms.Trace.Events(ctx, operator, r.ID); err == nil {
-			for _, e := range events {
-				row.Events = append(row.Events, EventRow{stamp(e.At), e.Kind, e.Detail})
-			}
-		}
+		d.happened(ctx, &row, r)
 		rows = append(rows, row)
 	}
 	if d.JSON {
@@ -82,6 +88,27 @@ func (d *Desk) Trace(ctx context.Context, what string, limit int) error {
 		d.tell(r)
 	}
 	return nil
+}
+
+// happened adds what a message met on its way.
+func (d *Desk) happened(ctx context.Context, row *TraceRow, r trace.Record) {
+	recipient := func(n int) string {
+		if n < 0 || n >= len(r.Fates) {
+			return ""
+		}
+		return r.Fates[n].Recipient
+	}
+	operator := trace.Viewer{Operator: true}
+	if events, err := d.Rooms.Trace.Events(ctx, operator, r.ID); err == nil {
+		for _, e := range events {
+			row.Events = append(row.Events, EventRow{stamp(e.At), recipient(e.N), e.Kind, e.Detail})
+		}
+	}
+	if said, err := d.Rooms.Trace.Dialogues(ctx, operator, r.ID); err == nil {
+		for _, x := range said {
+			row.Dialogues = append(row.Dialogues, DialogueRow{stamp(x.At), recipient(x.N), x.Text})
+		}
+	}
 }
 
 func traceRow(r trace.Record) TraceRow {
@@ -119,11 +146,17 @@ func (d *Desk) tell(r TraceRow) {
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", f.Changed, f.State, to, f.Detail)
 	}
 	for _, e := range r.Events {
-		fmt.Fprintf(w, "%s\t%s\t\t%s\n", e.At, e.Kind, e.Detail)
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", e.At, e.Kind, e.Recipient, e.Detail)
 	}
 	_ = w.Flush() // memory takes it
 	for line := range strings.Lines(text.String()) {
 		d.say("  %s", strings.TrimRight(line, " \n"))
+	}
+	for _, x := range r.Dialogues {
+		d.say("  what was said at the last failed attempt for %s, %s:", x.Recipient, x.At)
+		for line := range strings.Lines(x.Text) {
+			d.say("    %s", strings.TrimRight(line, "\r\n"))
+		}
 	}
 }
 

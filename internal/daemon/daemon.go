@@ -142,6 +142,7 @@ func (d *Daemon) open(ctx context.Context) error {
 	if err := d.listen.open(c, "unix", inherited, d.log); err != nil { // in folders that are the owner's
 		return err
 	}
+	d.rooms.Listening = d.listen.list(inherited)
 	if d.certs, err = newCerts(c, d.rooms.Files, d.log); err != nil {
 		return err
 	}
@@ -150,6 +151,9 @@ func (d *Daemon) open(ctx context.Context) error {
 	}
 	if d.mail, err = newMail(ctx, d.rooms, d.metrics, d.log); err != nil {
 		return err
+	}
+	if d.mail.out.relay != nil {
+		d.rooms.Blocked = d.mail.out.relay.Blocked
 	}
 	d.ends, err = newEndpoints(d.rooms, d.mail, d.certs, &d.gate, d.metrics, d.log)
 	return err

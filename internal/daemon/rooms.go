@@ -66,6 +66,10 @@ type Rooms struct {
 	// Gateway is the address that nearly all connections of the running server come
 	// from, if there is one; nil outside a server.
 	Gateway func() (netip.Addr, bool)
+	// Listening is where the running server listens; nil outside a server.
+	Listening []Listening
+	// Blocked tells that port 25 seems to be blocked on its way out; nil as Gateway is.
+	Blocked func() bool
 
 	closers []func() error // in the order of opening
 }
