@@ -29,7 +29,11 @@ func (c *checkCmd) Run(ctx context.Context, p *process, top *cli) error {
 		return c.print(p, configFindings(top.Config, err))
 	}
 	running := serverRuns(ctx, conf)
-	findings := append(admin.CheckHost(ctx, conf, running), admin.CheckRelay(conf)...)
+	var sockets []daemon.Listening
+	if running {
+		_ = askServer(ctx, p, conf, []string{"sockets", "--json", "--config", top.Config}, &sockets) // else the configuration says where
+	}
+	findings := append(admin.CheckHost(ctx, conf, running, sockets), admin.CheckRelay(conf)...)
 	domains, err := c.domains(ctx, p, conf, top)
 	if err != nil {
 		findings = append(findings, admin.Finding{Level: admin.Failed, Area: "store", Text: err.Error(), Remedy: "repair what it names, then run poczta check again"})
@@ -105,16 +109,16 @@ func names(rows []admin.DomainRow) []string {
 
 // ask runs a command, in the server or here, and reads its list.
 func ask(ctx context.Context, p *process, top *cli, conf *config.Config, cmd desk, args []string, rows any) error {
-	return answer(p, args, rows, func(p *process, s control.Streams) error { return runSomewhere(ctx, p, top, conf, cmd, s) })
+	return listed(p, args, rows, func(p *process, s control.Streams) error { return runSomewhere(ctx, p, top, conf, cmd, s) })
 }
 
 // askServer runs a command in the server, whatever the store, and reads its list.
 func askServer(ctx context.Context, p *process, conf *config.Config, args []string, rows any) error {
-	return answer(p, args, rows, func(p *process, s control.Streams) error { return runInServer(ctx, p, conf, s) })
+	return listed(p, args, rows, func(p *process, s control.Streams) error { return runInServer(ctx, p, conf, s) })
 }
 
-// answer reads the list that a command prints.
-func answer(p *process, args []string, rows any, run func(*process, control.Streams) error) error {
+// listed reads the list that a command prints.
+func listed(p *process, args []string, rows any, run func(*process, control.Streams) error) error {
 	var out, errs bytes.Buffer
 	asked := *p
 	asked.args = args
@@ -133,11 +137,11 @@ type gatewayCmd struct{ asJSON }
 // Work implements desk.
 func (c *gatewayCmd) Work(ctx context.Context, d *admin.Desk) error { return c.on(d).Gateway(ctx) }
 
-// listeningCmd is asked by check; it is not for people.
-type listeningCmd struct{ asJSON }
+// socketsCmd is asked by check; it is not for people.
+type socketsCmd struct{ asJSON }
 
 // Work implements desk.
-func (c *listeningCmd) Work(ctx context.Context, d *admin.Desk) error { return c.on(d).Listening(ctx) }
+func (c *socketsCmd) Work(ctx context.Context, d *admin.Desk) error { return c.on(d).Listening(ctx) }
 
 func nonEmpty(s string) error {
 	if s == "" {

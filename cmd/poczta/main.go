@@ -47,6 +47,7 @@ type cli struct {
 	Store   storeCmd   `cmd:"" help:"The store: check, merge, snapshot, rebuild, migrate."`
 	Version versionCmd `cmd:"" help:"Print the version."`
 	Gateway gatewayCmd `cmd:"" hidden:"" help:"What check asks the server."`
+	Sockets socketsCmd `cmd:"" hidden:"" help:"Where the server listens; check asks."`
 	Inside  insideCmd  `cmd:"" hidden:"" help:"A process with the rooms, for root."`
 	Doc     docCmd     `cmd:"" name:"config-doc" hidden:"" help:"Print docs/configuration.md."`
 }

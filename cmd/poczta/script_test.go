@@ -24,7 +24,8 @@ import (
 //
 //	poczta ARGS…            the program
 //	exits N poczta ARGS…    run it; it must end with exit code N
-//	start, stop             the server of $CONF; stop sends SIGTERM and wants exit 0
+//	start [SERVICE]         the server of $CONF; with a socket for SERVICE as a service manager gives it, at $INHERITED
+//	stop                    SIGTERM to it; it must exit with 0
 //	hup RE                  send SIGHUP and wait until the log matches
 //	append FILE TEXT        add a line
 //	replace FILE OLD NEW    replace text
@@ -156,13 +157,16 @@ func writeText(ts *testscript.TestScript, name, text string) {
 }
 
 func cmdStart(ts *testscript.TestScript, neg bool, args []string) {
-	want(ts, neg, false, args, 0, "start")
+	want(ts, neg, false, args, min(len(args), 1), "start [service]")
 	s := runnerOf(ts)
 	program, err := exec.LookPath("poczta")
 	ts.Check(err)
 	s.log = &logBuffer{}
 	s.server = exec.Command(program, "serve")
 	s.server.Env, s.server.Dir = append(os.Environ(), "POCZTA_CONFIG="+ts.Getenv("CONF")), ts.Getenv("WORK")
+	if len(args) == 1 {
+		inherit(ts, s.server, args[0])
+	}
 	s.server.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	s.server.Stderr, s.server.Stdout = s.log, s.log
 	ts.Check(s.server.Start())
@@ -175,6 +179,22 @@ func cmdStart(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Logf("[server's log]\n%s", log)
 	})
 	s.await(ts, "ready", 0)
+}
+
+// inherit opens a socket for cmd as a service manager does: it names the process
+// in LISTEN_PID, which the shell knows that becomes it.
+func inherit(ts *testscript.TestScript, cmd *exec.Cmd, service string) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	ts.Check(err)
+	defer l.Close()
+	f, err := l.(*net.TCPListener).File()
+	ts.Check(err)
+	ts.Defer(func() { f.Close() })
+	ts.Setenv("INHERITED", l.Addr().String())
+	cmd.ExtraFiles = []*os.File{f}
+	cmd.Env = append(cmd.Env, "LISTEN_FDS=1", "LISTEN_FDNAMES=poczta-"+service)
+	cmd.Args = append([]string{"sh", "-c", `LISTEN_PID=$$ exec "$0" "$@"`, cmd.Path}, cmd.Args[1:]...)
+	cmd.Path = "/bin/sh"
 }
 
 // await polls until the log matches behind an offset.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"net"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -13,6 +14,7 @@ import (
 	"poczta.example/poczta/internal/address"
 	"poczta.example/poczta/internal/admin"
 	"poczta.example/poczta/internal/config"
+	"poczta.example/poczta/internal/daemon"
 	"poczta.example/poczta/internal/resolver"
 )
 
@@ -189,6 +191,49 @@ reserve = "8191TiB"
 	}
 	if text := admin.CheckHost(t.Context(), c, true, nil)[1]; text.Level != admin.Failed {
 		t.Errorf("a port that does not answer while the server runs: got %v", text)
+	}
+}
+
+// TestCheckInherited: sockets that the service manager opened stand for those that
+// the configuration names for the service.
+func TestCheckInherited(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	c, err := config.Parse("f", []byte(`hostname = "mail.example.org"
+data = "`+dir+`"
+[listen]
+smtp = ["unix:smtp.sock"]
+submission = []
+submissions = []
+lmtp = []
+pop3 = []
+pop3s = []
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ports := func(open bool) []admin.Finding {
+		var out []admin.Finding
+		for _, f := range admin.CheckHost(t.Context(), c, true, []daemon.Listening{{Service: "smtp", Network: "tcp", Address: l.Addr().String(), Inherited: open}}) {
+			if f.Area == "ports" && strings.HasPrefix(f.Text, "smtp ") {
+				out = append(out, f)
+			}
+		}
+		return out
+	}
+	if got := ports(true); len(got) != 1 || got[0].Level != admin.Fine || got[0].Text != "smtp "+l.Addr().String()+", opened by the service manager" {
+		t.Errorf("inherited: got %v", got)
+	}
+	if got := ports(false); len(got) != 1 || got[0].Level != admin.Failed {
+		t.Errorf("not inherited: got %v, want an error about smtp.sock", got)
+	}
+	l.Close()
+	if got := ports(true); len(got) != 1 || got[0].Level != admin.Failed {
+		t.Errorf("inherited and closed: got %v", got)
 	}
 }
 

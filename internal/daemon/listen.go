@@ -85,13 +85,37 @@ func (l listeners) inherit(sockets []Inherited) error {
 	return errors.Join(errs...)
 }
 
+// Listening is a socket on which a running server listens.
+type Listening struct {
+	Service   string `json:"service"`   // a key of [listen], or "metrics"
+	Network   string `json:"network"`   // "tcp" or "unix"
+	Address   string `json:"address"`   // host:port or a path
+	Inherited bool   `json:"inherited"` // opened by the service manager
+}
+
+// list tells all sockets, those of one service side by side.
+func (l listeners) list(inherited []Inherited) []Listening {
+	var out []Listening
+	for _, s := range services {
+		for _, x := range l[s] {
+			out = append(out, Listening{s, x.Addr().Network(), x.Addr().String(), isInherited(inherited, s)})
+		}
+	}
+	return out
+}
+
+// isInherited reports whether a service's sockets are the service manager's.
+func isInherited(inherited []Inherited, service string) bool {
+	return slices.ContainsFunc(inherited, func(i Inherited) bool { return strings.TrimPrefix(i.Name, "poczta-") == service })
+}
+
 // open opens the places of one network, "tcp" or "unix", that the configuration
 // names for services without inherited sockets. All problems are joined.
 func (l listeners) open(c *config.Config, network string, inherited []Inherited, log *slog.Logger) error {
 	eps, err := Endpoints(c)
 	errs := []error{err}
 	for _, s := range services {
-		if slices.ContainsFunc(inherited, func(i Inherited) bool { return strings.TrimPrefix(i.Name, "poczta-") == s }) {
+		if isInherited(inherited, s) {
 			continue
 		}
 		for _, e := range eps[s] {
