@@ -30,14 +30,22 @@ func (t *Transaction) Data(ctx context.Context, msg io.Reader) (smtpserver.Outco
 	if err := t.attachReports(ctx, d, header); err != nil {
 		return smtpserver.Outcome{}, t.refuse(ctx, err)
 	}
+	if err := t.forwardCopies(ctx, d); err != nil {
+		return smtpserver.Outcome{}, t.refuse(ctx, err)
+	}
+	t.answer(ctx, d, header)
 	for i := range d.Also {
 		defer d.Also[i].Staged.Discard()
 	}
+	returned := t.returned(d, header)
 	if err := t.late(); err != nil {
 		return smtpserver.Outcome{}, t.refuse(ctx, err)
 	}
 	if err := t.in.c.Accepter.Accept(ctx, d); err != nil {
 		return smtpserver.Outcome{}, t.refuse(ctx, fmt.Errorf("accept message %s: %w", d.ID, err))
+	}
+	if returned != nil {
+		t.in.c.Returns.Returned(ctx, d, returned)
 	}
 	t.logAccepted(ctx, d)
 	if t.in.c.Hooks.Accepted != nil {
@@ -68,7 +76,7 @@ func (t *Transaction) outcome(id message.ID) smtpserver.Outcome {
 
 // read takes the message from its first octet to its last into staging. On an
 // error nothing stays staged. The header section returned is a copy of the edited
-// one, for reports; nil when none is asked for.
+// one, for reports and replies; nil when none is asked for.
 func (t *Transaction) read(ctx context.Context, msg io.Reader) (*post.Delivery, []byte, error) {
 	buf, err := t.in.newBuffer()
 	if err != nil {
@@ -106,7 +114,7 @@ func (t *Transaction) read(ctx context.Context, msg io.Reader) (*post.Delivery, 
 		d.Staged.Discard()
 		return nil, nil, err
 	}
-	if !t.asksReport() {
+	if !t.asksReport() && len(t.away) == 0 && !t.mayBeReturned() {
 		return d, nil, nil
 	}
 	return d, append([]byte(nil), draft.Header...), nil // the buffer goes back to its pool
@@ -170,7 +178,7 @@ func (t *Transaction) edit(ctx context.Context, draft *Draft, header []byte) err
 	var way passage
 	draft.Header = message.Strip(header, func(f message.Field) bool {
 		switch {
-		case f.Is("Received"), f.Is("Delivered-To"):
+		case f.Is("Received"), f.Is("Delivered-To"), f.Is(markField):
 			way.note(t, f)
 			return false
 		case f.Is("TLS-Required"):
@@ -183,7 +191,7 @@ func (t *Transaction) edit(ctx context.Context, draft *Draft, header []byte) err
 		}
 		return t.rules.StripBcc && message.IsBcc(f)
 	})
-	if err := way.judge(t); err != nil {
+	if err := way.judge(ctx, t); err != nil {
 		return err
 	}
 	if t.rules.Judge == nil {
@@ -207,7 +215,7 @@ func (t *Transaction) delivery(draft *Draft) *post.Delivery {
 		trace.For = t.env.Recipients[0].ForwardPath
 	}
 	d := &post.Delivery{
-		ID: draft.ID, Envelope: t.env, Head: trace.Append(make([]byte, 0, 256)),
+		ID: draft.ID, Envelope: t.env, Head: t.appendMarks(trace.Append(make([]byte, 0, 256))),
 		Locals: t.plan.locals, Remotes: t.plan.remotes, Ours: t.rules.Ours, TLSOptional: t.tlsOptional(),
 	}
 	if d.MessageID, _ = message.Get(draft.Header, "Message-ID"); len(d.MessageID) > maxMessageIDOctets {

@@ -56,11 +56,17 @@ type Reporter interface {
 // Config is what an Intake needs. Hostname, Accepter, Router, Rooms and Reporter
 // are required.
 type Config struct {
-	Hostname  address.Domain // in Received and Message-ID; also the authserv-id
-	Accepter  post.Accepter
-	Router    Router
-	Rooms     Rooms
-	Reporter  Reporter
+	Hostname address.Domain // in Received and Message-ID; also the authserv-id
+	Accepter post.Accepter
+	Router   Router
+	Rooms    Rooms
+	Reporter Reporter
+	// Forwarding makes the reverse-paths of forwarded copies; nil leaves them as they are.
+	Forwarding Forwarding
+	// Answers writes out-of-office replies; nil writes none.
+	Answers Answers
+	// Returns is told of reports that come back; nil is told nothing.
+	Returns   Returns
 	MaxOctets int64            // of a message as declared by SIZE; 0 for no limit of ours
 	Memory    int64            // octets for header sections and buffers of all messages coming in; default 64 MiB
 	Now       func() time.Time // default time.Now

@@ -1,6 +1,7 @@
 package intake
 
 import (
+	"context"
 	"fmt"
 	"strings"
 
@@ -24,6 +25,7 @@ type passage struct {
 	received    int
 	ours        int             // Received fields of this host
 	deliveredTo map[string]bool // keys of the addresses in Delivered-To, when any alias leads elsewhere
+	marks       map[string]bool // of forwards that it has passed through here
 }
 
 // note takes a field of the header section.
@@ -41,22 +43,33 @@ func (p *passage) note(t *Transaction, f message.Field) {
 			}
 			p.deliveredTo[a.Key()] = true
 		}
+	case f.Is(markField) && len(p.marks) < maxDeliveredTo && t.forwards():
+		for mark := range strings.FieldsSeq(f.Value()) {
+			if p.marks == nil {
+				p.marks = map[string]bool{}
+			}
+			p.marks[strings.ToLower(mark)] = true
+		}
 	}
 }
 
 // judge refuses a message that goes in circles (RFC 5321 §6.3), and leaves out the
 // copies of an alias that have been where they would go.
-func (p *passage) judge(t *Transaction) error {
+func (p *passage) judge(ctx context.Context, t *Transaction) error {
 	if p.received > MaxReceived {
 		return Refuse(554, 4, 6, fmt.Sprintf("The message has passed through %d hosts: it is in a loop", p.received), nil)
 	}
 	if p.ours > MaxPasses && len(t.plan.remotes) > 0 {
 		return Refuse(554, 4, 6, fmt.Sprintf("The message has passed through this host %d times: it is in a loop", p.ours), nil)
 	}
-	if len(p.deliveredTo) == 0 {
+	again, err := t.mark(ctx, p.marks)
+	if err != nil {
+		return err
+	}
+	if len(p.deliveredTo)+len(again) == 0 {
 		return nil
 	}
-	return t.dropBeen(p.deliveredTo)
+	return t.dropBeen(p.deliveredTo, again)
 }
 
 // forwards reports whether a recipient's alias leads elsewhere.
@@ -78,8 +91,12 @@ func (t *Transaction) isForward(r *post.Remote) bool {
 // as mail that two mailboxes forward to each other was. A recipient who has no other
 // target keeps them: a fate is due, and MaxPasses ends the loop; but when that is so
 // for all recipients, the message is refused.
-func (t *Transaction) dropBeen(been map[string]bool) error {
-	isBeen := func(r *post.Remote) bool { return t.isForward(r) && been[r.ForwardPath.Key()] }
+//
+// again are the forwards, as Remote.Forward, that this message has taken before.
+func (t *Transaction) dropBeen(been, again map[string]bool) error {
+	isBeen := func(r *post.Remote) bool {
+		return t.isForward(r) && been[r.ForwardPath.Key()] || r.Forward != "" && again[r.Forward]
+	}
 	lives := make([]int, len(t.env.Recipients)) // targets that are left
 	for _, l := range t.plan.locals {
 		for _, i := range l.Recipients {

@@ -10,6 +10,7 @@ import (
 	"poczta.example/poczta/internal/mailbox"
 	"poczta.example/poczta/internal/message"
 	"poczta.example/poczta/internal/post"
+	"poczta.example/poczta/internal/vacation"
 )
 
 // Transaction is one mail transaction: recipients gather, then comes Data or
@@ -22,6 +23,8 @@ type Transaction struct {
 	accepted int // RCPT commands accepted, repeated ones included
 	optional int // TLS-Required fields that say No; another counts for many
 	releases []func()
+	marks    []string // of the forwards that this message takes
+	away     []vacation.Away
 }
 
 // plan is where a message goes.
@@ -30,7 +33,8 @@ type plan struct {
 	locals  []post.Local
 	byBox   map[envelope.AccountID]int // index into locals; made for the second mailbox
 	remotes []post.Remote
-	success []bool // by recipient: every target is a mailbox here
+	success []bool                       // by recipient: every target is a mailbox here
+	by      map[string]account.Forwarder // of remotes, by their Forward
 }
 
 // Begin opens a transaction after MAIL was judged by the caller. It refuses a
@@ -106,7 +110,7 @@ func (t *Transaction) merge(i int, r envelope.Recipient) {
 
 // add judges a new recipient and puts it into the plan.
 func (t *Transaction) add(ctx context.Context, r envelope.Recipient) error {
-	route, err := t.in.c.Router.Route(ctx, r.ForwardPath)
+	route, err := t.route(ctx, r)
 	if errors.Is(err, account.ErrNotLocal) {
 		return t.addRemote(ctx, r)
 	}
@@ -257,9 +261,14 @@ func (t *Transaction) addRoute(r envelope.Recipient, route account.Route) {
 			Prefix: message.AppendPrefix(make([]byte, 0, 96), t.env.ReversePath, deliveredTo(r.ForwardPath, route.Match, l)),
 		})
 	}
-	for _, a := range route.Remotes {
-		t.plan.remotes = append(t.plan.remotes, post.Remote{Recipient: i, ForwardPath: address.NewForwardPath(a)})
+	for k, a := range route.Remotes {
+		remote := post.Remote{Recipient: i, ForwardPath: address.NewForwardPath(a)}
+		if k < len(route.Forwarders) {
+			t.forwardedBy(&remote, route.Forwarders[k])
+		}
+		t.plan.remotes = append(t.plan.remotes, remote)
 	}
+	t.noteAway(i, route)
 }
 
 // deliveredTo is the address of the mailbox: with its subaddress when that was
