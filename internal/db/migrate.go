@@ -6,8 +6,11 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
+
+	"poczta.example/poczta/internal/disk"
 )
 
 // storeSchema is the engine's own tables. It is run at every start.
@@ -42,6 +45,8 @@ func statements(engine, sql string) []string {
 type migrator interface {
 	// beforeMigrate is called once before the first step of a store that has data.
 	beforeMigrate(ctx context.Context) error
+	// afterMigrate is called when all steps that followed beforeMigrate are done.
+	afterMigrate()
 	// updateSchema is Update without a limit of time.
 	updateSchema(ctx context.Context, fn func(Tx) error) error
 }
@@ -50,7 +55,8 @@ type migrator interface {
 // components and numbers, each in a transaction of its own together with its
 // record in schema_step: after a crash the next call goes on where this one ended.
 // On SQLite a database that has had steps before is first copied into
-// SQLiteConfig.SnapshotDir. On PostgreSQL nodes that migrate at once take turns.
+// SQLiteConfig.SnapshotDir, where the newest three copies stay once all steps are
+// done. On PostgreSQL nodes that migrate at once take turns.
 // It returns ErrNewer if a newer release ran a step marked Incompatible. Steps
 // must be numbered 1, 2, 3 ….
 func Migrate(ctx context.Context, d Database, components []Component) error {
@@ -73,6 +79,9 @@ func Migrate(ctx context.Context, d Database, components []Component) error {
 		if err != nil {
 			return fmt.Errorf("migrate database: step %s: %w", p, err)
 		}
+	}
+	if special && started {
+		m.afterMigrate()
 	}
 	return nil
 }
@@ -198,15 +207,54 @@ func appliedSteps(ctx context.Context, d Database) (map[stepKey]bool, error) {
 	return applied, err
 }
 
+// Copies made before a migration: their names begin so and sort by time.
+const (
+	copyPrefix = "before-migrate-"
+	copiesKept = 3
+)
+
 // beforeMigrate implements migrator by a snapshot.
 func (d *SQLite) beforeMigrate(ctx context.Context) error {
 	if err := os.MkdirAll(d.cfg.SnapshotDir, 0o700); err != nil {
 		return err
 	}
-	name := "before-migrate-" + time.Now().UTC().Format("20060102T150405.000000") + ".db"
+	name := copyPrefix + time.Now().UTC().Format("20060102T150405.000000") + ".db"
 	path := filepath.Join(d.cfg.SnapshotDir, name)
 	d.cfg.Logger.Info("schema changes, database is copied first", "path", path)
 	return d.Snapshot(ctx, path)
+}
+
+// afterMigrate implements migrator. It removes older copies, and what copies cut short
+// have left: not before, lest starts that fail again and again push out the copy of
+// the database as it was. That it fails is no reason not to start.
+func (d *SQLite) afterMigrate() {
+	if err := d.dropCopies(); err != nil {
+		d.cfg.Logger.Warn("remove old copies of the database", "error", err)
+	}
+}
+
+func (d *SQLite) dropCopies() (err error) {
+	fsys, err := disk.OS(d.cfg.SnapshotDir)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, fsys.Close()) }()
+	names, err := fsys.List(".")
+	if err != nil {
+		return err
+	}
+	names = slices.DeleteFunc(names, func(n string) bool { return !strings.HasPrefix(n, copyPrefix) })
+	slices.Sort(names)
+	whole := 0
+	for _, n := range slices.Backward(names) {
+		if strings.HasSuffix(n, ".db") {
+			whole++
+		}
+		if whole > copiesKept || strings.HasSuffix(n, ".part") {
+			err = errors.Join(err, fsys.Remove(n))
+		}
+	}
+	return errors.Join(err, fsys.SyncDir("."))
 }
 
 // updateSchema implements migrator.

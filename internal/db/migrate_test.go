@@ -3,8 +3,10 @@ package db_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -221,5 +223,57 @@ func TestSnapshot(t *testing.T) {
 	}
 	if left, _ := filepath.Glob(filepath.Join(dir, "no.db*")); len(left) > 0 {
 		t.Errorf("cancelled snapshot left %v", left)
+	}
+}
+
+// TestMigrateKeepsThreeCopies: older copies go when a migration is done, and not
+// while migrations fail: then the oldest may be the one that is wanted.
+func TestMigrateKeepsThreeCopies(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	d := openSQLite(t, db.SQLiteConfig{Path: filepath.Join(dir, "poczta.db")})
+	snapshots := filepath.Join(dir, "snapshots")
+	copies := func() []string {
+		list, err := filepath.Glob(filepath.Join(snapshots, "before-migrate-*"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return list
+	}
+	release := func(n int, last string) []db.Component {
+		c := db.Component{Name: "a"}
+		for i := range n {
+			c.Steps = append(c.Steps, db.Step{Number: i + 1, SQL: fmt.Sprintf("CREATE TABLE a%d (one {int}) {strict}", i)})
+		}
+		c.Steps = append(c.Steps, db.Step{Number: n + 1, SQL: last})
+		return []db.Component{c}
+	}
+	if err := db.Migrate(t.Context(), d, release(0, "CREATE TABLE a0 (one {int}) {strict}")); err != nil {
+		t.Fatal(err)
+	}
+	for range 5 {
+		if err := db.Migrate(t.Context(), d, release(1, "CREATE nonsense")); err == nil {
+			t.Fatal("a wrong step: got no error")
+		}
+	}
+	failed := copies()
+	if len(failed) != 5 {
+		t.Fatalf("after five migrations that failed: got %d copies, want all", len(failed))
+	}
+	others := []string{"20260101T000000.000Z.db", "before-migrate-20260101T000000.000000.db.part"}
+	for _, name := range others {
+		if err := os.WriteFile(filepath.Join(snapshots, name), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := db.Migrate(t.Context(), d, release(1, "CREATE TABLE last (one {int}) {strict}")); err != nil {
+		t.Fatal(err)
+	}
+	left := copies()
+	if len(left) != 3 || !slices.Equal(left[:2], failed[3:]) {
+		t.Errorf("got %q, want the newest three", left)
+	}
+	if _, err := os.Stat(filepath.Join(snapshots, others[0])); err != nil {
+		t.Errorf("a daily snapshot: %v", err)
 	}
 }

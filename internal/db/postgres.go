@@ -170,6 +170,9 @@ func (d *Postgres) UpdateLow(ctx context.Context, fn func(Tx) error) error {
 // beforeMigrate implements migrator: copies of a PostgreSQL are its operator's.
 func (d *Postgres) beforeMigrate(context.Context) error { return nil }
 
+// afterMigrate implements migrator.
+func (d *Postgres) afterMigrate() {}
+
 // updateSchema implements migrator.
 func (d *Postgres) updateSchema(ctx context.Context, fn func(Tx) error) error {
 	return d.update(ctx, 0, fn)
