@@ -211,6 +211,13 @@ func (s *shift) once(ctx context.Context, c *conn, a *attempt) (again bool) {
 		taken = taken || r.Accepted || !r.Settled() || r.Stage >= smtpclient.StageData
 	}
 	ext := c.sess.Extensions()
+	said := here // with the dialogue, which is copied once at most
+	failure := func() spot {
+		if said.dialogue == nil {
+			said = s.failure(c)
+		}
+		return said
+	}
 	left := a.left[:0]
 	for k, i := range a.left {
 		r := out.Recipients[k]
@@ -220,6 +227,9 @@ func (s *shift) once(ctx context.Context, c *conn, a *attempt) (again bool) {
 		}
 		v := Judge(r.Stage, r.Reply, taken || r.Local)
 		v.Ours = r.Local
+		if a.t.route.fixed() {
+			v = v.ofFixed(r.Stage)
+		}
 		switch {
 		case v.Fate == Delivered:
 			a.end(i, ending{v: v, where: here, noDSN: !ext.DSN, final: c.route.LMTP})
@@ -230,11 +240,11 @@ func (s *shift) once(ctx context.Context, c *conn, a *attempt) (again bool) {
 			a.t.line.works()
 		case v.Clock == HostClock || v.Reputation && s.hasFallback(a.t):
 		default:
-			a.end(i, ending{v: v, where: s.failure(c)})
+			a.end(i, ending{v: v, where: failure()})
 			a.t.line.works()
 			continue
 		}
-		a.note(v, s.failure(c))
+		a.note(v, failure())
 		left = append(left, i)
 	}
 	a.left = left

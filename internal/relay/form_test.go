@@ -468,3 +468,27 @@ func TestSources(t *testing.T) {
 		}
 	})
 }
+
+// TestBrokenSmartHost has routes whose configuration is wrong: mail waits, it is not returned.
+func TestBrokenSmartHost(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		p := w.serve(t, "smart.example", peer.Config{Rules: []peer.Rule{{Stage: peer.Mail, Do: peer.Reply("530 5.7.0 Authentication required")}}})
+		defer p.Close()
+		w.cfg.Routes = []relay.Route{{Name: "gone", Domains: []string{"a.example"}, Host: domainOf("gone.example"), Port: 25}, {Name: "smart", Host: domainOf("smart.example"), Port: 25}}
+		w.put(w.letter("a@a.example", "b@b.example"))
+		stop := w.start(t)
+		<-time.After(3 * time.Hour)
+		if w.left() != 2 || !strings.HasPrefix(w.fate("a@a.example"), "deferred 451 4.4.4") || !strings.HasPrefix(w.fate("b@b.example"), "deferred 530") {
+			t.Errorf("%q and %q", w.fate("a@a.example"), w.fate("b@b.example"))
+		}
+		p.SetRules()
+		w.names.mu.Lock()
+		w.names.hosts["gone.example"] = w.names.hosts["smart.example"]
+		w.names.mu.Unlock()
+		w.until(t, 2*time.Hour)
+		stop()
+		if w.left() != 0 || len(p.Messages()) != 2 {
+			t.Errorf("%d left, %d came", w.left(), len(p.Messages()))
+		}
+	})
+}

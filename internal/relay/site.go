@@ -2,6 +2,7 @@ package relay
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 	"slices"
 	"strings"
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	"poczta.example/poczta/internal/mx"
+	"poczta.example/poczta/internal/smtp"
 	"poczta.example/poczta/internal/tlspolicy"
 )
 
@@ -64,6 +66,10 @@ func (s *shift) way(ctx context.Context, l *line, r *Route) (*way, error) {
 func (s *shift) look(ctx context.Context, l *line, w *way) (key string, err error) {
 	if w.route.fixed() {
 		found, err := s.cfg.MX.Addrs(ctx, w.route.Host)
+		if failed, ok := errors.AsType[*mx.Error](err); ok && failed.Permanent() {
+			s.cfg.Logger.Error("relay can't find the host of a route", "route", w.route.Name, "host", w.route.Host.String(), "error", err)
+			err = &mx.Error{Domain: failed.Domain, Err: err, Reply: smtp.Reply{Code: 451, Subject: 4, Detail: 4, Text: "The host of route " + w.route.Name + " can't be found: " + failed.Reply.Text}}
+		}
 		w.hosts, w.port = found.Hosts, w.route.Port
 		return "route " + w.route.Name, err
 	}

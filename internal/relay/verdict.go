@@ -40,6 +40,8 @@ const (
 //	                                                     not of the recipient, and often passes
 //	STARTTLS, TLS                  any failure           without TLS where that is allowed; next host; PutOff, host
 //	AUTH                           any                   PutOff, host: the password is ours to mend
+//	a fixed host                   not in DNS, or 530    PutOff, host: so is the configuration
+//	                               to 538 at MAIL
 //	MAIL, RCPT, DATA, final dot    2xx at the end        Delivered
 //	MAIL, RCPT, DATA, final dot    4xx but 421           PutOff, own clock
 //	RCPT                           452, 552 behind an    again at once in a transaction of its own
@@ -75,7 +77,7 @@ func Judge(stage smtpclient.Stage, r smtp.Reply, others bool) Verdict {
 	v := Verdict{Reply: r, Reputation: reputation(stage, r)}
 	class := r.Code / 100
 	switch {
-	case class == 2 && stage >= smtpclient.StageData:
+	case class == 2 && stage == smtpclient.StageFinal:
 		v.Fate = Delivered
 	case stage <= smtpclient.StageHello:
 		v.Fate, v.Clock, v.Next, v.Slow = PutOff, HostClock, true, true
@@ -97,6 +99,15 @@ func Judge(stage smtpclient.Stage, r smtp.Reply, others bool) Verdict {
 		v.Fate = Refused
 	default: // 4xx, and what has no place there
 		v.Fate = PutOff
+	}
+	return v
+}
+
+// ofFixed changes a verdict over a host that our own configuration names: what is wrong with
+// the configuration must not return people's mail.
+func (v Verdict) ofFixed(stage smtpclient.Stage) Verdict {
+	if v.Fate == Refused && stage == smtpclient.StageMail && v.Reply.Code >= 530 && v.Reply.Code <= 538 { // RFC 4954 §6
+		v.Fate, v.Clock = PutOff, HostClock
 	}
 	return v
 }
