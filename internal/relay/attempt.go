@@ -206,10 +206,7 @@ func (s *shift) once(ctx context.Context, c *conn, a *attempt) (again bool) {
 	}
 	out, err := c.sess.Send(ctx, p)
 	here := spot{label: c.label, mta: c.mta, tls: c.tls}
-	taken := false
-	for _, r := range out.Recipients {
-		taken = taken || r.Accepted || !r.Settled() || r.Stage >= smtpclient.StageData
-	}
+	taken := anyTaken(out)
 	ext := c.sess.Extensions()
 	said := here // with the dialogue, which is copied once at most
 	failure := func() spot {
@@ -256,6 +253,16 @@ func (s *shift) once(ctx context.Context, c *conn, a *attempt) (again bool) {
 		return false
 	}
 	return again
+}
+
+// anyTaken reports whether some recipient was accepted at RCPT, as far as is known.
+func anyTaken(out smtpclient.Outcome) bool {
+	for _, r := range out.Recipients {
+		if r.Accepted || !r.Settled() || r.Stage >= smtpclient.StageData {
+			return true
+		}
+	}
+	return false
 }
 
 func anyDelivered(out smtpclient.Outcome) bool {
