@@ -50,13 +50,13 @@ func (s *Store) Open(ctx context.Context, id sasl.Identity, utf8 bool) (pop3serv
 func pop3Error(err error) error {
 	switch {
 	case errors.Is(err, ErrInUse):
-		return &pop3.Error{Code: pop3.CodeInUse, Text: "maildrop is in use by another session", Err: err}
+		return &pop3.Error{Code: pop3.CodeInUse, Say: pop3.TextInUse, Err: err}
 	case errors.Is(err, ErrBudget):
-		return &pop3.Error{Code: pop3.CodeSysTemp, Text: "server is short of memory; try again later", Err: err}
+		return &pop3.Error{Code: pop3.CodeSysTemp, Say: pop3.TextMemory, Err: err}
 	case errors.Is(err, ErrGone):
-		return &pop3.Error{Text: "message was removed by another session", Err: err}
+		return &pop3.Error{Say: pop3.TextGone, Err: err}
 	case errors.Is(err, body.ErrDamaged), errors.Is(err, body.ErrNotFound):
-		return &pop3.Error{Code: pop3.CodeSysPerm, Text: "message is damaged on the server; tell the postmaster", Err: err}
+		return &pop3.Error{Code: pop3.CodeSysPerm, Say: pop3.TextDamaged, Err: err}
 	}
 	return err
 }

@@ -17,20 +17,30 @@ const (
 )
 
 // Error is a -ERR reply: a response code, what the peer may read, and apart from
-// them the cause for the log. Err may be nil.
+// them the cause for the log. What the peer reads is Say in the session's language,
+// or Text when Say is TextNone. Err may be nil.
 type Error struct {
 	Code ResponseCode
+	Say  Text
 	Text string
 	Err  error
 }
 
-// Error returns the text with the cause, for logs; never send it to a peer.
+// In returns what the peer reads in language l.
+func (e *Error) In(l Language) string {
+	if e.Say != TextNone {
+		return e.Say.In(l)
+	}
+	return e.Text
+}
+
+// Error returns the English text with the cause, for logs; never send it to a peer.
 func (e *Error) Error() string {
 	s := "-ERR "
 	if e.Code != "" {
 		s += "[" + string(e.Code) + "] "
 	}
-	s += e.Text
+	s += e.In(English)
 	if e.Err != nil {
 		s += " (" + e.Err.Error() + ")"
 	}

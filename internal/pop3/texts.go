@@ -49,6 +49,9 @@ const (
 	TextTemporary
 	TextUnreadable
 	TextDamaged
+	TextGone
+	TextInUse
+	TextMemory
 	TextShutdown
 	TextTimeout
 	TextRefused
@@ -101,6 +104,9 @@ var texts = [NumTexts][numLanguages]string{
 	TextTemporary:     {"maildrop is unavailable for the moment; try again later", "skrzynka chwilowo niedostępna; spróbuj ponownie później"},
 	TextUnreadable:    {"message cannot be read for the moment; try again later", "wiadomości chwilowo nie można odczytać; spróbuj ponownie później"},
 	TextDamaged:       {"message is damaged; tell the administrator", "wiadomość jest uszkodzona; powiadom administratora"},
+	TextGone:          {"message was removed by another session", "wiadomość usunęła inna sesja"},
+	TextInUse:         {"maildrop is in use by another session", "skrzynki używa inna sesja"},
+	TextMemory:        {"server is short of memory; try again later", "serwerowi brakuje pamięci; spróbuj ponownie później"},
 	TextShutdown:      {"server is shutting down; nothing was deleted", "serwer kończy pracę; niczego nie usunięto"},
 	TextTimeout:       {"autologout: no command came in time; nothing was deleted", "wylogowano z braku poleceń; niczego nie usunięto"},
 	TextRefused:       {"server is busy; try again later", "serwer jest zajęty; spróbuj ponownie później"},

@@ -92,7 +92,7 @@ func (s *session) admit() (release func(), ok bool) {
 	s.refused("admit")
 	if !s.implicit {
 		if e, ok := errors.AsType[*pop3.Error](err); ok {
-			s.errReply(e.Code, e.Text)
+			s.errReply(e.Code, e.In(s.lang))
 		} else {
 			s.errReply(pop3.CodeSysTemp, pop3.TextRefused.In(s.lang))
 		}

@@ -168,7 +168,7 @@ func (s *session) answer(ctx context.Context, verb pop3.Verb, err error) bool {
 		if e.Err != nil {
 			s.logFailure(verb, err)
 		}
-		s.errReply(e.Code, e.Text)
+		s.errReply(e.Code, e.In(s.lang))
 		return true
 	}
 	s.logFailure(verb, err)
