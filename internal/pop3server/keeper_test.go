@@ -34,7 +34,7 @@ type keptDrop struct {
 func (d keptDrop) Keep(context.Context) error {
 	d.k.calls.Add(1)
 	if d.k.taken.Load() {
-		return &pop3.Error{Code: pop3.CodeInUse, Text: "maildrop is in use by another session"}
+		return &pop3.Error{Code: pop3.CodeInUse, Say: pop3.TextInUse}
 	}
 	return nil
 }
@@ -54,13 +54,13 @@ func TestKeeper(t *testing.T) {
 func talkKept(t *testing.T, p *peer, k kept) {
 	t.Helper()
 	p.login("ala")
-	for i, command := range []string{"NOOP\r\n", "STAT\r\n", "LIST\r\n"} {
+	for i, command := range []string{"NOOP\r\n", "STAT\r\n", "LIST\r\n", "RSET\r\n", "LANG pl\r\n", "STAT\r\n"} {
 		if got := p.say(command); !strings.HasPrefix(got, "+OK") || k.calls.Load() != int64(i+1) {
 			t.Errorf("%q: got %q after %d signs of life", command, got, k.calls.Load())
 		}
 	}
 	k.taken.Store(true)
-	if got := p.say("STAT\r\n"); !strings.HasPrefix(got, "-ERR [IN-USE]") {
+	if got := p.say("STAT\r\n"); got != "-ERR [IN-USE] skrzynki używa inna sesja\r\n" {
 		t.Errorf("STAT of a session whose maildrop was taken over: got %q", got)
 	}
 	if got := p.say("QUIT\r\n"); !strings.HasPrefix(got, "+OK") {

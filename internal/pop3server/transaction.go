@@ -134,7 +134,7 @@ func (s *session) remove(_ context.Context, cmd pop3.Command) error {
 
 // reset is RSET: it takes all marks away.
 func (s *session) reset(context.Context, pop3.Command) error {
-	s.trans = &transaction{drop: s.trans.drop, len: s.trans.len}
+	s.trans = &transaction{drop: s.trans.drop, keeper: s.trans.keeper, len: s.trans.len}
 	s.okReply(pop3.TextReset.In(s.lang))
 	return nil
 }
