@@ -43,7 +43,7 @@ func (c *demoCmd) Run(ctx context.Context, p *process, _ *cli) (err error) {
 	}()
 	text := config.Initial{Hostname: "mail." + demoDomain, Data: filepath.Join(dir, "data"), ListenHosts: []string{"127.0.0.1"}, PortBase: c.PortBase,
 		TLSMode: "self-signed", PlaintextFrom: []string{"127.0.0.0/8"}, Metrics: "127.0.0.1:9025"}.Text() +
-		"\n[store]\nreserve = \"16MiB\"\n\n[log]\nlevel = \"warn\"\n"
+		"\n[store]\nreserve = \"16MiB\"\n\n[log]\nlevel = \"warn\"\n" + demoWayOut(filepath.Join(dir, "elsewhere"))
 	file := filepath.Join(dir, "poczta.toml")
 	conf, err := config.Parse(file, []byte(text))
 	if err != nil {
@@ -57,11 +57,23 @@ func (c *demoCmd) Run(ctx context.Context, p *process, _ *cli) (err error) {
 	if err != nil {
 		return err
 	}
+	end, err := startElsewhere(ctx, filepath.Join(dir, "elsewhere"), p.stdout)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, end()) }()
 	if err := runDaemon(ctx, d); err != nil {
 		return fmt.Errorf("%w\n(poczta demo --port-base 20000 moves all ports)", err)
 	}
 	fmt.Fprintln(p.stdout, "\nThe demo is over; its folder is removed.")
 	return nil
+}
+
+// demoWayOut sends everything that leaves the server to a socket of this process, and
+// asks no name server: whatever is tried, nothing leaves the machine.
+func demoWayOut(socket string) string {
+	return fmt.Sprintf("\n[dns]\nservers = [\"127.0.0.1:1\"]\n\n[tls_reports]\nsend = false\n\n"+
+		"[[relay.route]]\nname = \"demo\"\nhost = %q\ntls = \"none\"\n", "unix:"+socket)
 }
 
 // prepareDemo makes the domain, the people and their first mail.
@@ -135,6 +147,10 @@ Send as Ola (submission, port {{.Submission}}):
 The same with curl, under TLS:
   printf 'From: ola@example.org\r\nTo: ala@example.org\r\nSubject: by curl\r\n\r\nHello.\r\n' | curl -sS smtp://127.0.0.1:{{.Submission}} --ssl-reqd -k -u ola@example.org:{{.Password}} --mail-from ola@example.org --mail-rcpt ala@example.org -T -
 
+Send to other servers: the demo plays all of them and throws away what they take, so nothing leaves this machine. <{{.Nobody}}@…>
+is refused there, which brings a report into Ola's mailbox; mail for <{{.Busy}}@…> waits in the queue and is tried again:
+  swaks --server 127.0.0.1:{{.Submission}} --auth PLAIN --auth-user ola@example.org --auth-password {{.Password}} --from ola@example.org --to bea@elsewhere.test,{{.Nobody}}@elsewhere.test,{{.Busy}}@elsewhere.test
+
 Fetch Ala's mail (POP3, port {{.POP3}}; under TLS, port {{.POP3S}}):
   curl -sS pop3://127.0.0.1:{{.POP3}} -u ala@example.org:{{.Password}}
   curl -sS pop3://127.0.0.1:{{.POP3}}/1 -u ala@example.org:{{.Password}}
@@ -142,6 +158,8 @@ Fetch Ala's mail (POP3, port {{.POP3}}; under TLS, port {{.POP3S}}):
 
 Ask the server, in another terminal:
   {{.Program}} trace ala@example.org --config {{.File}}
+  {{.Program}} trace bea@elsewhere.test --config {{.File}}
+  {{.Program}} queue list --config {{.File}}
   {{.Program}} account list --config {{.File}}
   curl -sS http://127.0.0.1:{{.Metrics}}/metrics
 
@@ -172,7 +190,7 @@ func (c *demoCmd) tell(p *process, file string) {
 	for _, x := range demoPeople {
 		people = append(people, x.address)
 	}
-	err := demoText.Execute(p.stdout, map[string]any{"People": people, "Password": demoPassword, "File": file, "Program": programName(),
+	err := demoText.Execute(p.stdout, map[string]any{"People": people, "Password": demoPassword, "File": file, "Program": programName(), "Nobody": nobodyElsewhere, "Busy": busyElsewhere,
 		"SMTP": c.PortBase + 25, "Submission": c.PortBase + 587, "POP3": c.PortBase + 110, "POP3S": c.PortBase + 995, "Metrics": c.PortBase + 9025})
 	if err != nil {
 		fmt.Fprintf(p.stderr, "poczta: print how to use the demo: %v\n", err)
