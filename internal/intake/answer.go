@@ -33,9 +33,14 @@ func (t *Transaction) noteAway(i int, route account.Route) {
 		return
 	}
 	for _, l := range route.Locals {
-		if l.Vacation {
-			t.away = append(t.away, vacation.Away{Recipient: t.env.Recipients[i], Local: l, Personal: len(route.Locals)+len(route.Remotes) == 1})
+		if !l.Vacation {
+			continue
 		}
+		personal := len(route.Locals) == 1
+		for _, by := range route.Forwarders {
+			personal = personal && by.Account == l.Account
+		}
+		t.away = append(t.away, vacation.Away{Recipient: t.env.Recipients[i], Local: l, Personal: personal})
 	}
 }
 

@@ -18,6 +18,8 @@ const (
 	MaxPasses = 10
 	// maxDeliveredTo is how many Delivered-To fields are looked at.
 	maxDeliveredTo = 100
+	// maxMarksRead is how many marks of forwards are looked at.
+	maxMarksRead = 1000
 )
 
 // passage is what the trace fields of a message say of its way so far.
@@ -43,8 +45,11 @@ func (p *passage) note(t *Transaction, f message.Field) {
 			}
 			p.deliveredTo[a.Key()] = true
 		}
-	case f.Is(markField) && len(p.marks) < maxDeliveredTo && t.forwards():
+	case f.Is(markField) && t.forwards():
 		for mark := range strings.FieldsSeq(f.Value()) {
+			if len(p.marks) >= maxMarksRead {
+				break
+			}
 			if p.marks == nil {
 				p.marks = map[string]bool{}
 			}

@@ -102,7 +102,7 @@ func (r *Reporter) Prepare(ctx context.Context, o Original, recipients []dsn.Rec
 	if err != nil {
 		return nil, fmt.Errorf("stage report: %w", err)
 	}
-	if err := r.write(ctx, &rep, d); err != nil {
+	if err := r.write(ctx, r.c.Hostname, rep.Write, d); err != nil {
 		d.Staged.Discard()
 		return nil, err
 	}
@@ -146,8 +146,12 @@ func (r *Reporter) deliveryTo(ctx context.Context, to address.Address) (*post.De
 			Prefix: message.AppendPrefix(nil, address.ReversePath{}, to),
 		})
 	}
-	for _, a := range route.Remotes {
-		d.Remotes = append(d.Remotes, post.Remote{ForwardPath: address.NewForwardPath(a)})
+	for i, a := range route.Remotes {
+		remote := post.Remote{ForwardPath: address.NewForwardPath(a)}
+		if i < len(route.Forwarders) {
+			remote.Forward, remote.Notify = route.Forwarders[i].Source, envelope.NotifyNever
+		}
+		d.Remotes = append(d.Remotes, remote)
 	}
 	return d, language, nil
 }

@@ -9,7 +9,6 @@ import (
 
 	"poczta.example/poczta/internal/address"
 	"poczta.example/poczta/internal/dkim"
-	"poczta.example/poczta/internal/dsn"
 	"poczta.example/poczta/internal/keys"
 	"poczta.example/poczta/internal/post"
 )
@@ -20,20 +19,21 @@ type Signers interface {
 	Signer(ctx context.Context, domain address.Domain) (*dkim.Signer, error)
 }
 
-// write stages the notification, and signs it if it leaves this house.
-func (r *Reporter) write(ctx context.Context, rep *dsn.Report, d *post.Delivery) error {
+// write stages what content writes, and signs it for from, the domain of its From
+// field, if it leaves this house.
+func (r *Reporter) write(ctx context.Context, from address.Domain, content func(io.Writer) error, d *post.Delivery) error {
 	var signer *dkim.Signer
 	if len(d.Remotes) > 0 && r.c.Signers != nil {
 		var err error
-		if signer, err = r.signer(ctx); err != nil {
+		if signer, err = r.signer(ctx, from); err != nil {
 			return fmt.Errorf("sign report %s: %w", d.ID, err)
 		}
 	}
 	if signer == nil {
-		return rep.Write(d.Staged)
+		return content(d.Staged)
 	}
 	signing := signer.Whole(dkim.Options{})
-	if err := rep.Write(io.MultiWriter(d.Staged, signing)); err != nil {
+	if err := content(io.MultiWriter(d.Staged, signing)); err != nil {
 		return err
 	}
 	fields, err := signing.Fields(d.Envelope.Origin.Time)
@@ -44,11 +44,11 @@ func (r *Reporter) write(ctx context.Context, rep *dsn.Report, d *post.Delivery)
 	return nil
 }
 
-// signer signs for our host name, which is the domain of From, or for the nearest
+// signer signs for the domain of From, as our host name is in reports, or for the nearest
 // domain above it that has keys: DMARC takes both for aligned (RFC 9989). It is nil
 // when there is none.
-func (r *Reporter) signer(ctx context.Context) (*dkim.Signer, error) {
-	for name := r.c.Hostname.String(); strings.Contains(name, "."); _, name, _ = strings.Cut(name, ".") {
+func (r *Reporter) signer(ctx context.Context, from address.Domain) (*dkim.Signer, error) {
+	for name := from.String(); strings.Contains(name, "."); _, name, _ = strings.Cut(name, ".") {
 		domain, err := address.ParseDomain(name)
 		if err != nil {
 			return nil, err

@@ -23,7 +23,8 @@ const MaxPerDay = 100
 type Away struct {
 	Recipient envelope.Recipient // as the sender wrote it
 	Local     account.Local
-	// Personal says that the recipient's address leads to this account alone.
+	// Personal says that the recipient's address leads to this account alone, and to what it
+	// forwards to itself.
 	Personal bool
 }
 
