@@ -2,25 +2,14 @@ package admin
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"net"
-	"net/netip"
 	"os"
-	"strconv"
-	"strings"
-	"time"
 
 	"poczta.example/poczta/internal/address"
 	"poczta.example/poczta/internal/config"
 	"poczta.example/poczta/internal/mx"
+	"poczta.example/poczta/internal/relay"
 	"poczta.example/poczta/internal/resolver"
-)
-
-// Bounds of a probe of the way out.
-const (
-	probeHosts   = 6 // addresses that are tried
-	probeTimeout = 8 * time.Second
 )
 
 // CheckRelay looks at what the sending side is configured to use: files, name servers.
@@ -68,71 +57,38 @@ func checkSecretFile(key, file string) []Finding {
 	return nil
 }
 
-// CheckWayOut connects to the MX hosts of domains that the operator names, and tells
+// CheckWayOut connects to a mail host of each domain that the operator names, and tells
 // whether port 25 is open on its way out. Nothing is sent.
-func CheckWayOut(ctx context.Context, c *config.Config, r resolver.Resolver, domains []string) []Finding {
-	targets, out := wayTargets(ctx, c, r, domains)
-	if len(targets) == 0 {
-		return out
-	}
-	type outcome struct {
-		addr netip.Addr
-		err  error
-	}
-	results := make(chan outcome, len(targets))
-	for _, a := range targets {
-		go func() {
-			d := net.Dialer{Timeout: probeTimeout}
-			conn, err := d.DialContext(ctx, "tcp", net.JoinHostPort(a.String(), strconv.Itoa(c.Relay.Port)))
-			if err == nil {
-				_ = conn.Close()
-			}
-			results <- outcome{a, err}
-		}()
-	}
-	var silent, reached []string
-	for range targets {
-		o := <-results
-		var timeout net.Error
-		if o.err != nil && errors.As(o.err, &timeout) && timeout.Timeout() {
-			silent = append(silent, o.addr.String())
-		} else { // a refusal came from somewhere, too
-			reached = append(reached, o.addr.String())
-		}
-	}
-	if len(reached) > 0 {
-		return append(out, Finding{Level: Fine, Area: "relay", Text: fmt.Sprintf("port %d is open on its way out: %s answered", c.Relay.Port, strings.Join(reached, ", "))})
-	}
-	return append(out, blockedFinding(fmt.Sprintf("none of %s answers on port %d, while DNS works", strings.Join(silent, ", "), c.Relay.Port)))
-}
-
-// wayTargets are the addresses to try, at most probeHosts.
-func wayTargets(ctx context.Context, c *config.Config, r resolver.Resolver, domains []string) (targets []netip.Addr, out []Finding) {
-	bad := func(text string) {
-		out = append(out, Finding{Level: Failed, Area: "relay", Text: text, Remedy: "name a domain that takes mail"})
-	}
+func CheckWayOut(ctx context.Context, c *config.Config, r resolver.Resolver, names []string) []Finding {
 	l, err := mx.New(mx.Config{Resolver: r, AllowLoopback: c.Relay.AllowLoopback, NoIPv4: c.Relay.Families == "ipv6", NoIPv6: c.Relay.Families == "ipv4"})
 	if err != nil {
-		return nil, []Finding{{Level: Failed, Area: "relay", Text: err.Error()}}
+		return []Finding{{Level: Failed, Area: "relay", Text: err.Error()}}
 	}
-	for _, name := range domains {
+	var out []Finding
+	var domains []address.Domain
+	for _, name := range names {
 		d, err := address.ParseDomain(name)
 		if err != nil {
-			bad(fmt.Sprintf("%q is not a domain: %s", name, err))
+			out = append(out, Finding{Level: Failed, Area: "relay", Text: fmt.Sprintf("%q is not a domain: %s", name, err), Remedy: "name domains that take mail"})
 			continue
 		}
-		route, err := l.Hosts(ctx, d)
-		if err != nil {
-			bad(err.Error())
-			continue
-		}
-		for _, h := range route.Hosts[:min(2, len(route.Hosts))] {
-			if len(targets) < probeHosts {
-				targets = append(targets, h.Addrs[0])
-			}
+		domains = append(domains, d)
+	}
+	if len(domains) == 0 {
+		return out
+	}
+	prober := relay.Prober{MX: l, Port: uint16(c.Relay.Port)}
+	found := prober.Probe(ctx, domains)
+	f := Finding{Level: Failed, Area: "relay", Text: found.String(), Remedy: "name several domains that take mail, and look at this host's firewall"}
+	for _, h := range found.Hosts {
+		if h.Err == nil {
+			f.Level, f.Remedy = Fine, ""
 		}
 	}
-	return targets, out
+	if found.Blocked {
+		f = blockedFinding(fmt.Sprintf("none of the mail hosts of %d domains answers on port %d, while DNS works", len(domains), c.Relay.Port))
+	}
+	return append(out, f)
 }
 
 // blockedFinding says what to do about a blocked port.
