@@ -181,7 +181,7 @@ func extensions(c *config.Config) (relayed, submitted smtpserver.Extensions) {
 func newPOP3(r *Rooms, t *tls.Config, g *gate, metrics *obs.Metrics, log *slog.Logger) (*pop3server.Server, error) {
 	c := r.Config
 	return pop3server.New(pop3server.Config{
-		Maildrops: r.Mailboxes, Verifier: r.Accounts, Hostname: c.Hostname, Mechanisms: c.Auth.Mechanisms, TLS: t,
+		Maildrops: r.Mailboxes, Verifier: r.Accounts, Identities: r.Accounts, Hostname: c.Hostname, Mechanisms: c.Auth.Mechanisms, TLS: t,
 		PlaintextFrom: config.Prefixes(c.Auth.PlaintextFrom), ProxyFrom: config.Prefixes(c.Proxy.From),
 		IdleTimeout: c.POP3.Timeout.Duration(), LoginDelay: c.POP3.LoginDelay.Duration(), Expire: time.Duration(c.POP3.Expire) * 24 * time.Hour,
 		Implementation: "Poczta", Language: c.Language, Admit: g.pop3, Logger: log.With("service", "pop3"), Hooks: metrics.POP3("pop3"),

@@ -52,6 +52,7 @@ const (
 	TextGone
 	TextInUse
 	TextMemory
+	TextChanged
 	TextShutdown
 	TextTimeout
 	TextRefused
@@ -107,6 +108,7 @@ var texts = [NumTexts][numLanguages]string{
 	TextGone:          {"message was removed by another session", "wiadomość usunęła inna sesja"},
 	TextInUse:         {"maildrop is in use by another session", "skrzynki używa inna sesja"},
 	TextMemory:        {"server is short of memory; try again later", "serwerowi brakuje pamięci; spróbuj ponownie później"},
+	TextChanged:       {"your account has changed since you logged in; connect and log in again; nothing was deleted", "konto zmieniono po zalogowaniu; połącz się i zaloguj ponownie; niczego nie usunięto"},
 	TextShutdown:      {"server is shutting down; nothing was deleted", "serwer kończy pracę; niczego nie usunięto"},
 	TextTimeout:       {"autologout: no command came in time; nothing was deleted", "wylogowano z braku poleceń; niczego nie usunięto"},
 	TextRefused:       {"server is busy; try again later", "serwer jest zajęty; spróbuj ponownie później"},

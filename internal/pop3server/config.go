@@ -1,6 +1,7 @@
 package pop3server
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -21,7 +22,10 @@ const (
 	DefaultErrorDelay       = time.Second
 	DefaultMaxErrors        = 20
 	DefaultMaxLoginFailures = 4
-	freeErrors              = 3 // bad commands answered without delay
+	// StandingFor is how long an identity counts that was proved, or found to stand:
+	// the first command after it asks again, and a QUIT that deletes always does.
+	StandingFor = 2 * time.Second
+	freeErrors  = 3 // bad commands answered without delay
 )
 
 // Config of a Server. Zero values mean the default where one is named.
@@ -31,7 +35,10 @@ type Config struct {
 	Hostname   string        // told in the greeting; required
 	Mechanisms []string      // narrows the SASL mechanisms that package sasl offers, in this order; empty is all
 
-	TLS           *tls.Config    // nil: no STLS, and ServeTLS fails
+	TLS *tls.Config // nil: no STLS, and ServeTLS fails
+	// Identities is asked whether who has logged in still may be; nil asks nobody.
+	Identities Identities
+
 	PlaintextFrom []netip.Prefix // peers that may send passwords without TLS
 	ProxyFrom     []netip.Prefix // peers that must begin with a PROXY protocol header (v1 or v2)
 
@@ -56,6 +63,13 @@ type Config struct {
 
 	Logger *slog.Logger // nil discards
 	Hooks  Hooks
+}
+
+// Identities knows whether an identity that was proved before still stands: the
+// account is active, and its credentials are the same. Package account implements
+// it. Safe for concurrent use.
+type Identities interface {
+	Stands(ctx context.Context, id sasl.Identity) (bool, error)
 }
 
 // Hooks are called as things happen, for metrics. Each may be nil; calls come

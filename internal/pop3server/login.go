@@ -157,7 +157,7 @@ func (s *session) login(ctx context.Context, mechanism string, start time.Time, 
 	s.server.logins.note(id.Account, now)
 	s.identity, s.errors = id, 0
 	keeper, _ := drop.(Keeper)
-	s.enter(stateTransaction, &transaction{drop: drop, keeper: keeper, len: drop.Len()})
+	s.enter(stateTransaction, &transaction{drop: drop, keeper: keeper, len: drop.Len(), stood: now})
 	s.tellLogin(mechanism, "ok", start)
 	b := append(s.out.room(pop3.MaxResponseOctets), "+OK "...)
 	b = append(b, pop3.TextMaildrop.In(s.lang)...)

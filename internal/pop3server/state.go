@@ -3,6 +3,7 @@ package pop3server
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"poczta.example/poczta/internal/pop3"
@@ -100,8 +101,8 @@ var errEnd = errors.New("session ends")
 func (s *session) dispatch(ctx context.Context, line []byte, lineErr error) bool {
 	s.command = time.Now()
 	cmd, err := s.parse(line, lineErr)
-	if err == nil {
-		err = s.keep(ctx, cmd.Verb)
+	if err == nil && s.trans != nil {
+		err = s.mayGoOn(ctx, cmd.Verb)
 	}
 	if err == nil {
 		err = s.server.commands[cmd.Verb].handle(s, ctx, cmd)
@@ -113,10 +114,43 @@ func (s *session) dispatch(ctx context.Context, line []byte, lineErr error) bool
 	return on && s.out.err == nil
 }
 
+// mayGoOn is asked before each command in the TRANSACTION state.
+func (s *session) mayGoOn(ctx context.Context, verb pop3.Verb) error {
+	if err := s.stands(ctx, verb); err != nil {
+		return err
+	}
+	return s.keep(ctx, verb)
+}
+
+// stands ends the session of an account whose password was changed or that was
+// disabled since: whoever stole the password must not read on, nor delete. While
+// that can't be found out, a command is refused. A QUIT without marks needs no leave.
+func (s *session) stands(ctx context.Context, verb pop3.Verb) error {
+	ids, t := s.server.config.Identities, s.trans
+	switch {
+	case ids == nil, verb == pop3.VerbQuit && t.deleted.n == 0, verb != pop3.VerbQuit && s.command.Sub(t.stood) < StandingFor:
+		return nil
+	}
+	ok, err := ids.Stands(ctx, s.identity)
+	if err != nil {
+		err = fmt.Errorf("judge account %d: %w", s.identity.Account, err)
+		if verb == pop3.VerbQuit {
+			return &refusal{code: pop3.CodeSysTemp, text: pop3.TextRemoveFailed, err: err, end: true}
+		}
+		return &refusal{code: pop3.CodeSysTemp, text: pop3.TextTemporary, err: err}
+	}
+	if !ok {
+		s.why = "account changed"
+		return &refusal{code: pop3.CodeAuth, text: pop3.TextChanged, end: true}
+	}
+	t.stood = s.command
+	return nil
+}
+
 // keep shows a maildrop that could be taken over that its session lives. QUIT is
 // always obeyed: what it would remove is guarded by Remove.
 func (s *session) keep(ctx context.Context, verb pop3.Verb) error {
-	if s.trans == nil || s.trans.keeper == nil || verb == pop3.VerbQuit {
+	if s.trans.keeper == nil || verb == pop3.VerbQuit {
 		return nil
 	}
 	return s.trans.keeper.Keep(ctx)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/bits"
 	"strconv"
+	"time"
 
 	"poczta.example/poczta/internal/pop3"
 )
@@ -14,6 +15,7 @@ type transaction struct {
 	drop    Maildrop
 	keeper  Keeper // drop, if it is one
 	len     int
+	stood   time.Time // when the identity was last found to stand
 	deleted marks
 	octets  int64 // of marked messages
 }
@@ -134,7 +136,7 @@ func (s *session) remove(_ context.Context, cmd pop3.Command) error {
 
 // reset is RSET: it takes all marks away.
 func (s *session) reset(context.Context, pop3.Command) error {
-	s.trans = &transaction{drop: s.trans.drop, keeper: s.trans.keeper, len: s.trans.len}
+	s.trans = &transaction{drop: s.trans.drop, keeper: s.trans.keeper, len: s.trans.len, stood: s.trans.stood}
 	s.okReply(pop3.TextReset.In(s.lang))
 	return nil
 }
