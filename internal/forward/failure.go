@@ -10,6 +10,7 @@ import (
 	"poczta.example/poczta/internal/account"
 	"poczta.example/poczta/internal/address"
 	"poczta.example/poczta/internal/db"
+	"poczta.example/poczta/internal/envelope"
 	"poczta.example/poczta/internal/queue"
 	"poczta.example/poczta/internal/relay"
 	"poczta.example/poczta/internal/srs"
@@ -71,14 +72,45 @@ func (f *Forwarding) clear(ctx context.Context, x failure) error {
 	})
 }
 
+// Return is a report about a forwarded copy that came back to an SRS address.
+type Return struct {
+	To     address.ForwardPath // the SRS address
+	Sender string              // reverse-path of the message that the report is about
+	// Written is what the sender wrote; Target where the copy went.
+	Written, Target string
+	Status          string
+}
+
 // Returned counts a failure that came back as a report, after the target's host had taken
-// the message. The owner has got the report itself. Errors are temporary.
-func (f *Forwarding) Returned(ctx context.Context, source, target, status string) error {
-	x, ok := caseOf(source, target)
+// the message. The owner has got the report itself. A report is believed as to the forward
+// whose copy had that SRS address and no other. Errors are temporary.
+func (f *Forwarding) Returned(ctx context.Context, back Return) error {
+	s, err := f.reverse(ctx, back.To.Address())
+	if errors.Is(err, account.ErrUnknownUser) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if from, err := address.Parse(back.Sender); err != nil || from.Key() != s.Address.Key() {
+		return nil
+	}
+	source := back.Written // an alias
+	if s.Owner != 0 {
+		acc, err := f.c.Owners.ByID(ctx, envelope.AccountID(s.Owner))
+		if errors.Is(err, account.ErrNotFound) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		source = acc.Address.String()
+	}
+	x, ok := caseOf(source, back.Target)
 	if !ok {
 		return nil
 	}
-	x.status = status
+	x.status = back.Status
 	suspended, err := f.fail(ctx, x)
 	if err == nil && suspended {
 		err = f.notice(ctx, x, true)

@@ -396,9 +396,23 @@ func TestFailures(t *testing.T) {
 		fail(stranger, "ala@example.org", gone, relay.TellNobody, 5)
 		h.suspended(t, 0)
 
-		for range forward.MaxFailures { // reports that came back
-			if err := h.forward.Returned(ctx, "out@example.org", "far@example.com", "5.1.1"); err != nil {
+		passed, err := h.send(t, from(t, "jan@example.net", 0), plain, to(t, "out@example.org", 0))
+		if err != nil {
+			t.Fatal(err)
+		}
+		back := forward.Return{To: address.NewForwardPath(passed.Remotes[0].ReversePath.Address()), Sender: "jan@example.net", Written: "out@example.org", Target: "far@example.com", Status: "5.1.1"}
+		other := back
+		other.Sender = "eva@example.net"
+		for i := range 2 * forward.MaxFailures { // reports that came back, and such about mail of another
+			r := other
+			if i%2 == 0 {
+				r = back
+			}
+			if err := h.forward.Returned(ctx, r); err != nil {
 				t.Error(err)
+			}
+			if i == 2*forward.MaxFailures-3 {
+				h.suspended(t, 0)
 			}
 		}
 		h.suspended(t, 1)

@@ -43,6 +43,7 @@ var beside = map[string][]string{
 	"internal/tlsrpt":   {"internal/resolver"},
 	"internal/queue":    {"internal/trace"},
 	"internal/report":   {"internal/post"},
+	"internal/returned": {"internal/forward"},
 	"internal/obs":      {"internal/config"},
 	"internal/admin":    {"internal/daemon"},
 	"internal/daemon":   {"internal/admin"},
