@@ -54,10 +54,13 @@ func (s *shift) file(a *attempt, until time.Time) {
 		}
 		switch {
 		case e.v.Fate == Delivered:
+			res.Outcome = queue.Relayed
 			s.relayed(o, r, e, res)
 		case e.v.Fate == PutOff && now.Before(a.t.msg.Expires):
+			res.Outcome = queue.Deferred
 			s.deferred(o, r, e, res, until)
 		default:
+			res.Outcome = queue.Returned
 			s.refused(o, r, e, res)
 		}
 		s.counted(a, res)
@@ -89,7 +92,6 @@ func (s *shift) hand(o *outcome) {
 // relayed is a recipient whom a host has taken. A report of it is due where the host sends
 // none (RFC 3461 §5.2.1).
 func (s *shift) relayed(o *outcome, r *queue.Recipient, e *ending, res queue.Result) {
-	res.Outcome = queue.Relayed
 	if r.Forward != "" && s.cfg.Forwards != nil {
 		o.forwarded = append(o.forwarded, r)
 	}
@@ -107,7 +109,6 @@ func (s *shift) relayed(o *outcome, r *queue.Recipient, e *ending, res queue.Res
 
 // deferred is a recipient to be tried again: by its own time, or with the host.
 func (s *shift) deferred(o *outcome, r *queue.Recipient, e *ending, res queue.Result, until time.Time) {
-	res.Outcome = queue.Deferred
 	res.Next = res.At.Add(s.cfg.Schedule.RetryAfter(r.Attempts+1, s.cfg.Random()))
 	if e.v.Clock == HostClock && !until.IsZero() {
 		res.Next = until
@@ -132,7 +133,6 @@ func (s *shift) warn(o *outcome, r *queue.Recipient, res queue.Result) {
 
 // refused is a recipient for whom it is over.
 func (s *shift) refused(o *outcome, r *queue.Recipient, e *ending, res queue.Result) {
-	res.Outcome = queue.Returned
 	reply := e.v.Reply
 	mta := e.where.mta
 	if e.v.Ours {
