@@ -40,16 +40,20 @@ type flusher struct {
 	buf    []byte
 }
 
+// modestOctets is how much of a message stays in memory while less than half of
+// Config.MemoryOctets is free; more goes to a file, whose buffer is as long.
+const modestOctets = largeBuffer
+
 // Stage implements Store. Messages over Config.LargeOctets, or whose hint is, go
-// to a file. Errors: ErrBudget, ErrTooLarge, ErrFull, ErrFailed; Write returns
+// to a file; while memory is short, shorter ones too. Errors: ErrBudget, ErrTooLarge, ErrFull, ErrFailed; Write returns
 // the same.
 func (s *Segments) Stage(ctx context.Context, hint int64) (Staged, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	return newStaged(s.mem, s.config.LargeOctets, s.config.MaxOctets, hint, func() (overflow, error) {
+	return newStaged(staging{s.mem, modestOctets, s.config.LargeOctets, s.config.MaxOctets, func() (overflow, error) {
 		return s.newLarge(largeGap)
-	})
+	}}, hint)
 }
 
 // Commit implements Store. It waits for the disk even if ctx ends meanwhile; a

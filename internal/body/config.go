@@ -49,7 +49,8 @@ type Config struct {
 	LargeOctets int64
 	// MaxOctets is the largest message that Stage takes; more is ErrTooLarge.
 	MaxOctets int64
-	// MemoryOctets bounds the memory of all staged messages; more is ErrBudget.
+	// MemoryOctets bounds the memory of all staged messages; more is ErrBudget. Half
+	// of it is for the first 64 KiB of each: beyond, messages go to files.
 	MemoryOctets int64
 	// Reserve is the free space, in octets, below which Commit and Stage of large
 	// messages answer ErrFull. The journal and Merge may use it.

@@ -17,6 +17,10 @@ const largeGap = 1 << 20
 // largeBuffer is how much of a large body is gathered for one write, in octets.
 const largeBuffer = 64 << 10
 
+// maxStagedFiles bounds the files of messages that are not committed yet: open files
+// are scarce, too. More is ErrBudget.
+const maxStagedFiles = 1000
+
 // largeFile is a large message on its way into a segment of its own. Its segment
 // is pinned until it is discarded or the release of its Commit is called.
 type largeFile struct {
@@ -37,13 +41,19 @@ func (s *Segments) newLarge(gap int64) (*largeFile, error) {
 	if s.short() {
 		return nil, fmt.Errorf("stage large message: less than %d octets are free: %w", s.config.Reserve, ErrFull)
 	}
+	if s.larges.Add(1) > maxStagedFiles {
+		s.larges.Add(-1)
+		return nil, ErrBudget
+	}
 	buf, err := s.mem.get(largeBuffer)
 	if err != nil {
+		s.larges.Add(-1)
 		return nil, err
 	}
 	name := s.newName(suffixLarge)
 	file, err := s.config.FS.Create(s.path(name))
 	if err != nil {
+		s.larges.Add(-1)
 		s.mem.put(buf)
 		s.unpin(name)
 		return nil, storeError("create segment "+name, err)
@@ -95,6 +105,7 @@ func (l *largeFile) discard() {
 		return
 	}
 	l.s.mem.put(l.buf)
+	l.s.larges.Add(-1)
 	l.buf = nil
 	_ = l.file.Close() // committed octets are synced, others are of no interest
 	if !l.kept {

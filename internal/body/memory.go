@@ -28,11 +28,18 @@ type buffer struct {
 }
 
 // get lends a buffer of at least n octets (at most 16 MiB) or returns ErrBudget.
-func (m *memory) get(n int64) (*buffer, error) {
+func (m *memory) get(n int64) (*buffer, error) { return m.getUpTo(n, m.limit) }
+
+// getMore is get for what could lie elsewhere. Half of the budget is out of its
+// reach: a few peers that hold on to half-sent messages would keep all mail away
+// with it.
+func (m *memory) getMore(n int64) (*buffer, error) { return m.getUpTo(n, m.limit/2) }
+
+func (m *memory) getUpTo(n, limit int64) (*buffer, error) {
 	size := max(bits.Len64(uint64(n-1))-minBufferBits, 0)
 	octets := int64(1) << (size + minBufferBits)
 	used := m.used.Add(octets)
-	if used > m.limit {
+	if used > limit {
 		m.used.Add(-octets)
 		return nil, ErrBudget
 	}

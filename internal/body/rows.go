@@ -68,7 +68,8 @@ func (r *Rows) Stage(ctx context.Context, hint int64) (Staged, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	return newStaged(r.mem, DefaultLargeOctets, r.config.MaxOctets, hint, func() (overflow, error) { return r.newSpill(ctx) })
+	// A spill takes firstOctets and chunkOctets of memory: a shorter message costs less than its spill.
+	return newStaged(staging{r.mem, chunkOctets, DefaultLargeOctets, r.config.MaxOctets, func() (overflow, error) { return r.newSpill(ctx) }}, hint)
 }
 
 // rowsError wraps an error of the database met while doing what.

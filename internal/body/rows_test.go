@@ -1,6 +1,7 @@
 package body_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"testing"
@@ -112,4 +113,42 @@ func TestRowsDamage(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestRowsStalledMessages: long messages that are half sent leave half of the
+// memory to others; what finds no memory goes to rows, short as it may be yet.
+func TestRowsStalledMessages(t *testing.T) {
+	t.Parallel()
+	dbtest.Each(t, []db.Component{body.Schema}, func(t *testing.T, d db.Database) {
+		r, err := body.NewRows(body.RowsConfig{DB: d, MemoryOctets: 4 << 20})
+		if err != nil {
+			t.Fatal(err)
+		}
+		octets := bodytest.Octets(1<<20, 1)
+		var held []body.Staged
+		for i := range 5 {
+			st, err := r.Stage(t.Context(), 0)
+			if err != nil {
+				t.Fatalf("message %d: %v", i, err)
+			}
+			held = append(held, st)
+			for _, part := range [][]byte{octets[:100], octets[100:700_000]} {
+				if _, err := st.Write(part); err != nil {
+					t.Fatalf("message %d: %v", i, err)
+				}
+			}
+		}
+		for _, n := range []int{100, 256 << 10, 1 << 20} {
+			if _, err := bodytest.Commit(t.Context(), r, bodytest.NewID(t), nil, octets[:n]); err != nil {
+				t.Errorf("a message of %d octets beside them: %v", n, err)
+			}
+		}
+		for _, st := range held {
+			got := make([]byte, st.Octets())
+			if _, err := st.ReadAt(got, 0); err != nil || !bytes.Equal(got, octets[:700_000]) {
+				t.Errorf("a stalled message reads otherwise than written (%v)", err)
+			}
+			st.Discard()
+		}
+	})
 }

@@ -9,6 +9,7 @@ import (
 	"path"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"poczta.example/poczta/internal/disk"
@@ -55,6 +56,7 @@ const storeFile = "store"
 type Segments struct {
 	config   Config
 	mem      *memory
+	larges   atomic.Int64 // files of messages that are not committed yet
 	instance string
 	files    *handles
 	kick     chan struct{} // wakes Run when events wait

@@ -3,6 +3,7 @@ package body_test
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -411,6 +412,84 @@ func TestBudget(t *testing.T) {
 	if used != 0 {
 		t.Errorf("%d octets are held after a commit", used)
 	}
+}
+
+// TestStalledMessages: messages that are half sent, or announced and not sent, take
+// half of the memory at most, for what goes beyond 64 KiB lies in files; others are
+// taken all the while, small ones without a file.
+func TestStalledMessages(t *testing.T) {
+	t.Parallel()
+	fsys := disk.NewFault(1)
+	var used, most int64
+	s := open(t, body.Config{FS: fsys, Locate: newTable().locate, MemoryOctets: 16 << 20, Hooks: body.Hooks{Staged: func(n int64) {
+		used, most = n, max(n, most)
+	}}})
+	files := func() int {
+		names, err := fsys.List(body.DefaultFolder + "/large")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(names)
+	}
+	var held []body.Staged
+	octets := bodytest.Octets(1<<20-1, 1)
+	for i := range 60 {
+		hint := int64(i%2) * (1 << 20)
+		st, err := bodytest.Stage(t.Context(), s, octets[:100+i%3*400_000], hint)
+		if err != nil {
+			t.Fatalf("message %d: %v", i, err)
+		}
+		held = append(held, st)
+	}
+	if used > 12<<20 {
+		t.Errorf("%d octets are held", used)
+	}
+	stalled := files()
+	if stalled == 0 || stalled > 40 {
+		t.Errorf("%d files, want one for each long message that found no memory", stalled)
+	}
+	for _, n := range []int{1, 4096, 64 << 10, 300_000, 1<<20 - 1} {
+		mustCommit(t, s, octets[:n])
+	}
+	if n := files() - stalled; n != 2 {
+		t.Errorf("%d of the other messages are in files, want the two longest", n)
+	}
+	for i, st := range held {
+		got := make([]byte, st.Octets())
+		if _, err := st.ReadAt(got, 0); err != nil || !bytes.Equal(got, octets[:len(got)]) || st.SHA256() != sha256.Sum256(got) {
+			t.Errorf("message %d reads otherwise than written (%v)", i, err)
+		}
+		st.Discard()
+	}
+	if used != 0 || files() != 2 {
+		t.Errorf("%d octets and %d files are left", used, files())
+	}
+	mustCommit(t, s, octets)
+	if files() != 2 {
+		t.Error("a message under 1 MiB lies in a file though memory is free")
+	}
+}
+
+// TestStagedFilesAreBounded: messages that come in can't use up the open files.
+func TestStagedFilesAreBounded(t *testing.T) {
+	t.Parallel()
+	s := open(t, body.Config{FS: disk.NewFault(1), Locate: newTable().locate, MemoryOctets: 1 << 30})
+	var held []body.Staged
+	var err error
+	for range 2000 {
+		var st body.Staged
+		if st, err = s.Stage(t.Context(), 2<<20); err != nil {
+			break
+		}
+		held = append(held, st)
+	}
+	if !errors.Is(err, body.ErrBudget) || len(held) != 1000 {
+		t.Errorf("after %d files: %v, want ErrBudget after 1000", len(held), err)
+	}
+	for _, st := range held {
+		st.Discard()
+	}
+	mustCommit(t, s, bodytest.Octets(2<<20, 1))
 }
 
 // Metadata that does not fit in front of a large message moves the message.

@@ -20,13 +20,28 @@ type overflow interface {
 	discard()
 }
 
+// staging is how a store takes messages.
+type staging struct {
+	mem    *memory
+	modest int64 // octets in memory that a message may have while less than half of the budget is free
+	small  int64 // most octets in memory
+	limit  int64 // most octets at all
+	spill  func() (overflow, error)
+}
+
+// buffer lends memory for n octets of a message, or returns ErrBudget.
+func (s *staging) buffer(n int64) (*buffer, error) {
+	if n <= s.modest {
+		return s.mem.get(n)
+	}
+	return s.mem.getMore(n)
+}
+
 // staged is a message on its way in, for both stores: in a buffer while it is
-// short, then in an overflow.
+// short and memory is free, then in an overflow.
 type staged struct {
-	mem     *memory
-	small   int64 // most octets in memory
-	limit   int64 // most octets at all
-	spill   func() (overflow, error)
+	staging
+
 	buf     *buffer
 	over    overflow
 	octets  int64
@@ -38,16 +53,16 @@ type staged struct {
 }
 
 // newStaged begins a message of about hint octets.
-func newStaged(mem *memory, small, limit, hint int64, spill func() (overflow, error)) (*staged, error) {
-	s := &staged{mem: mem, small: small, limit: limit, spill: spill, sum: sha256.New()}
-	if hint > limit {
-		return nil, fmt.Errorf("stage %d octets, at most %d: %w", hint, limit, ErrTooLarge)
+func newStaged(how staging, hint int64) (*staged, error) {
+	s := &staged{staging: how, sum: sha256.New()}
+	if hint > s.limit {
+		return nil, fmt.Errorf("stage %d octets, at most %d: %w", hint, s.limit, ErrTooLarge)
 	}
 	var err error
-	if hint > small {
-		s.over, err = spill()
-	} else {
-		s.buf, err = mem.get(max(hint, 1))
+	if hint > s.small {
+		s.over, err = s.spill()
+	} else if s.buf, err = s.buffer(max(hint, 1)); err != nil && hint > s.modest {
+		s.buf, err = s.buffer(s.modest) // what is announced may never come
 	}
 	if err != nil {
 		return nil, err
@@ -77,8 +92,8 @@ func (s *staged) write(p []byte) error {
 	if end > s.limit {
 		return fmt.Errorf("stage more than %d octets: %w", s.limit, ErrTooLarge)
 	}
-	if s.over == nil && end > s.small {
-		if err := s.moveToOverflow(); err != nil {
+	if s.over == nil {
+		if err := s.makeRoom(end); err != nil {
 			return err
 		}
 	}
@@ -86,16 +101,26 @@ func (s *staged) write(p []byte) error {
 		_, err := s.over.Write(p)
 		return err
 	}
-	if end > int64(len(s.buf.b)) {
-		longer, err := s.mem.get(end)
-		if err != nil {
-			return err
-		}
-		copy(longer.b, s.buf.b[:s.octets])
-		s.mem.put(s.buf)
-		s.buf = longer
-	}
 	copy(s.buf.b[s.octets:], p)
+	return nil
+}
+
+// makeRoom finds a place for a message of n octets: the buffer, a longer one, or an
+// overflow.
+func (s *staged) makeRoom(n int64) error {
+	if n <= int64(len(s.buf.b)) && n <= s.small {
+		return nil
+	}
+	if n > s.small {
+		return s.moveToOverflow()
+	}
+	longer, err := s.buffer(n)
+	if err != nil {
+		return s.moveToOverflow()
+	}
+	copy(longer.b, s.buf.b[:s.octets])
+	s.mem.put(s.buf)
+	s.buf = longer
 	return nil
 }
 
