@@ -21,6 +21,7 @@ type texts struct {
 	about   string            // the original's subject
 	sent    string            // the original's arrival
 	said    string            // the reply of another host
+	detail  string            // our own words, or nobody knows any more whose
 	until   string
 	relayed string
 	expands string
@@ -55,6 +56,7 @@ var english = texts{
 	about:   "Subject of your message: ",
 	sent:    "We received it: ",
 	said:    "The receiving server said: ",
+	detail:  "In detail: ",
 	until:   "We keep trying until ",
 	relayed: "handed to a server that sends no confirmations",
 	expands: "passed on to the members of a list or to a forwarding address",
@@ -89,6 +91,7 @@ var polish = texts{
 	about:   "Temat Twojej wiadomości: ",
 	sent:    "Otrzymaliśmy ją: ",
 	said:    "Odpowiedź serwera odbiorcy: ",
+	detail:  "Szczegóły: ",
 	until:   "Próbujemy do ",
 	relayed: "przekazano serwerowi, który nie wysyła potwierdzeń",
 	expands: "przekazano członkom listy lub na adres przekierowania",
@@ -147,7 +150,11 @@ func (t *texts) recipient(b *strings.Builder, r *Report, rcpt Recipient) {
 	if why := t.reason(rcpt.Status); why != "" && rcpt.Status.Class > 2 {
 		b.WriteString("        " + why + "\n")
 	}
-	if rcpt.Diagnostic != "" {
+	switch {
+	case rcpt.Diagnostic == "":
+	case rcpt.RemoteMTA == "":
+		b.WriteString("        " + t.detail + oneLine(rcpt.Diagnostic) + "\n")
+	default:
 		b.WriteString("        " + t.said + oneLine(rcpt.Diagnostic) + "\n")
 	}
 	if rcpt.Action == Delayed && !rcpt.RetryUntil.IsZero() {
