@@ -80,6 +80,9 @@ type accountCmd struct {
 	Quota       accountQuotaCmd    `cmd:"" help:"Set the quota."`
 	SendAs      sendAsCmd          `cmd:"" help:"Further addresses that an account may send as."`
 	Address     addressCmd         `cmd:"" help:"Further addresses of an account's own."`
+	Forward     forwardCmd         `cmd:"" help:"Forward an account's mail to other addresses, with or without a copy in the mailbox."`
+	Suspended   suspendedCmd       `cmd:"" help:"List forwards of accounts and aliases that are suspended, since mail to their targets failed."`
+	Vacation    vacationCmd        `cmd:"" help:"Out-of-office replies."`
 	Disable     accountDisableCmd  `cmd:"" help:"Refuse logins and mail; nothing is removed."`
 	Enable      accountEnableCmd   `cmd:"" help:"Undo disable."`
 	Import      accountImportCmd   `cmd:"" help:"Make many accounts from a file, with foreign password hashes."`

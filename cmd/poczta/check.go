@@ -41,6 +41,12 @@ func (c *checkCmd) Run(ctx context.Context, p *process, top *cli) error {
 	if err == nil && len(domains) == 0 {
 		findings = append(findings, admin.Finding{Level: admin.Warning, Area: "domains", Text: "no domain is served", Remedy: "add one with poczta domain add example.org"})
 	}
+	if err == nil {
+		var suspended []admin.SuspendedRow
+		if err := ask(ctx, p, top, conf, &suspendedCmd{asJSON{JSON: true}}, []string{"account", "suspended", "--json", "--config", top.Config}, &suspended); err == nil {
+			findings = append(findings, admin.CheckForwards(suspended)...)
+		}
+	}
 	if running {
 		var more []admin.Finding
 		if err := askServer(ctx, p, conf, []string{"gateway", "--json", "--config", top.Config}, &more); err == nil {

@@ -259,7 +259,7 @@ func (s *runner) dialogue(ts *testscript.TestScript, port int, lines ...string) 
 func cmdSend(ts *testscript.TestScript, neg bool, args []string) {
 	want(ts, neg, true, args, 3, "[!] send from to subject")
 	reply := runnerOf(ts).dialogue(ts, 25, "EHLO client.test", "MAIL FROM:<"+args[0]+">", "RCPT TO:<"+args[1]+">", "DATA",
-		"Subject: "+args[2]+"\r\n\r\ntext\r\n.")
+		"Subject: "+args[2]+"\r\nTo: "+args[1]+"\r\n\r\ntext\r\n.")
 	fmt.Fprint(ts.Stdout(), reply)
 	if (reply[0] == '2') == neg {
 		ts.Fatalf("the reply is %s", reply)

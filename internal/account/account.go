@@ -78,6 +78,8 @@ type Account struct {
 	Version     int64 // credential version
 	HasPassword bool  // a password is set, or an imported hash
 	Foreign     bool  // an imported hash waits for the first login
+	Forwards    bool  // its mail is forwarded; Forward tells where to
+	Vacation    bool  // out-of-office replies are set up
 	Created     time.Time
 	Removed     time.Time // zero unless State is Removed
 }

@@ -230,7 +230,7 @@ func (a *Accounts) ByID(ctx context.Context, id envelope.AccountID) (Account, er
 	return a.read(ctx, fmt.Sprint(id), `id = ?`, int64(id))
 }
 
-const accountColumns = `id, login, address, name, language, quota, state, version, LENGTH(stored_key), foreign_hash, created, removed`
+const accountColumns = `id, login, address, name, language, quota, state, version, LENGTH(stored_key), foreign_hash, created, removed, forwards, vacation`
 
 func (a *Accounts) read(ctx context.Context, name, where string, args ...any) (acc Account, err error) {
 	err = a.db.View(ctx, func(tx db.Tx) (err error) {
@@ -255,14 +255,15 @@ func (a *Accounts) read(ctx context.Context, name, where string, args ...any) (a
 }
 
 func scanAccount(scan scanFunc) (acc Account, err error) {
-	var id, state, keyOctets, created, removed int64
+	var id, state, keyOctets, created, removed, how, away int64
 	var addr, foreign string
-	err = scan(&id, &acc.Login, &addr, &acc.Name, &acc.Language, &acc.Quota, &state, &acc.Version, &keyOctets, &foreign, &created, &removed)
+	err = scan(&id, &acc.Login, &addr, &acc.Name, &acc.Language, &acc.Quota, &state, &acc.Version, &keyOctets, &foreign, &created, &removed, &how, &away)
 	if err != nil {
 		return Account{}, err
 	}
 	acc.ID, acc.State = envelope.AccountID(id), State(state)
 	acc.Foreign = foreign != ""
+	acc.Forwards, acc.Vacation = forwards(how) != forwardsNot, away != 0
 	acc.HasPassword = keyOctets > 0 || acc.Foreign
 	acc.Created, acc.Removed = db.FromMicros(created), db.FromMicros(removed)
 	if acc.Address, err = address.Parse(addr); err != nil {

@@ -25,6 +25,9 @@ type AccountRow struct {
 	Octets    int64    `json:"octets"`
 	Created   string   `json:"created"`
 	Addresses []string `json:"addresses,omitempty"`
+	// Forward is where its mail is forwarded to; none without.
+	Forward  *ForwardRow `json:"forward,omitempty"`
+	Vacation bool        `json:"vacation"` // out-of-office replies are set up
 }
 
 func parseAddress(s string) (address.Address, error) {
@@ -107,6 +110,14 @@ func (d *Desk) AccountList(ctx context.Context, domain, search string, removed b
 				return explain(err, "read usage of "+a.Login)
 			}
 			row.Messages, row.Octets = use.Messages, use.Octets
+			if a.Forwards {
+				f, err := d.Rooms.Accounts.Forward(ctx, a.ID)
+				if err != nil {
+					return explain(err, "read forwarding of "+a.Login)
+				}
+				forward := forwardRow(a, f)
+				row.Forward = &forward
+			}
 			rows = append(rows, row)
 		}
 		if len(page) == 0 {
@@ -125,7 +136,7 @@ func (d *Desk) AccountList(ctx context.Context, domain, search string, removed b
 
 func accountRow(a account.Account) AccountRow {
 	row := AccountRow{ID: int64(a.ID), Address: a.Address.String(), Login: a.Login, Name: a.Name, Language: a.Language, Quota: a.Quota,
-		State: stateWord(a.State), Password: a.HasPassword, Foreign: a.Foreign, Created: stamp(a.Created)}
+		State: stateWord(a.State), Password: a.HasPassword, Foreign: a.Foreign, Vacation: a.Vacation, Created: stamp(a.Created)}
 	for _, x := range a.Addresses {
 		row.Addresses = append(row.Addresses, x.String())
 	}

@@ -13,7 +13,9 @@ import (
 type AliasRow struct {
 	Address string   `json:"address"` // "@domain" is the catch-all
 	Targets []string `json:"targets"`
-	Created string   `json:"created"`
+	// Suspended are targets that get nothing, since mail to them failed.
+	Suspended []string `json:"suspended,omitempty"`
+	Created   string   `json:"created"`
 }
 
 func parseAlias(source string, targets []string) (account.Alias, error) {
@@ -72,6 +74,9 @@ func (d *Desk) AliasList(ctx context.Context, domain string) error {
 			row := AliasRow{Address: a.String(), Created: stamp(a.Created)}
 			for _, t := range a.Targets {
 				row.Targets = append(row.Targets, t.String())
+			}
+			for _, t := range a.Suspended {
+				row.Suspended = append(row.Suspended, t.String())
 			}
 			rows = append(rows, row)
 			after = a.Key()

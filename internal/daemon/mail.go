@@ -54,8 +54,12 @@ func newMail(ctx context.Context, r *Rooms, metrics *obs.Metrics, log *slog.Logg
 	if err != nil {
 		return nil, err
 	}
+	on, err := newOnward(r, host, rep, log)
+	if err != nil {
+		return nil, err
+	}
 	in, err := intake.New(intake.Config{Hostname: host, Accepter: r.Post, Router: r.Accounts, Rooms: quotaRooms{r.Mailboxes, r},
-		Reporter: rep, MaxOctets: int64(c.SMTP.MaxSize), Logger: log})
+		Reporter: rep, Forwarding: on.forward, Answers: on.answers, Returns: on.returns, MaxOctets: int64(c.SMTP.MaxSize), Memory: int64(c.Limits.Memory) / 8, Logger: log})
 	if err != nil {
 		return nil, err
 	}
@@ -68,7 +72,7 @@ func newMail(ctx context.Context, r *Rooms, metrics *obs.Metrics, log *slog.Logg
 	if err != nil {
 		return nil, err
 	}
-	out, err := newOutbound(ctx, r, in, rep, metrics, log)
+	out, err := newOutbound(ctx, r, in, rep, on.forward, metrics, log)
 	if err != nil {
 		return nil, err
 	}

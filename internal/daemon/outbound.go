@@ -42,7 +42,7 @@ type outbound struct {
 }
 
 // newOutbound builds the sending side.
-func newOutbound(ctx context.Context, r *Rooms, in *intake.Intake, rep *report.Reporter, metrics *obs.Metrics, log *slog.Logger) (*outbound, error) {
+func newOutbound(ctx context.Context, r *Rooms, in *intake.Intake, rep *report.Reporter, forwards relay.Forwards, metrics *obs.Metrics, log *slog.Logger) (*outbound, error) {
 	c, o := r.Config, &outbound{}
 	var err error
 	if o.dns, err = NewResolver(c, metrics); err != nil {
@@ -63,7 +63,7 @@ func newOutbound(ctx context.Context, r *Rooms, in *intake.Intake, rep *report.R
 	if !c.Relay.Enabled {
 		return o, nil
 	}
-	o.relay, err = newRelay(r, o, in, rep, metrics, log)
+	o.relay, err = newRelay(r, o, in, rep, forwards, metrics, log)
 	return o, err
 }
 
@@ -149,10 +149,10 @@ func domainKey(s string) string {
 }
 
 // newRelay builds the worker.
-func newRelay(r *Rooms, o *outbound, in *intake.Intake, rep *report.Reporter, metrics *obs.Metrics, log *slog.Logger) (*relay.Relay, error) {
+func newRelay(r *Rooms, o *outbound, in *intake.Intake, rep *report.Reporter, forwards relay.Forwards, metrics *obs.Metrics, log *slog.Logger) (*relay.Relay, error) {
 	c := r.Config
 	rc := relay.Config{
-		Queue: relay.FromQueue(r.Queue), Bodies: r.Body, MX: o.mx, Reports: rep, Accepter: r.Post, TLS: o.tls, Local: in,
+		Queue: relay.FromQueue(r.Queue), Bodies: r.Body, MX: o.mx, Reports: rep, Accepter: r.Post, TLS: o.tls, Local: in, Forwards: forwards,
 		Hello: c.Hostname, Port: uint16(c.Relay.Port), Sources: addresses(c.Relay.Sources),
 		Schedule:   relay.Schedule{Retry: durations(c.Relay.Retry), Probe: durations(c.Relay.Probe)},
 		DelayAfter: c.Relay.DelayWarning.Duration(), Connections: c.Relay.Connections, PerSite: c.Relay.ConnectionsPerSite,

@@ -18,6 +18,7 @@ import (
 	"poczta.example/poczta/internal/db"
 	"poczta.example/poczta/internal/disk"
 	"poczta.example/poczta/internal/envelope"
+	"poczta.example/poczta/internal/forward"
 	"poczta.example/poczta/internal/keys"
 	"poczta.example/poczta/internal/mailbox"
 	"poczta.example/poczta/internal/message"
@@ -27,6 +28,7 @@ import (
 	"poczta.example/poczta/internal/rebuild"
 	"poczta.example/poczta/internal/tlspolicy"
 	"poczta.example/poczta/internal/trace"
+	"poczta.example/poczta/internal/vacation"
 )
 
 // Names in the data folder.
@@ -44,7 +46,7 @@ var ErrBusy = errors.New("the data folder is in use by another process")
 
 // Components are the tables of all rooms, in the order of migration.
 func Components() []db.Component {
-	return []db.Component{account.Component(), body.Schema, mailbox.Schema, queue.Schema, trace.Schema, rebuild.Schema, settings, keys.Schema, tlspolicy.Schema}
+	return []db.Component{account.Component(), body.Schema, mailbox.Schema, queue.Schema, trace.Schema, rebuild.Schema, settings, keys.Schema, tlspolicy.Schema, forward.Schema, vacation.Schema}
 }
 
 // Rooms are the engines that hold state, opened once for a process: a server,
