@@ -162,13 +162,6 @@ type log struct {
 
 func newLog() *log { return &log{tried: map[string]post{}, acked: map[string]bool{}} }
 
-// count returns how many messages got their 250.
-func (l *log) count() int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return len(l.acked)
-}
-
 // login begins a session of ala's; nil when the server is gone.
 func login(addr string) (net.Conn, *bufio.Reader) {
 	conn, err := net.DialTimeout("tcp", addr, 5*time.Second)
