@@ -180,13 +180,14 @@ func TestCopies(t *testing.T) {
 			locals         int
 			expanded       bool
 		}{
-			{"account without copy", "jan@example.net", "ala@example.org", 0, success | failure, "far@example.com by ala@example.org from SRS0=example.net=jan@example.org notify 6", 0, false},
+			{"account without copy", "jan@example.net", "ala@example.org", 0, success | failure, "far@example.com by ala@example.org from SRS0=example.net=jan@example.org notify 4", 0, true},
 			{"account with copy", "jan@example.net", "ola@example.org", 0, success | failure, "ola@example.com by ola@example.org from SRS0=example.net=jan@example.org notify 4", 1, true},
 			{"account with copy, only success", "jan@example.net", "ola@example.org", 0, success, "ola@example.com by ola@example.org from SRS0=example.net=jan@example.org notify 1", 1, true},
-			{"alias", "jan@example.net", "out@example.org", 0, 0, "far@example.com by out@example.org from SRS0=example.net=jan@example.org notify 0", 0, false},
+			{"alias", "jan@example.net", "out@example.org", 0, 0, "far@example.com by out@example.org from SRS0=example.net=jan@example.org notify 4", 0, false},
+			{"a sender who is known", "chief@other.example", "ala@example.org", 1, success | failure, "far@example.com by ala@example.org from SRS0=other.example=chief@example.org notify 6", 0, false},
 			{"null reverse-path", "", "ala@example.org", 0, 0, "far@example.com by ala@example.org from  notify 0", 0, false},
 			{"our own sender", "ola@example.org", "ala@example.org", 0, success, "far@example.com by ala@example.org from  notify 2", 0, false},
-			{"another's SRS0", "SRS0=HH=TT=a.example=b@fwd.example", "ala@example.org", 0, 0, "far@example.com by ala@example.org from SRS1=fwd.example==HH=TT=a.example=b@example.org notify 0", 0, false},
+			{"another's SRS0", "SRS0=HH=TT=a.example=b@fwd.example", "ala@example.org", 0, 0, "far@example.com by ala@example.org from SRS1=fwd.example==HH=TT=a.example=b@example.org notify 4", 0, false},
 			{"several", "jan@example.net", "team@example.org", 0, success, "far@example.com by ala@example.org from SRS0=example.net=jan@example.org notify 1; " +
 				"ola@example.com by ola@example.org from SRS0=example.net=jan@example.org notify 1; third@example.com by team@example.org from SRS0=example.net=jan@example.org notify 1", 1, true},
 		} {

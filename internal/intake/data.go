@@ -27,12 +27,13 @@ func (t *Transaction) Data(ctx context.Context, msg io.Reader) (smtpserver.Outco
 		return smtpserver.Outcome{}, t.refuse(ctx, err)
 	}
 	defer d.Staged.Discard()
+	if err := t.rewrite(ctx, d); err != nil {
+		return smtpserver.Outcome{}, t.refuse(ctx, err)
+	}
 	if err := t.attachReports(ctx, d, header); err != nil {
 		return smtpserver.Outcome{}, t.refuse(ctx, err)
 	}
-	if err := t.forwardCopies(ctx, d); err != nil {
-		return smtpserver.Outcome{}, t.refuse(ctx, err)
-	}
+	t.passWishes(d)
 	t.answer(ctx, d, header)
 	for i := range d.Also {
 		defer d.Also[i].Staged.Discard()
@@ -244,7 +245,7 @@ func (t *Transaction) attachReports(ctx context.Context, d *post.Delivery, heade
 		}
 		action := dsn.Delivered
 		if !t.plan.success[i] {
-			if t.targets(i) < 2 {
+			if !t.expands(d, i) {
 				continue
 			}
 			action = dsn.Expanded

@@ -61,17 +61,14 @@ func (t *Transaction) verified() bool {
 	return t.rules.Ours || t.env.Origin.Account != 0
 }
 
-// forwardCopies gives the copies that go on elsewhere their reverse-path, and what their
-// sender asked to be told (RFC 3461 §5.2.7.2 and §5.2.7.3 c): attachReports has taken
-// SUCCESS away where an alias was expanded.
-func (t *Transaction) forwardCopies(ctx context.Context, d *post.Delivery) error {
+// rewrite gives the copies that go on elsewhere their reverse-path.
+func (t *Transaction) rewrite(ctx context.Context, d *post.Delivery) error {
+	if t.in.c.Forwarding == nil || d.Envelope.ReversePath.IsNull() {
+		return nil
+	}
 	for i := range d.Remotes {
 		r := &d.Remotes[i]
 		if r.Forward == "" {
-			continue
-		}
-		r.Notify = d.Envelope.Recipients[r.Recipient].Notify
-		if t.in.c.Forwarding == nil || d.Envelope.ReversePath.IsNull() {
 			continue
 		}
 		var err error
@@ -80,6 +77,45 @@ func (t *Transaction) forwardCopies(ctx context.Context, d *post.Delivery) error
 		}
 	}
 	return nil
+}
+
+// oneWay reports a copy whose reports don't come back to the sender, but to the owner of
+// the forward.
+func (t *Transaction) oneWay(r *post.Remote) bool { return !r.ReversePath.IsNull() && !t.verified() }
+
+// expands reports whether recipient i is told of as expanded, instead of passing the wish
+// for a report of success on (RFC 3461 §5.2.7.3 c): several targets, or one from which no
+// report would come back.
+func (t *Transaction) expands(d *post.Delivery, i int) bool {
+	if t.targets(i) > 1 {
+		return true
+	}
+	for k := range d.Remotes {
+		if d.Remotes[k].Recipient == i && t.oneWay(&d.Remotes[k]) {
+			return true
+		}
+	}
+	return false
+}
+
+// passWishes gives the copies what their sender asked to be told (RFC 3461 §5.2.7.2 and
+// §5.2.7.3 c): attachReports has taken SUCCESS away where a recipient was expanded. The
+// owner of a forward is to hear of failures alone.
+func (t *Transaction) passWishes(d *post.Delivery) {
+	for i := range d.Remotes {
+		r := &d.Remotes[i]
+		if r.Forward == "" {
+			continue
+		}
+		r.Notify = d.Envelope.Recipients[r.Recipient].Notify
+		switch {
+		case !t.oneWay(r):
+		case r.Notify == 0 || r.Notify&envelope.NotifyFailure != 0:
+			r.Notify = envelope.NotifyFailure
+		default:
+			r.Notify = envelope.NotifyNever
+		}
+	}
 }
 
 // mark collects the marks of the forwards that the message takes, and returns those

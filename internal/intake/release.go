@@ -62,12 +62,13 @@ func (in *Intake) Release(ctx context.Context, h Held) (Released, error) {
 		return Released{}, fmt.Errorf("release message %s: %w", h.ID, err)
 	}
 	defer d.Staged.Discard()
+	if err := t.rewrite(ctx, d); err != nil {
+		return Released{}, fmt.Errorf("release message %s: %w", h.ID, err)
+	}
 	if err := t.attachReports(ctx, d, header); err != nil {
 		return Released{}, fmt.Errorf("release message %s: %w", h.ID, err)
 	}
-	if err := t.forwardCopies(ctx, d); err != nil {
-		return Released{}, fmt.Errorf("release message %s: %w", h.ID, err)
-	}
+	t.passWishes(d)
 	t.answer(ctx, d, header)
 	for i := range d.Also {
 		defer d.Also[i].Staged.Discard()

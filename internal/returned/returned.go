@@ -33,6 +33,9 @@ const (
 	maxRecipients = 20 // of one report that are looked at
 	maxReceived   = 50 // fields of the returned header section
 	maxSameID     = 10 // messages with one Message-ID
+	maxIDs        = 5  // of the returned header section's Received fields
+	searches      = 2  // by Message-ID at one time, which may take long; others are left out
+	patience      = 5 * time.Second
 )
 
 // Trace finds messages and takes events; *trace.Trace is one.
@@ -58,7 +61,10 @@ type Config struct {
 }
 
 // Returns implements intake.Returns. Safe for concurrent use.
-type Returns struct{ c Config }
+type Returns struct {
+	c    Config
+	free chan struct{} // a token for each search that may begin
+}
 
 var _ intake.Returns = (*Returns)(nil)
 
@@ -73,12 +79,18 @@ func New(c Config) (*Returns, error) {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Returns{c: c}, nil
+	r := &Returns{c: c, free: make(chan struct{}, searches)}
+	for range searches {
+		r.free <- struct{}{}
+	}
+	return r, nil
 }
 
 // Returned implements intake.Returns. What can't be matched is no event: the report lies
 // in the mailbox. A failure to note it is logged, since the report was accepted already.
 func (r *Returns) Returned(ctx context.Context, d *post.Delivery, report *dsn.Returned) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
 	err := r.note(ctx, d, report)
 	if err != nil {
 		r.c.Logger.Error("report that came back is not on the trace", "queue_id", d.ID.String(), "error", err)
@@ -146,7 +158,7 @@ func (r *Returns) find(ctx context.Context, d *post.Delivery, report *dsn.Return
 		queries = append(queries, trace.Query{MessageID: id, Limit: maxSameID})
 	}
 	for _, q := range queries {
-		found, err := r.c.Trace.Find(ctx, trace.Viewer{Operator: true}, q)
+		found, err := r.search(ctx, q)
 		if err != nil && !errors.Is(err, trace.ErrNotFound) {
 			return nil, fmt.Errorf("look for the message that report %s is about: %w", d.ID, err)
 		}
@@ -157,6 +169,20 @@ func (r *Returns) find(ctx context.Context, d *post.Delivery, report *dsn.Return
 		}
 	}
 	return nil, nil
+}
+
+// search finds messages. A search by Message-ID looks through what is not indexed yet, so
+// that few are made at one time; reports that come faster are not matched by it.
+func (r *Returns) search(ctx context.Context, q trace.Query) ([]trace.Record, error) {
+	if q.MessageID != "" {
+		select {
+		case <-r.free:
+			defer func() { r.free <- struct{}{} }()
+		default:
+			return nil, nil
+		}
+	}
+	return r.c.Trace.Find(ctx, trace.Viewer{Operator: true}, q)
 }
 
 // wentAs reports whether a message's reverse-path is a recipient of the report.
@@ -254,7 +280,7 @@ func receivedIDs(header []byte, host string) (ids []message.ID) {
 		if !strings.EqualFold(by, host) {
 			continue
 		}
-		if parsed, err := message.ParseID(id); err == nil {
+		if parsed, err := message.ParseID(id); err == nil && len(ids) < maxIDs {
 			ids = append(ids, parsed)
 		}
 	}

@@ -187,3 +187,36 @@ func TestBounded(t *testing.T) {
 		t.Errorf("%d events", len(got))
 	}
 }
+
+// nothing is a trace without messages.
+type nothing struct{ asked []trace.Query }
+
+func (n *nothing) Find(_ context.Context, _ trace.Viewer, q trace.Query) ([]trace.Record, error) {
+	n.asked = append(n.asked, q)
+	return nil, trace.ErrNotFound
+}
+
+func (*nothing) Events(context.Context, trace.Viewer, message.ID) ([]trace.Event, error) {
+	return nil, nil
+}
+
+func (*nothing) Note(db.Tx, message.ID, trace.Event) error { return nil }
+
+// FuzzReturned: whatever header section comes back, few questions follow.
+func FuzzReturned(f *testing.F) {
+	f.Add([]byte("Received: by mx.example.org id 06h3a27k93fbelvgc7v0udv2r8; x\r\nMessage-ID: <1@x>\r\n"), "06h3a27k93fbelvgc7v0udv2r8")
+	f.Add([]byte("Received: (by mx.example.org (id x)) by\r\n id\r\n"), "")
+	host := intaketest.Addr(f, "x@mx.example.org").Domain()
+	d := dbtest.SQLite(f)
+	f.Fuzz(func(t *testing.T, header []byte, envid string) {
+		n := &nothing{}
+		r, err := returned.New(returned.Config{DB: d, Trace: n, Hostname: host})
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Returned(context.Background(), &post.Delivery{}, &dsn.Returned{Header: header, EnvelopeID: envid, Recipients: make([]dsn.ReturnedRecipient, 1)})
+		if len(n.asked) > 7 {
+			t.Fatalf("%d questions", len(n.asked))
+		}
+	})
+}
