@@ -32,3 +32,13 @@ func (g *Gate) Admit(a netip.AddrPort) error {
 	_, err := g.g.admit(a)
 	return err
 }
+
+// RelayRoutes names the ways of mail in their order.
+func RelayRoutes(c *config.Relay) ([]string, error) {
+	routes, err := relayRoutes(c)
+	var names []string
+	for _, r := range routes {
+		names = append(names, r.Name)
+	}
+	return names, err
+}

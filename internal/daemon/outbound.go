@@ -165,24 +165,37 @@ func newRelay(r *Rooms, o *outbound, in *intake.Intake, rep *report.Reporter, fo
 	if c.DKIM.Sign {
 		rc.Signer = resigner{r.Keys}
 	}
-	for i := range c.Relay.Routes {
-		route, err := newRoute(&c.Relay.Routes[i])
-		if err != nil {
-			return nil, fmt.Errorf("relay.route %s: %w", c.Relay.Routes[i].Name, err)
-		}
-		rc.Routes = append(rc.Routes, route)
-	}
-	for _, d := range c.Relay.Domains {
-		if d.Host == "" {
-			continue
-		}
-		route := relay.Route{Name: "relay domain " + d.Domain, Domains: []string{domainKey(d.Domain)}, Level: tlspolicy.Opportunistic}
-		if err := setTarget(&route, d.Host); err != nil {
-			return nil, fmt.Errorf("relay.domain %s: %w", d.Domain, err)
-		}
-		rc.Routes = append(rc.Routes, route)
+	var err error
+	if rc.Routes, err = relayRoutes(&c.Relay); err != nil {
+		return nil, err
 	}
 	return relay.New(rc)
+}
+
+// relayRoutes are the ways in the order in which they count: those of relay domains go
+// before the first that is for all recipients, lest a smart host gets their mail.
+func relayRoutes(c *config.Relay) ([]relay.Route, error) {
+	var out, domains []relay.Route
+	for _, d := range c.Domains {
+		route := relay.Route{Name: "relay domain " + d.Domain, Domains: []string{domainKey(d.Domain)}, Level: tlspolicy.Opportunistic}
+		if d.Host != "" {
+			if err := setTarget(&route, d.Host); err != nil {
+				return nil, fmt.Errorf("relay.domain %s: %w", d.Domain, err)
+			}
+		}
+		domains = append(domains, route)
+	}
+	for i := range c.Routes {
+		route, err := newRoute(&c.Routes[i])
+		if err != nil {
+			return nil, fmt.Errorf("relay.route %s: %w", c.Routes[i].Name, err)
+		}
+		if len(route.Domains) == 0 {
+			out, domains = append(out, domains...), nil
+		}
+		out = append(out, route)
+	}
+	return append(out, domains...), nil
 }
 
 // newRoute makes a route of its configuration.

@@ -205,7 +205,7 @@ func (r *Rooms) openDomain(_ context.Context, o RoomOptions) error {
 	if err != nil {
 		return fmt.Errorf("open trace: %w", err)
 	}
-	r.Queue, err = queue.New(queue.Config{DB: r.DB, Trace: r.Trace, Finished: r.finished(o.Logger), Logger: o.Logger, Hooks: o.Metrics.Queue()})
+	r.Queue, err = queue.New(queue.Config{DB: r.DB, Trace: r.Trace, Finished: r.finished(o.Logger), Lifetime: r.Config.Relay.Lifetime.Duration(), Logger: o.Logger, Hooks: o.Metrics.Queue()})
 	if err != nil {
 		return fmt.Errorf("open queue: %w", err)
 	}
