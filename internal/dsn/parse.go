@@ -16,7 +16,7 @@ import (
 
 // Limits of Parse.
 const (
-	MaxParseOctets     = 1 << 20 // of a report; what stands behind is not looked at
+	MaxParseOctets     = 256 << 10 // of a report; what stands behind is not looked at
 	MaxParseRecipients = 200
 	maxParts           = 100
 	maxDepth           = 5

@@ -36,7 +36,7 @@ func (t *Transaction) noteAway(i int, route account.Route) {
 		if !l.Vacation {
 			continue
 		}
-		personal := len(route.Locals) == 1
+		personal := len(route.Locals) == 1 && route.Match != account.MatchCatchAll
 		for _, by := range route.Forwarders {
 			personal = personal && by.Account == l.Account
 		}
@@ -71,6 +71,8 @@ func (t *Transaction) returned(d *post.Delivery, header []byte) *dsn.Returned {
 	if !strings.HasPrefix(strings.ToLower(strings.TrimSpace(kind)), "multipart/report") {
 		return nil
 	}
+	t.in.parsing <- struct{}{} // so many at a time, since each is held in memory
+	defer func() { <-t.in.parsing }()
 	r, err := dsn.Parse(io.NewSectionReader(d.Staged, 0, d.Staged.Octets()))
 	if err != nil {
 		t.in.c.Logger.Info("report that came in can't be read", "queue_id", d.ID.String(), "error", err)

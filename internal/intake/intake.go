@@ -32,6 +32,9 @@ const (
 	// needs a little over 2 MiB while it is edited.
 	defaultMemory = 64 << 20
 	leastMemory   = 4 << 20
+	// maxParsing is how many reports that come back are read at one time, each of
+	// dsn.MaxParseOctets at most.
+	maxParsing = 8
 )
 
 // Router says where mail for a forward-path goes; *account.Accounts is one. Its
@@ -88,8 +91,9 @@ type Hooks struct {
 
 // Intake makes transactions. Safe for concurrent use.
 type Intake struct {
-	c      Config
-	budget budget
+	c       Config
+	budget  budget
+	parsing chan struct{} // a place for each report that is being read
 }
 
 // New checks the configuration and fills in defaults.
@@ -123,7 +127,7 @@ func New(c Config) (*Intake, error) {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Intake{c: c, budget: budget{most: c.Memory}}, errors.Join(errs...)
+	return &Intake{c: c, budget: budget{most: c.Memory}, parsing: make(chan struct{}, maxParsing)}, errors.Join(errs...)
 }
 
 // Now is the intake's clock, for the rules of its callers.

@@ -24,7 +24,7 @@ type Away struct {
 	Recipient envelope.Recipient // as the sender wrote it
 	Local     account.Local
 	// Personal says that the recipient's address leads to this account alone, and to what it
-	// forwards to itself.
+	// forwards to itself, and is no catch-all.
 	Personal bool
 }
 
