@@ -137,7 +137,7 @@ type Limits struct {
 	ConnectionsPerNetwork int      `toml:"connections_per_network" default:"400" min:"1" max:"1000000" doc:"Connections at one time from one network (IPv4 /24, IPv6 /64)."`
 	ConnectionRate        int      `toml:"connection_rate" default:"600" min:"1" max:"1000000" unit:"per minute" doc:"New connections from one address."`
 	ConnectionRateNetwork int      `toml:"connection_rate_network" default:"3000" min:"1" unit:"per minute" doc:"New connections from one network."`
-	Memory                Size     `toml:"memory" default:"512MiB" min:"64MiB" doc:"Memory for the whole process: the garbage collector works harder as it comes near (GOMEMLIMIT), and half of it bounds messages on their way in and mailbox listings. What does not fit is answered 421, 452 or [SYS/TEMP]."`
+	Memory                Size     `toml:"memory" default:"512MiB" min:"64MiB" doc:"Memory for the data of the whole process: the garbage collector works harder as it comes near (GOMEMLIMIT), and five eighths of it bound messages on their way in and mailbox listings. What does not fit goes to files, or is answered 421, 452 or [SYS/TEMP]. The program itself and the caches of SQLite come on top, about 40 MiB."`
 	Grace                 Duration `toml:"grace" default:"30s" doc:"How long sessions may finish their transactions when the server stops."`
 }
 
