@@ -70,6 +70,8 @@ func (r Requirement) Check(cs *tls.ConnectionState, handshake error) Verdict {
 	}
 	v.Downgrade = v.Shown < r.Expected
 	switch floor := min(r.refuse, r.Expected); {
+	case cs != nil && cs.Version != 0 && cs.Version < tls.VersionTLS12 && r.Needed(): // of a session that another domain's mail opened
+		v.Err = fmt.Errorf("TLS level %s is demanded (%s), which %s is too old for", r.Level, r.Source, tls.VersionName(cs.Version))
 	case !r.met(v):
 		v.Err = fmt.Errorf("TLS level %s is demanded (%s): %s", r.Level, r.Source, v.Detail)
 	case v.Shown < floor:
@@ -212,6 +214,8 @@ func (v Verdict) Permit(d Demand) error {
 		return v.required(d)
 	case d.TLSOptional && !d.RequireTLS:
 		return nil // RFC 8689 §4.2.2: what the domain demands does not count
+	case v.req.left != nil:
+		return refuse(451, 5, v.req.left.Error(), v.req.left)
 	case v.Err == nil:
 		return nil
 	case v.Shown == None:
@@ -222,6 +226,8 @@ func (v Verdict) Permit(d Demand) error {
 
 func (v Verdict) required(d Demand) error {
 	switch {
+	case v.req.left != nil:
+		return refuse(451, 5, v.req.left.Error(), v.req.left)
 	case v.Shown == None:
 		return refuse(550, 10, "the message requires TLS, which the host does not offer", v.Err)
 	case v.Err != nil:

@@ -175,8 +175,32 @@ func TestOptionalDespiteLeftOut(t *testing.T) {
 	if !ok {
 		t.Fatalf("got %v", err)
 	}
-	if v := left.Requirement().Check(sessions["stranger"], nil); v.Err != nil || left.Requirement().Needed() {
+	v := left.Requirement().Check(sessions["stranger"], nil)
+	if v.Err != nil || left.Requirement().Needed() {
 		t.Errorf("got %+v", v)
+	}
+	// The session stays open for the next message, which did not say so.
+	for _, d := range []tlspolicy.Demand{{}, {NullSender: true}, {RequireTLS: true, Offered: true}, {RequireTLS: true, TLSOptional: true, NullSender: true}} {
+		if v.Permit(d) == nil {
+			t.Errorf("a host that is left out takes a message with %+v", d)
+		}
+	}
+	if err := v.Permit(tlspolicy.Demand{TLSOptional: true}); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestOldTLS: a session that was opened where nothing is demanded is too old for a
+// domain that demands something.
+func TestOldTLS(t *testing.T) {
+	t.Parallel()
+	w, sessions := checkWorld(t)
+	old := *sessions["good"]
+	old.Version = tls.VersionTLS10
+	for domain, want := range map[string]bool{"sts.example": false, "encrypt.example": false, "default.example": true} {
+		if v := w.check(domain, "good", &old); (v.Permit(tlspolicy.Demand{}) == nil) != want {
+			t.Errorf("%s: %v", domain, v.Err)
+		}
 	}
 }
 

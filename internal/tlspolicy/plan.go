@@ -53,7 +53,8 @@ type Requirement struct {
 	refuse  Level
 	applied Applied
 	memory  memory
-	fixed   bool // of no recipients' domain
+	fixed   bool  // of no recipients' domain
+	left    error // why the host is left out for all mail but that with TLS-Required: No
 }
 
 // HostError says why a host must not be tried at all: it fits no pattern of the
@@ -67,10 +68,11 @@ type HostError struct {
 }
 
 // Requirement is what the host must do to be given a message with TLS-Required: No,
-// for which the reason does not count (RFC 8689 §4.2.2).
+// for which the reason does not count (RFC 8689 §4.2.2). Permit lets nothing else over
+// a session that was opened by it.
 func (e *HostError) Requirement() Requirement {
 	r := e.req
-	r.Level, r.Source, r.refuse = min(r.Level, Opportunistic), "TLS-Required: No", None
+	r.Level, r.Source, r.refuse, r.left = min(r.Level, Opportunistic), "TLS-Required: No", None, e
 	return r
 }
 
