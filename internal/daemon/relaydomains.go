@@ -66,7 +66,7 @@ func newTLSReports(ctx context.Context, r *Rooms, o *outbound, log *slog.Logger)
 		return nil, err
 	}
 	return tlsreport.New(tlsreport.Config{Store: o.tls, Reported: tlspolicy.ErrReported, DB: r.DB, Resolver: o.dns, Accepter: r.Post, Router: r.Accounts,
-		From: from, Sign: resigner{r.Keys}.signWhole, Barred: o.mx.Barred, Logger: log})
+		From: from, Sign: resigner{r.Keys}.signWhole, Barred: o.mx.BarredURL, Logger: log})
 }
 
 // reportSender is tls_reports.from, or the postmaster of the first domain; zero

@@ -187,6 +187,43 @@ func (l *Lookup) literal(domain address.Domain) (Route, error) {
 // Barred says why we connect to no host at addr, or "".
 func (l *Lookup) Barred(addr netip.Addr) string {
 	addr = addr.Unmap()
+	if why := l.misplaced(addr); why != "" {
+		return why
+	}
+	if inner := embedded(addr); inner.IsValid() && l.misplaced(inner) != "" {
+		return fmt.Sprintf("%s leads to %s", addr, l.misplaced(inner))
+	}
+	switch {
+	case addr.Is4() && l.cfg.NoIPv4:
+		return "IPv4 is off here"
+	case addr.Is6() && l.cfg.NoIPv6:
+		return "IPv6 is off here"
+	}
+	return ""
+}
+
+// BarredURL is Barred for URLs that strangers name: they lead to no host of our own
+// networks either, where an HTTPS request might do something. In a laboratory
+// (AllowLoopback) they do.
+func (l *Lookup) BarredURL(addr netip.Addr) string {
+	addr = addr.Unmap()
+	why := l.Barred(addr)
+	if why != "" || l.cfg.AllowLoopback {
+		return why
+	}
+	for _, a := range []netip.Addr{addr, embedded(addr)} {
+		switch {
+		case l.own(a):
+			return fmt.Sprintf("%s is this host's own address", a)
+		case a.IsPrivate(), shared.Contains(a):
+			return fmt.Sprintf("%s is an address of a private network", a)
+		}
+	}
+	return ""
+}
+
+// misplaced says why addr is nobody's whom mail could be for, whatever its family.
+func (l *Lookup) misplaced(addr netip.Addr) string {
 	switch {
 	case !addr.IsValid(), addr.IsUnspecified(), addr.Is4() && addr.As4()[0] == 0:
 		return fmt.Sprintf("%s is no host's address", addr)
@@ -196,12 +233,27 @@ func (l *Lookup) Barred(addr netip.Addr) string {
 		return fmt.Sprintf("%s is a loopback address", addr)
 	case addr.IsLinkLocalUnicast():
 		return fmt.Sprintf("%s is a link-local address", addr)
-	case addr.Is4() && l.cfg.NoIPv4:
-		return "IPv4 is off here"
-	case addr.Is6() && l.cfg.NoIPv6:
-		return "IPv6 is off here"
 	}
 	return ""
+}
+
+// shared is the network between providers and their customers' routers.
+var shared = netip.PrefixFrom(netip.AddrFrom4([4]byte{100, 64}), 10)
+
+// embedded is the IPv4 address behind an IPv6 address of a translator or a tunnel:
+// NAT64 (64:ff9b::/96), 6to4 (2002::/16) and IPv4-compatible (::/96); else the invalid one.
+func embedded(a netip.Addr) netip.Addr {
+	if !a.Is6() {
+		return netip.Addr{}
+	}
+	b := a.As16()
+	switch {
+	case b[0] == 0x20 && b[1] == 0x02:
+		return netip.AddrFrom4([4]byte(b[2:6]))
+	case [12]byte(b[:12]) == [12]byte{1: 0x64, 2: 0xff, 3: 0x9b}, [12]byte(b[:12]) == [12]byte{} && !a.IsLoopback():
+		return netip.AddrFrom4([4]byte(b[12:]))
+	}
+	return netip.Addr{}
 }
 
 func refuse(domain address.Domain, code, subject, detail int, text string, err error) *Error {

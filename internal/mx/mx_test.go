@@ -271,3 +271,52 @@ func TestCanonicalName(t *testing.T) {
 		}
 	}
 }
+
+// TestBarred: no record leads to this machine, nor by way of IPv6 addresses that
+// stand for others; and no stranger's URL into a private network.
+func TestBarred(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ addr, mail, url string }{
+		{"192.0.2.7", "", ""},
+		{"2001:db8::7", "", ""},
+		{"127.0.0.1", "barred", "barred"},
+		{"0.0.0.0", "barred", "barred"},
+		{"0.1.2.3", "barred", "barred"},
+		{"::", "barred", "barred"},
+		{"::1", "barred", "barred"},
+		{"::ffff:127.0.0.1", "barred", "barred"},
+		{"::127.0.0.1", "barred", "barred"},
+		{"64:ff9b::127.0.0.1", "barred", "barred"},
+		{"64:ff9b::169.254.169.254", "barred", "barred"},
+		{"64:ff9b::192.0.2.7", "", ""},
+		{"64:ff9b::10.0.0.1", "", "barred"},
+		{"2002:7f00:1::1", "barred", "barred"},
+		{"2002:a00:1::1", "", "barred"},
+		{"169.254.169.254", "barred", "barred"},
+		{"fe80::1", "barred", "barred"},
+		{"ff02::1", "barred", "barred"},
+		{"224.0.0.1", "barred", "barred"},
+		{"10.0.0.1", "", "barred"},
+		{"192.168.1.1", "", "barred"},
+		{"100.64.0.1", "", "barred"},
+		{"fd00::1", "", "barred"},
+		{"198.51.100.1", "", "barred"}, // our own
+	} {
+		l := lookup(t, zone, nil)
+		for what, x := range map[string]struct{ got, want string }{"mail": {l.Barred(netip.MustParseAddr(c.addr)), c.mail}, "URL": {l.BarredURL(netip.MustParseAddr(c.addr)), c.url}} {
+			if (x.got != "") != (x.want != "") {
+				t.Errorf("%s by %s: %q, want %q", c.addr, what, x.got, x.want)
+			}
+		}
+		six := lookup(t, zone, func(c *mx.Config) { c.NoIPv4 = true })
+		if why := six.Barred(netip.MustParseAddr("64:ff9b::192.0.2.7")); why != "" {
+			t.Errorf("a host behind NAT64 is barred: %s", why)
+		}
+	}
+	lab := lookup(t, zone, func(c *mx.Config) { c.AllowLoopback = true })
+	for _, a := range []string{"127.0.0.1", "10.0.0.1", "::1"} {
+		if why := lab.BarredURL(netip.MustParseAddr(a)); why != "" {
+			t.Errorf("in a laboratory %s is barred: %s", a, why)
+		}
+	}
+}
