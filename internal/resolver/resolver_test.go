@@ -256,6 +256,30 @@ func TestForeignAnswers(t *testing.T) {
 	}
 }
 
+// TestGuessedIDs floods the question with answers whose ids are guesses, the right one
+// among them: the stub does not wait for it but asks by TCP.
+func TestGuessedIDs(t *testing.T) {
+	t.Parallel()
+	z := testZone(t)
+	server := serve(t, z, func(w dns.ResponseWriter, q *dns.Msg) bool {
+		if _, tcp := w.RemoteAddr().(*net.TCPAddr); tcp {
+			return false
+		}
+		forged := new(dns.Msg)
+		forged.SetReply(q)
+		forged.Answer = []dns.RR{&dns.A{Hdr: dns.RR_Header{Name: q.Question[0].Name, Rrtype: dns.TypeA, Class: dns.ClassINET, Ttl: 86400}, A: net.IPv4(203, 0, 113, 66)}}
+		for i := range uint16(20) {
+			forged.Id = q.Id - 19 + i
+			_ = w.WriteMsg(forged)
+		}
+		return true
+	})
+	ans, err := stub(t, server.String()).Lookup(t.Context(), "mx1.example.org", resolver.A)
+	if err != nil || len(ans.Records) != 1 || ans.Records[0].Addr.String() != "192.0.2.1" {
+		t.Errorf("got %+v, %v", ans, err)
+	}
+}
+
 func TestBadZones(t *testing.T) {
 	t.Parallel()
 	for _, s := range []string{"!servfail", "!explode a.example", "x IN A not-an-address"} {

@@ -145,7 +145,7 @@ func (s *Stub) ask(ctx context.Context, server netip.AddrPort, fqdn string, t Ty
 	m.SetEdns0(udpSize, true)
 	m.AuthenticatedData = true
 	reply, err := exchange(ctx, "udp", server, m)
-	if err == nil && reply.Truncated {
+	if err == nil && reply.Truncated || errors.Is(err, errForeign) {
 		reply, err = exchange(ctx, "tcp", server, m)
 	}
 	if err == nil && reply.Rcode == dns.RcodeFormatError { // a server from before EDNS
@@ -154,6 +154,12 @@ func (s *Stub) ask(ctx context.Context, server netip.AddrPort, fqdn string, t Ty
 	}
 	return reply, err
 }
+
+// maxForeign is how many datagrams that do not answer the question are passed over. Who
+// sends more guesses its id: the question is put anew by TCP.
+const maxForeign = 8
+
+var errForeign = errors.New("too many answers to other questions")
 
 func exchange(ctx context.Context, network string, server netip.AddrPort, m *dns.Msg) (*dns.Msg, error) {
 	var d net.Dialer
@@ -172,7 +178,10 @@ func exchange(ctx context.Context, network string, server netip.AddrPort, m *dns
 	if err := dc.WriteMsg(m); err != nil {
 		return nil, err
 	}
-	for { // whoever answers another question is ignored, until the deadline
+	for foreign := 0; ; foreign++ { // whoever answers another question is ignored, until the deadline
+		if foreign > maxForeign {
+			return nil, errForeign
+		}
 		reply, err := dc.ReadMsg()
 		if err != nil {
 			if network == "udp" && reply != nil && reply.Id == m.Id && reply.Truncated {
