@@ -10,7 +10,7 @@ type Relay struct {
 	Lifetime     Duration   `toml:"lifetime" default:"5d" min:"1m" doc:"How long delivery is tried before a message is returned (RFC 5321 §4.5.4.1 asks for at least 4 to 5 days)."`
 	DelayWarning Duration   `toml:"delay_warning" default:"4h" doc:"When our own people are told, once, that a message still waits. 0s never tells."`
 
-	Connections           int      `toml:"connections" default:"200" min:"1" max:"10000" doc:"Connections to other hosts at one time."`
+	Connections           int      `toml:"connections" default:"200" min:"1" max:"10000" doc:"Connections to other hosts at one time. Hosts that take longer than half a second over a message are counted apart, up to three times as many, so that those which say nothing leave room for others."`
 	ConnectionsPerSite    int      `toml:"connections_per_site" default:"20" min:"1" max:"1000" doc:"The most connections at one time to the hosts that share a domain's mail. It begins with a few, and grows and shrinks with what they bear."`
 	MessagesPerConnection int      `toml:"messages_per_connection" default:"100" min:"1" max:"100000" doc:"Messages after which a connection is ended and another begun."`
 	RatePerSite           int      `toml:"rate_per_site" default:"0" min:"0" max:"10000000" unit:"per minute" doc:"Messages to one site. 0 is without limit."`

@@ -48,7 +48,7 @@ func newAttempt(s *shift, t *task) *attempt {
 }
 
 // work is a worker: it takes the tasks of a site one by one, over one connection at a time.
-func (s *shift) work(ctx context.Context, x *site) {
+func (s *shift) work(ctx context.Context, x *site, own *seat) {
 	var c *conn
 	for {
 		idle := time.Duration(0)
@@ -59,7 +59,19 @@ func (s *shift) work(ctx context.Context, x *site) {
 		if !keep {
 			break
 		}
+		end := own.watch()
 		c = s.perform(ctx, x, c, t)
+		end()
+		if own.try() {
+			continue
+		}
+		if c != nil {
+			s.leave(ctx, c)
+			c = nil
+		}
+		if !s.resume(ctx, x, own) {
+			break
+		}
 	}
 	if c != nil {
 		s.leave(ctx, c)

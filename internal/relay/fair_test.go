@@ -62,6 +62,47 @@ func TestAllConnectionsInUse(t *testing.T) {
 	})
 }
 
+// TestSilentHosts has as many hosts as there may be connections take one and say nothing:
+// a letter to another leaves within a second, and no more connections are open than allowed.
+func TestSilentHosts(t *testing.T) {
+	for _, patient := range []int{8, -1} {
+		bubble(t, func(t *testing.T, w *world) {
+			w.cfg.Connections, w.cfg.Patient = 8, patient
+			var silent []*peer.Peer
+			for i := range 20 {
+				name := fmt.Sprintf("silent%d.example", i)
+				silent = append(silent, w.serve(t, name, peer.Config{Rules: []peer.Rule{{Stage: peer.Greeting, Do: peer.Stall()}}}))
+				if i < 8 {
+					w.put(w.letter("a@" + name))
+				}
+			}
+			quick := w.serve(t, "quick.example", peer.Config{})
+			stop := w.start(t)
+			<-time.After(2 * time.Second)
+			w.put(w.letter("b@quick.example"))
+			<-time.After(time.Second)
+			if got, want := strings.HasPrefix(w.fate("b@quick.example"), "relayed"), patient > 0; got != want {
+				t.Errorf("with %d connections for patience the letter has left: %t, want %t", patient, got, want)
+			}
+			for i := range 20 {
+				w.put(w.letter(fmt.Sprintf("c@silent%d.example", i)))
+			}
+			<-time.After(time.Minute)
+			open := 0
+			for _, p := range silent {
+				open += p.Connections()
+			}
+			if most := w.cfg.Connections + max(patient, 0); open != most {
+				t.Errorf("%d connections to hosts that say nothing, want %d", open, most)
+			}
+			for _, p := range append(silent, quick) {
+				p.Close()
+			}
+			stop()
+		})
+	}
+}
+
 // TestClockSteps sets the clock five days ahead while mail waits: what can be delivered is
 // delivered, and only what fails once more is returned.
 func TestClockSteps(t *testing.T) {

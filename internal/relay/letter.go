@@ -12,6 +12,7 @@ import (
 	"poczta.example/poczta/internal/dsn"
 	"poczta.example/poczta/internal/envelope"
 	"poczta.example/poczta/internal/message"
+	"poczta.example/poczta/internal/post"
 	"poczta.example/poczta/internal/queue"
 	"poczta.example/poczta/internal/report"
 )
@@ -59,6 +60,10 @@ func (s *shift) post(ctx context.Context, o *outcome, sh *sheet) {
 		}
 		if ctx.Err() != nil {
 			return
+		}
+		if errors.Is(err, post.ErrFull) { // room does not come in seconds, and others wait for this writer
+			s.cfg.Logger.Error("relay can't make a report, it waits for room", "queue_id", o.msg.ID.String(), "error", err)
+			break
 		}
 		s.cfg.Logger.Error("relay can't make a report, it tries again", "queue_id", o.msg.ID.String(), "error", err)
 		select {

@@ -203,6 +203,7 @@ type Config struct {
 	Lines          int           // destinations on lease; default 500
 	Window         int           // recipients taken; default 10,000
 	Connections    int           // at one time; default 200
+	Patient        int           // connections beyond these, whose hosts keep us waiting; default 3 × Connections, negative none
 	PerSite        int           // of them to one site; default 20
 	RatePerSite    int           // messages a minute; 0 is without limit
 	PerConnection  int           // messages over one connection; default 100
@@ -240,6 +241,7 @@ func (c *Config) fill() {
 	orElse(&c.Lines, 500)
 	orElse(&c.Window, 10_000)
 	orElse(&c.Connections, 200)
+	orElse(&c.Patient, 3*c.Connections)
 	orElse(&c.PerSite, 20)
 	orElse(&c.PerConnection, 100)
 	orElse(&c.ConnectionAge, 5*time.Minute)

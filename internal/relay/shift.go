@@ -46,6 +46,7 @@ type shift struct {
 	node     Node
 	window   *quota // recipients
 	slots    *quota // connections
+	patient  *quota // connections to hosts that keep us waiting
 	room     *quota // lines
 	sites    siteTable
 	down     downTable
@@ -63,7 +64,7 @@ func (r *Relay) shift(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s := &shift{Relay: r, node: node, window: newQuota(r.cfg.Window), slots: newQuota(r.cfg.Connections), room: newQuota(r.cfg.Lines),
+	s := &shift{Relay: r, node: node, window: newQuota(r.cfg.Window), slots: newQuota(r.cfg.Connections), patient: newQuota(max(r.cfg.Patient, 0)), room: newQuota(r.cfg.Lines),
 		outcomes: make(chan *outcome, 256), letters: make(chan *outcome, 64), released: make(chan queue.Claim, 256), kick: make(chan struct{}, 1)}
 	base := context.WithoutCancel(ctx)
 	soft, stop := context.WithCancel(ctx) // ends the taking of work

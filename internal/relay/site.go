@@ -246,19 +246,19 @@ func (s *shift) grow(work context.Context, x *site) {
 	if x.stopped || x.workers >= x.pace.limit || len(x.queue) <= x.idle {
 		return
 	}
-	first := x.workers == 0
-	if !first && !s.slots.try() {
+	first, own := x.workers == 0, &seat{slots: s.slots, patient: s.patient}
+	if !first && !own.try() {
 		return
 	}
 	x.workers++
 	s.workers.Go(func() {
-		if first && s.slots.take(work, 1) == 0 { // the work is cut off; stop has withdrawn what waits
+		defer own.leave()
+		if first && !own.take(work) { // the work is cut off; stop has withdrawn what waits
 			x.mu.Lock()
 			x.off()
 			return
 		}
-		s.work(work, x)
-		s.slots.give(1)
+		s.work(work, x, own)
 	})
 }
 
@@ -301,6 +301,21 @@ func (s *shift) next(x *site, idle time.Duration) (t *task, keep bool) {
 		x.idle--
 		x.mu.Unlock()
 	}
+}
+
+// resume gives a worker a place again whose task took so long that others have it. False ends
+// the worker, which is counted off already.
+func (s *shift) resume(work context.Context, x *site, own *seat) bool {
+	x.mu.Lock()
+	if x.stopped || len(x.queue) == 0 {
+		return x.off()
+	}
+	x.mu.Unlock()
+	if !own.take(work) { // as in grow
+		x.mu.Lock()
+		return x.off()
+	}
+	return true
 }
 
 // off counts a worker off; x.mu is held and let go.
