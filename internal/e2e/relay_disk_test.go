@@ -55,7 +55,7 @@ func TestDrainOnFullDisk(t *testing.T) {
 	p := peer.Start(t, peer.Config{Discard: true, Rules: []peer.Rule{{Stage: peer.Rcpt, Match: "nobody", Do: peer.Reply("550 5.1.1 there is nobody")}}})
 	s := setupIn(t, smallDisk(t, 64), plaintext, unlimited, hub(p.Listen(t)), "[store]\nreserve = \"24MiB\"\nsegment_size = \"4MiB\"")
 	s.start()
-	l, failing := newLog(), 3
+	l, failing := newLog(), 150
 	fill := func(prefix string, failing int) {
 		dest := prefix + ".test"
 		s.run("", "queue", "suspend", dest)

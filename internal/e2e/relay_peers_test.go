@@ -104,3 +104,46 @@ func (s *server) memory() int {
 	}
 	return kib >> 10
 }
+
+// TestStallingHosts has 200 hosts hold a connection each, as many as there may be, and say
+// nothing more at one stage or another. A letter to a host in good health leaves all the same.
+func TestStallingHosts(t *testing.T) {
+	t.Parallel()
+	const hosts = 200
+	stages := []peer.Stage{peer.Connect, peer.Greeting, peer.Hello, peer.Mail, peer.Rcpt, peer.Data, peer.Body, peer.Final}
+	zone := []string{"good.test. MX 1 mx.good.test.", "mx.good.test. A 127.77.4.1"}
+	var posts []post
+	for i := range hosts {
+		zone = append(zone, fmt.Sprintf("h%d.test. MX 1 mx.h%d.test.", i, i), fmt.Sprintf("mx.h%d.test. A 127.77.5.%d", i, i+1))
+		posts = append(posts, post{fmt.Sprintf("stall-%d@test", i), []string{fmt.Sprintf("x@h%d.test", i)}})
+	}
+	s := setup(t, plaintext)
+	s.outward(newNames(t, zone...), "")
+	var stalling []*peer.Peer
+	for _, stage := range stages {
+		stalling = append(stalling, peer.Start(t, peer.Config{Rules: []peer.Rule{{Stage: stage, Do: peer.Stall()}}}))
+	}
+	for i := range hosts {
+		listenAt(t, stalling[i%len(stages)], fmt.Sprintf("127.77.5.%d", i+1), s.relayPort())
+	}
+	good := peer.Start(t, peer.Config{})
+	listenAt(t, good, "127.77.4.1", s.relayPort())
+	s.start()
+	l := newLog()
+	s.send(l, posts...)
+	s.await("all hosts hold a connection", 20*time.Second, func() bool {
+		n := 0
+		for _, p := range stalling {
+			n += p.Connections()
+		}
+		return n >= hosts
+	})
+	begun := time.Now()
+	s.send(l, post{"good@test", []string{"x@good.test"}})
+	s.await("the letter to the host in good health arrives", 10*time.Second, func() bool { return len(good.Messages()) == 1 })
+	took := time.Since(begun)
+	t.Logf("the letter took %s, the server takes %d MiB", took.Round(time.Millisecond), s.memory())
+	if took > 3*time.Second { // it is to be less than a second on a machine that does nothing else
+		t.Errorf("the letter to a host in good health took %s beside hosts that stall", took)
+	}
+}
