@@ -154,34 +154,20 @@ func (p *pair) startPostfix(ctx context.Context, b *bench) error {
 	if err != nil {
 		return err
 	}
-	files := map[string]string{
-		p.postfixEt + "/vmailbox":  boxes.String(),
-		p.postfixEt + "/main.cf":   fmt.Sprintf(mainCf, p.dir, domain),
-		p.postfixEt + "/master.cf": masterCf(string(master), p.smtp),
-	}
-	for _, f := range []string{"postfix-files", "postfix-script", "post-install"} {
-		if text, err := os.ReadFile("/etc/postfix/" + f); err == nil {
-			files[p.postfixEt+"/"+f] = string(text)
-		}
-	}
+	files := postfixFiles(p.postfixEt, fmt.Sprintf(mainCf, p.dir, domain))
+	files[p.postfixEt+"/vmailbox"] = boxes.String()
+	files[p.postfixEt+"/master.cf"] = masterCf(string(master), p.smtp)
 	if err := writeAll(files); err != nil {
 		return err
 	}
 	if err := run1(ctx, "postmap", "-c", p.postfixEt, "hash:"+p.postfixEt+"/vmailbox"); err != nil {
 		return err
 	}
-	if err := run1(ctx, "postfix", "-c", p.postfixEt, "start"); err != nil {
+	pid, err := startMaster(ctx, p.postfixEt, p.dir+"/postfix/spool")
+	if err != nil {
 		return err
 	}
 	b.onStop(func() { _ = run1(context.WithoutCancel(ctx), "postfix", "-c", p.postfixEt, "stop") })
-	text, err := os.ReadFile(p.dir + "/postfix/spool/pid/master.pid")
-	if err != nil {
-		return err
-	}
-	pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
-	if err != nil {
-		return err
-	}
 	p.roots = append(p.roots, pid)
 	return waitPort(ctx, p.smtp)
 }
