@@ -59,4 +59,6 @@ CREATE TABLE queued_shard (
 	destination {text} NOT NULL, shard {int} NOT NULL, due {int} NOT NULL, incarnation {int} NOT NULL,
 	PRIMARY KEY (destination, shard)) {rowid};
 CREATE INDEX queued_shard_due ON queued_shard (due);
-CREATE INDEX queued_shard_incarnation ON queued_shard (incarnation)`}}}
+CREATE INDEX queued_shard_incarnation ON queued_shard (incarnation)`},
+	// What was queued before step 2 has no time at which to give up: five days, in microseconds.
+	{Number: 4, SQL: `UPDATE queued_message SET expires = queued + 432000000000 WHERE expires = 0`}}}
