@@ -219,3 +219,51 @@ func TestVacation(t *testing.T) {
 		}
 	})
 }
+
+// TestUpgrade: accounts and aliases of the first schema route as before, and can forward.
+func TestUpgrade(t *testing.T) {
+	t.Parallel()
+	first := account.Component()
+	first.Steps = first.Steps[:1]
+	dbtest.Each(t, []db.Component{first}, func(t *testing.T, d db.Database) {
+		ctx := context.Background()
+		err := d.Update(ctx, func(tx db.Tx) error {
+			for _, q := range []string{
+				`INSERT INTO account_domain (name, postmaster, created) VALUES ('example.org', 0, 1)`,
+				`INSERT INTO account (login, address, domain, name, language, quota, state, version, salt, iterations, stored_key, server_key, foreign_hash, created, removed)
+					VALUES ('ala@example.org', 'ala@example.org', 'example.org', '', 'en', 0, 0, 1, '', 0, '', '', '', 1, 0)`,
+				`INSERT INTO account_name (name, kind, account, domain, written, created) VALUES ('ala@example.org', 3, 1, 'example.org', 'ala@example.org', 1)`,
+				`INSERT INTO account_name (name, kind, account, domain, written, created) VALUES ('out@example.org', 4, 0, 'example.org', 'out@example.org', 1)`,
+				`INSERT INTO account_target (source, name, written) VALUES ('out@example.org', 'far@example.com', 'far@example.com')`,
+			} {
+				if d.Engine() == "sqlite" {
+					q = strings.ReplaceAll(q, "1, '', 0, '', '', '', 1, 0)", "1, X'', 0, X'', X'', '', 1, 0)")
+				}
+				if _, err := tx.Exec(q); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err == nil {
+			err = db.Migrate(ctx, d, components)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		a := open(t, d, nil)
+		ala, err := a.Get(ctx, "ala@example.org")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := route(t, a, "ala@example.org") + ", " + route(t, a, "out@example.org"); got != "address: ala@example.org, alias:  | far@example.com" {
+			t.Errorf("after the upgrade: %s", got)
+		}
+		if err := forward(t, a, ala, true, "far@example.com"); err != nil {
+			t.Fatal(err)
+		}
+		if got := route(t, a, "ala@example.org"); got != "address: ala@example.org | far@example.com" {
+			t.Errorf("with a forward: %s", got)
+		}
+	})
+}
