@@ -2,6 +2,7 @@ package pop3server
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -16,6 +17,7 @@ import (
 
 	"poczta.example/poczta/internal/pop3"
 	"poczta.example/poczta/internal/sasl"
+	"poczta.example/poczta/internal/tlsconf"
 )
 
 // lingerOctets and lingerTime bound how long we read on after a last -ERR, so
@@ -135,7 +137,8 @@ func (s *session) startTLS(ctx context.Context, _ pop3.Command) error {
 // handshake puts TLS on the connection. All that was learnt from the peer in the
 // clear is forgotten.
 func (s *session) handshake(ctx context.Context) bool {
-	c := tls.Server(s.conn, s.server.config.TLS)
+	below := &tlsconf.Noted{Conn: s.conn}
+	c := tls.Server(below, s.server.config.TLS)
 	ctx, cancel := context.WithTimeout(ctx, s.server.config.HandshakeTimeout)
 	defer cancel()
 	s.renew = time.Time{}
@@ -153,11 +156,12 @@ func (s *session) handshake(ctx context.Context) bool {
 		s.server.config.Logger.Info("TLS handshake failed", slog.String("conn_id", s.id), slog.String("peer", s.peer.String()), slog.Any("error", err))
 		return false
 	}
+	st := c.ConnectionState()
 	s.conn, s.tls, s.out.conn = c, c, c
+	s.certificate = below.Presented(&st)
 	s.lang = pop3.English
 	s.auth = authorization{}
 	if h := s.server.config.Hooks.TLS; h != nil {
-		st := c.ConnectionState()
 		h(st.Version, st.CipherSuite)
 	}
 	return true
@@ -175,7 +179,7 @@ func (s *session) saslOptions() sasl.Options {
 	}
 	st := s.tls.ConnectionState()
 	o.TLS = true
-	o.Binding = sasl.BindingOf(&st, s.server.ownCertificate())
+	o.Binding = sasl.BindingOf(&st, cmp.Or(s.certificate, s.server.ownCertificate()))
 	if len(st.VerifiedChains) > 0 {
 		o.Cert = st.VerifiedChains[0][0]
 	}
@@ -189,8 +193,8 @@ func (s *session) plaintextAllowed() bool {
 	return s.tls != nil || contains(s.server.config.PlaintextFrom, s.peer.Addr())
 }
 
-// ownCertificate is the certificate of tls-server-end-point, known only where
-// there is exactly one; others bind by tls-exporter or tls-unique.
+// ownCertificate is the certificate of tls-server-end-point where the configuration
+// has exactly one, as in tests; what package tlsconf chose is noted by the handshake.
 func (s *Server) ownCertificate() *x509.Certificate {
 	c := s.config.TLS
 	if c.GetCertificate != nil || c.GetConfigForClient != nil || len(c.Certificates) != 1 {

@@ -3,6 +3,7 @@ package pop3server
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"io"
 	"log/slog"
@@ -20,17 +21,18 @@ import (
 // connection, those of the AUTHORIZATION state (auth) and those of the
 // TRANSACTION state (trans).
 type session struct {
-	server   *Server
-	id       string
-	raw      net.Conn  // as accepted; for wake and cut
-	conn     net.Conn  // raw, or what PROXY and TLS made of it
-	tls      *tls.Conn // nil without TLS
-	implicit bool      // TLS from the first octet
-	peer     netip.AddrPort
-	begin    time.Time
-	command  time.Time // begin of the present command
-	renew    time.Time // when the autologout timer is next put off
-	draining atomic.Bool
+	server      *Server
+	id          string
+	raw         net.Conn          // as accepted; for wake and cut
+	conn        net.Conn          // raw, or what PROXY and TLS made of it
+	tls         *tls.Conn         // nil without TLS
+	implicit    bool              // TLS from the first octet
+	certificate *x509.Certificate // that TLS presented; nil when not known
+	peer        netip.AddrPort
+	begin       time.Time
+	command     time.Time // begin of the present command
+	renew       time.Time // when the autologout timer is next put off
+	draining    atomic.Bool
 
 	in       input
 	out      output

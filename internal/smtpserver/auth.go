@@ -18,7 +18,7 @@ func (s *session) saslOptions() sasl.Options {
 		PlaintextAllowed: contains(s.srv.cfg.Auth.PlaintextFrom, s.client.peer),
 	}
 	if st := s.facts.tls; st != nil {
-		o.Binding = sasl.BindingOf(st, s.srv.ownCert)
+		o.Binding = sasl.BindingOf(st, s.facts.certificate)
 		if len(st.VerifiedChains) > 0 {
 			o.Cert = st.PeerCertificates[0]
 		}
@@ -109,7 +109,7 @@ func (s *session) exchange(name string, x sasl.Exchange, response []byte) error 
 
 // authenticated takes the identity into the session's facts.
 func (s *session) authenticated(name string, id sasl.Identity) error {
-	s.facts = sessionFacts{helo: s.facts.helo, esmtp: s.facts.esmtp, tls: s.facts.tls, identity: id}
+	s.facts = sessionFacts{helo: s.facts.helo, esmtp: s.facts.esmtp, tls: s.facts.tls, certificate: s.facts.certificate, identity: id}
 	s.info = nil
 	s.authHook(name, nil)
 	s.log(slog.LevelInfo, "authenticated", slog.String("mechanism", name), slog.String("login", id.Login))

@@ -16,7 +16,7 @@ func (s *session) hello(cmd smtp.Command) error {
 	}
 	s.abort()
 	s.info = nil
-	s.facts = sessionFacts{helo: name, esmtp: cmd.Verb != smtp.HELO, tls: s.facts.tls, identity: s.facts.identity}
+	s.facts = sessionFacts{helo: name, esmtp: cmd.Verb != smtp.HELO, tls: s.facts.tls, certificate: s.facts.certificate, identity: s.facts.identity}
 	s.setState(stateReady, nil)
 	text := s.srv.cfg.Hostname
 	if s.facts.esmtp {

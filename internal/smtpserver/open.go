@@ -2,6 +2,7 @@ package smtpserver
 
 import (
 	"bufio"
+	"cmp"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/pires/go-proxyproto"
 	"poczta.example/poczta/internal/smtp"
+	"poczta.example/poczta/internal/tlsconf"
 )
 
 // open prepares the connection and greets: PROXY header, admission, TLS, 220.
@@ -110,7 +112,8 @@ func (s *session) readProxy() error {
 // secure runs the TLS handshake as a server.
 func (s *session) secure(timeout time.Duration) error {
 	begin := time.Now()
-	conn := tls.Server(s.conn, s.srv.cfg.TLS)
+	below := &tlsconf.Noted{Conn: s.conn}
+	conn := tls.Server(below, s.srv.cfg.TLS)
 	if err := s.conn.SetDeadline(begin.Add(timeout)); err != nil {
 		return err
 	}
@@ -125,7 +128,7 @@ func (s *session) secure(timeout time.Duration) error {
 	s.in.reset(conn)
 	s.out.reset(conn)
 	st := conn.ConnectionState()
-	s.facts = sessionFacts{tls: &st, identity: s.client.identity}
+	s.facts = sessionFacts{tls: &st, certificate: cmp.Or(below.Presented(&st), s.srv.ownCert), identity: s.client.identity}
 	s.info = nil
 	if f := s.srv.cfg.Hooks.Secured; f != nil {
 		f(st.Version, time.Since(begin))

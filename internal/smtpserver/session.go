@@ -3,6 +3,7 @@ package smtpserver
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"log/slog"
 	"net"
@@ -64,10 +65,11 @@ type connFacts struct {
 
 // sessionFacts are the facts of a session; EHLO, STARTTLS and XCLIENT replace them.
 type sessionFacts struct {
-	helo     string
-	esmtp    bool // EHLO or LHLO, not HELO
-	tls      *tls.ConnectionState
-	identity sasl.Identity
+	helo        string
+	esmtp       bool // EHLO or LHLO, not HELO
+	tls         *tls.ConnectionState
+	certificate *x509.Certificate // that TLS presented; nil when not known
+	identity    sasl.Identity
 }
 
 // counts are a session's counters for Limits.

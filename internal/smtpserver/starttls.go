@@ -41,8 +41,8 @@ func tlsText(st *tls.ConnectionState) string {
 	return strings.ReplaceAll(tls.VersionName(st.Version), " ", "") + " " + tls.CipherSuiteName(st.CipherSuite)
 }
 
-// ownCertificate is the certificate that the server sent, as far as the
-// configuration tells: with one certificate for all names.
+// ownCertificate is the certificate that the server sent where the configuration has
+// one for all names; what package tlsconf chose is noted by the handshake.
 func ownCertificate(cfg *tls.Config) *x509.Certificate {
 	if cfg == nil || len(cfg.Certificates) != 1 || cfg.GetCertificate != nil || cfg.GetConfigForClient != nil {
 		return nil

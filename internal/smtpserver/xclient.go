@@ -46,7 +46,7 @@ func (s *session) xclient(cmd smtp.Command) error {
 	}
 	next.take(x)
 	s.client = next
-	s.facts = sessionFacts{tls: s.facts.tls, identity: next.identity}
+	s.facts = sessionFacts{tls: s.facts.tls, certificate: s.facts.certificate, identity: next.identity}
 	s.info = nil
 	s.log(slog.LevelDebug, "xclient")
 	s.greet()

@@ -172,7 +172,7 @@ func (t *Certs) configs(st *state) {
 	if minVersion == 0 {
 		minVersion = tls.VersionTLS12
 	}
-	st.tickets = &tls.Config{MinVersion: minVersion, GetCertificate: func(h *tls.ClientHelloInfo) (*tls.Certificate, error) { return t.choose(st, h) }}
+	st.tickets = &tls.Config{MinVersion: minVersion, GetCertificate: func(h *tls.ClientHelloInfo) (*tls.Certificate, error) { return t.present(st, h) }}
 	st.plain = st.tickets.Clone()
 	st.plain.SessionTicketsDisabled = true
 	st.clients = st.tickets.Clone()
@@ -203,7 +203,7 @@ func (t *Certs) Server(p Purpose) *tls.Config {
 		return st.clients
 	}
 	c := pick().Clone()
-	c.GetCertificate = func(h *tls.ClientHelloInfo) (*tls.Certificate, error) { return t.choose(t.current.Load(), h) }
+	c.GetCertificate = func(h *tls.ClientHelloInfo) (*tls.Certificate, error) { return t.present(t.current.Load(), h) }
 	c.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) { return pick(), nil }
 	return c
 }
