@@ -374,3 +374,20 @@ func TestClosed(t *testing.T) {
 		t.Errorf("Close: %v", err)
 	}
 }
+
+// TestLongWords: what is kept for each recipient is bounded though replies are long.
+func TestLongWords(t *testing.T) {
+	t.Parallel()
+	p := peer.Start(t, peer.Config{Extensions: []string{"PIPELINING"}, Rules: []peer.Rule{
+		{Stage: peer.Rcpt, Do: peer.Reply("550 5.1.1 " + strings.Repeat("ż", 30_000))}}})
+	s := open(t, p.Dial(), smtpclient.Config{})
+	out, err := s.Send(t.Context(), letter("Subject: x\r\n\r\nx\r\n", "a@peer.example", "b@peer.example"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range out.Recipients {
+		if n := len(r.Reply.Text); r.Reply.Code != 550 || n > smtpclient.MaxText || n < smtpclient.MaxText-4 || strings.Trim(r.Reply.Text, "ż") != "" {
+			t.Errorf("%d octets of %d are kept", n, r.Reply.Code)
+		}
+	}
+}

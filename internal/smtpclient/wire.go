@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"strings"
 	"syscall"
 	"time"
 
@@ -15,6 +16,9 @@ import (
 
 // lastWordsTimeout is how long a failed write waits for a reply that explains it.
 const lastWordsTimeout = 2 * time.Second
+
+// MaxText is how many octets of a reply's text are kept, but for those of EHLO and AUTH.
+const MaxText = 2048
 
 // begin starts a call: from now on the end of ctx ends waiting. The returned end is
 // called with the call's error and returns what the caller gets; it closes a session
@@ -99,6 +103,7 @@ func (s *Session) lastWords() (smtp.Reply, bool) {
 		return smtp.Reply{}, false
 	}
 	s.cfg.Dialogue.reply(&r)
+	r.Text = brief(r.Text)
 	return r, true
 }
 
@@ -151,12 +156,24 @@ func (s *Session) reply(stage Stage) (smtp.Reply, error) {
 		return smtp.Reply{}, &Error{Stage: stage, Err: err}
 	}
 	s.cfg.Dialogue.reply(&r)
+	if stage != StageHello && stage != StageAuth { // their texts are for programs
+		r.Text = brief(r.Text)
+	}
 	if r.Code == 421 {
 		s.fail()
 		last := r // r itself stays off the heap
 		return r, &Error{Stage: stage, Reply: &last}
 	}
 	return r, nil
+}
+
+// brief cuts a text that is for people: it is kept for each recipient, in memory, the
+// queue and reports. What is cut off is not kept alive by what is left.
+func brief(text string) string {
+	if len(text) <= MaxText {
+		return text
+	}
+	return strings.ToValidUTF8(strings.Clone(text[:MaxText]), "")
 }
 
 // read waits for a reply, the first time until the deadline in force.
