@@ -94,7 +94,7 @@ func (s *shift) perform(ctx context.Context, x *site, c *conn, t *task) *conn {
 		s.leave(ctx, c)
 		c = nil
 	}
-	for _, to := range s.candidates(t.way) {
+	for i, to := range s.candidates(t.way) {
 		if ctx.Err() != nil {
 			a.gone = true
 			break
@@ -110,7 +110,7 @@ func (s *shift) perform(ctx context.Context, x *site, c *conn, t *task) *conn {
 			s.leave(ctx, c)
 			c = nil
 		}
-		if !a.last.Next {
+		if !a.last.Next || i > 0 && s.cfg.Now().Sub(a.at) >= attemptTime {
 			break
 		}
 	}

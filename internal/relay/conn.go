@@ -40,6 +40,10 @@ type candidate struct {
 	addr netip.AddrPort
 }
 
+// attemptTime is after what time a task tries no further address, beyond the two of
+// RFC 5321 §5.1: eight hosts that say nothing would hold a connection for 40 minutes.
+const attemptTime = 9 * time.Minute
+
 // candidates are the addresses to try for a way, at most Config.Addresses: those that have
 // just failed come in only when all have.
 func (s *shift) candidates(w *way) []candidate {

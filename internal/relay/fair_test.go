@@ -2,6 +2,7 @@ package relay_test
 
 import (
 	"fmt"
+	"net"
 	"strings"
 	"testing"
 	"time"
@@ -101,6 +102,41 @@ func TestSilentHosts(t *testing.T) {
 			stop()
 		})
 	}
+}
+
+// TestManySilentSites has mail for more domains than one account may write to in an hour, each
+// with eight hosts that say nothing: a letter to another leaves, and the silent ones have
+// their connections for two addresses' time.
+func TestManySilentSites(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		quick := w.serve(t, "quick.example", peer.Config{})
+		defer quick.Close()
+		silent := peer.New(peer.Config{Rules: []peer.Rule{{Stage: peer.Greeting, Do: peer.Stall()}}})
+		defer silent.Close()
+		for i := range 600 {
+			name := fmt.Sprintf("silent%d.example", i)
+			for k := range 8 {
+				addr := fmt.Sprintf("198.18.%d.%d", i%200, 8*(i/200)+k)
+				w.names.hosts[name] = append(w.names.hosts[name], fmt.Sprintf("mx%d.%s=%s", k, name, addr))
+				w.hosts[addr+":25"] = func() (net.Conn, error) { return silent.Dial(), nil }
+			}
+			w.put(w.letter("a@" + name))
+		}
+		stop := w.start(t)
+		<-time.After(5 * time.Second)
+		w.put(w.letter("b@quick.example"))
+		<-time.After(time.Second)
+		if f := w.fate("b@quick.example"); !strings.HasPrefix(f, "relayed") {
+			t.Errorf("a letter to another waits: %s", f)
+		}
+		<-time.After(11 * time.Minute)
+		for i := range 600 {
+			if f := w.fate(fmt.Sprintf("a@silent%d.example", i)); f == "nothing" {
+				t.Fatalf("domain %d has a connection still", i)
+			}
+		}
+		stop()
+	})
 }
 
 // TestClockSteps sets the clock five days ahead while mail waits: what can be delivered is

@@ -1,9 +1,11 @@
 package relay_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
+	"poczta.example/poczta/internal/queue"
 	"poczta.example/poczta/internal/relay"
 	"poczta.example/poczta/internal/smtp"
 	"poczta.example/poczta/internal/smtpclient"
@@ -30,6 +32,46 @@ func FuzzStatus(f *testing.F) {
 			t.Errorf("RCPT answered %d is %+v", code, v)
 		}
 	})
+}
+
+// TestAuthor: for whom a message is signed again. What a field only mentions is no author.
+func TestAuthor(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct{ name, header, want string }{
+		{"own", "From: Ala <ala@a.example>\r\nDKIM-Signature: d=a.example\r\n", "a.example true "},
+		{"foreign signature", "From: ala@a.example\r\nDKIM-Signature: d=b.example\r\n", "a.example false b.example"},
+		{"comment", "From: ala@a.example (x@b.example )\r\nDKIM-Signature: d=b.example\r\n", "a.example false b.example"},
+		{"display name", "From: \"x@b.example\" <ala@a.example>\r\nDKIM-Signature: d=b.example\r\n", "a.example false b.example"},
+		{"two authors", "From: ala@a.example, ola@b.example\r\nDKIM-Signature: d=b.example\r\n", "a.example false b.example"},
+		{"malformed", "From: ala@a.example (\r\nDKIM-Signature: d=a.example\r\n", " false a.example"},
+	} {
+		author, ours, foreign := relay.Signatures([]byte(tt.header))
+		if got := fmt.Sprintf("%s %v %s", author, ours, foreign); got != tt.want {
+			t.Errorf("%s: %q, want %q", tt.name, got, tt.want)
+		}
+	}
+}
+
+// TestLogins: a forged reverse-path does not borrow the login of a route by sender.
+func TestLogins(t *testing.T) {
+	t.Parallel()
+	login := &relay.Route{Senders: []string{"@here.example"}, Login: &smtpclient.Credentials{Username: "shop"}}
+	plain := &relay.Route{Senders: []string{"@here.example"}}
+	for name, tt := range map[string]struct {
+		route *relay.Route
+		msg   queue.Message
+		want  bool
+	}{
+		"ours":                       {login, queue.Message{ReversePath: "a@here.example", Ours: true}, true},
+		"an account's":               {login, queue.Message{ReversePath: "a@here.example", Account: 1}, true},
+		"by login":                   {login, queue.Message{ReversePath: "a@else.example", Login: "a@here.example", Account: 1}, true},
+		"a stranger's":               {login, queue.Message{ReversePath: "a@here.example"}, false},
+		"a stranger's without login": {plain, queue.Message{ReversePath: "a@here.example"}, true},
+	} {
+		if got := relay.Matches(tt.route, &tt.msg, domainOf("them.example")); got != tt.want {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
 }
 
 // FuzzSignatures holds that mail with a signature is either wholly its author's or foreign.

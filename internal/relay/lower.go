@@ -149,22 +149,16 @@ func (c *counter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// authorDomain is the domain of the last From address in A-labels; "" when there is none.
+// authorDomain is the domain of the first From address in A-labels, for which submissions
+// are signed; "" when the field is not well-formed. What a comment holds is no address: it
+// would be signed for whom it names.
 func authorDomain(header []byte) string {
-	from, _ := message.Get(header, "From")
-	end := strings.LastIndexByte(from, '@')
-	if end < 0 {
+	value, _ := message.Get(header, "From")
+	list, err := message.ParseAddressList(value)
+	if err != nil || len(list) == 0 {
 		return ""
 	}
-	domain := from[end+1:]
-	if i := strings.IndexAny(domain, "> \t,;("); i >= 0 {
-		domain = domain[:i]
-	}
-	d, err := address.ParseDomain(domain)
-	if err != nil {
-		return ""
-	}
-	return d.String()
+	return list[0].Address.Domain().String()
 }
 
 // signatures looks at DKIM-Signature fields: whether there are any of the domain, and

@@ -200,7 +200,7 @@ type Config struct {
 	// negative never.
 	DelayAfter time.Duration
 
-	Lines          int           // destinations on lease; default 500
+	Lines          int           // destinations on lease; default 200 more than connections, so that silent hosts don't have them all
 	Window         int           // recipients taken; default 10,000
 	Connections    int           // at one time; default 200
 	Patient        int           // connections beyond these, whose hosts keep us waiting; default 3 × Connections, negative none
@@ -238,10 +238,10 @@ func (c *Config) fill() {
 	orElse(&c.Node, c.Hello)
 	orElse(&c.Port, 25)
 	orElse(&c.DelayAfter, 4*time.Hour)
-	orElse(&c.Lines, 500)
 	orElse(&c.Window, 10_000)
 	orElse(&c.Connections, 200)
 	orElse(&c.Patient, 3*c.Connections)
+	orElse(&c.Lines, max(500, c.Connections+max(c.Patient, 0)+200))
 	orElse(&c.PerSite, 20)
 	orElse(&c.PerConnection, 100)
 	orElse(&c.ConnectionAge, 5*time.Minute)

@@ -114,7 +114,7 @@ func (s *shift) deferred(o *outcome, r *queue.Recipient, e *ending, res queue.Re
 		res.Next = until
 	}
 	o.plain = append(o.plain, res)
-	if by := o.msg.DeliverBy; by.Mode == envelope.ByNotify && !r.Warned && res.At.After(by.Time) { // RFC 2852 §4
+	if by := o.msg.DeliverBy; by.Mode == envelope.ByNotify && !r.Warned && res.At.After(by.Time) && (o.msg.Ours || o.msg.Account != 0) { // RFC 2852 §4, our own people alone
 		s.warn(o, r, res)
 	}
 }

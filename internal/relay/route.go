@@ -76,8 +76,11 @@ func (r *Route) matches(m *queue.Message, domain address.Domain) bool {
 	if len(r.Senders) == 0 {
 		return true
 	}
+	// Whoever writes to a forward here chooses its reverse-path; a login is lent to our own
+	// people alone.
+	known := m.Ours || m.Account != 0 || r.Login == nil
 	for _, s := range r.Senders {
-		if senderIs(s, m.ReversePath) || m.Login != "" && senderIs(s, m.Login) {
+		if known && senderIs(s, m.ReversePath) || m.Login != "" && senderIs(s, m.Login) {
 			return true
 		}
 	}
