@@ -22,8 +22,8 @@ One TOML file. ` + "`poczta setup`" + ` writes it, ` + "`poczta check`" + ` chec
 and domains are not configured here but in the database, by ` + "`poczta account`, `poczta domain` and `poczta alias`" + `.
 
 Durations are written as in "30s", "1h30m", "14d"; sizes in octets or with KiB, MiB, GiB, TiB; networks as in
-"192.0.2.0/24", or a single address. The server reads the file again on SIGHUP: certificates, limits and the log's level
-change at once, other keys at the next start; a file with an error changes nothing.
+"192.0.2.0/24", or a single address. The server reads the file again on SIGHUP: certificates, limits, submission and
+the log's level change at once, other keys at the next start; a file with an error changes nothing.
 `)
 	t := reflect.TypeFor[Config]()
 	b.WriteString("\n## Top\n")

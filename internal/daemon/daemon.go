@@ -237,7 +237,11 @@ func (d *Daemon) tryReload() (later []string, err error) {
 			return nil, err
 		}
 	}
-	later = config.Changes(d.c.Config, next, "log.level", "limits.")
+	later = config.Changes(d.c.Config, next, "log.level", "limits.", "submission.")
+	rules, err := d.mail.submit.prepare(next.Submission)
+	if err != nil {
+		return nil, err
+	}
 	if !slices.ContainsFunc(later, func(k string) bool { return k == "tls.mode" || k == "tls.certificate" || k == "tls.names" }) {
 		if err := d.certs.Load(); err != nil {
 			return nil, err
@@ -249,6 +253,7 @@ func (d *Daemon) tryReload() (later []string, err error) {
 	if _, err := raiseLimits(int64(next.Limits.Memory)); err != nil {
 		d.log.Warn("limits", "error", err)
 	}
+	d.mail.submit.current.Store(rules)
 	d.level.Set(obs.Level(next.Log.Level))
 	return later, nil
 }

@@ -5,7 +5,6 @@ import (
 	"crypto/tls"
 	"fmt"
 	"log/slog"
-	"strings"
 	"time"
 
 	"poczta.example/poczta/internal/account"
@@ -27,7 +26,7 @@ import (
 // mail is what decides about messages.
 type mail struct {
 	receive smtpserver.Service
-	submit  smtpserver.Service
+	submit  *submission
 	out     *outbound
 }
 
@@ -54,7 +53,7 @@ func newMail(ctx context.Context, r *Rooms, metrics *obs.Metrics, log *slog.Logg
 	if err != nil {
 		return nil, err
 	}
-	on, err := newOnward(r, host, rep, log)
+	on, err := newOnward(r, host, rep, metrics, log)
 	if err != nil {
 		return nil, err
 	}
@@ -63,12 +62,7 @@ func newMail(ctx context.Context, r *Rooms, metrics *obs.Metrics, log *slog.Logg
 	if err != nil {
 		return nil, err
 	}
-	hosts, err := submissionHosts(c.Submission.Hosts)
-	if err != nil {
-		return nil, err
-	}
-	sub, err := submit.New(submit.Config{Intake: in, Senders: r.Accounts, Hosts: hosts, PerHour: c.Submission.HourlyLimit,
-		PerDay: c.Submission.DailyLimit, ShowClient: c.Submission.ClientAddress, Signers: submitSigners, Logger: log, Hooks: metrics.Submission()})
+	sub, err := newSubmission(submit.Config{Intake: in, Senders: r.Accounts, Signers: submitSigners, Logger: log, Hooks: metrics.Submission()}, c.Submission)
 	if err != nil {
 		return nil, err
 	}
@@ -81,30 +75,6 @@ func newMail(ctx context.Context, r *Rooms, metrics *obs.Metrics, log *slog.Logg
 		return nil, err
 	}
 	return &mail{receive: rec, submit: sub, out: out}, nil
-}
-
-func submissionHosts(list []config.SubmissionHost) ([]submit.Host, error) {
-	var out []submit.Host
-	for _, h := range list {
-		host := submit.Host{From: config.Prefixes(h.From), PerHour: h.HourlyLimit}
-		for _, s := range h.Addresses {
-			if domain, ok := strings.CutPrefix(s, "@"); ok {
-				d, err := address.ParseDomain(domain)
-				if err != nil {
-					return nil, fmt.Errorf("submission host: %w", err)
-				}
-				host.Domains = append(host.Domains, d)
-				continue
-			}
-			a, err := address.Parse(s)
-			if err != nil {
-				return nil, fmt.Errorf("submission host: %w", err)
-			}
-			host.Addresses = append(host.Addresses, a)
-		}
-		out = append(out, host)
-	}
-	return out, nil
 }
 
 // endpoints are the protocol servers by service.
