@@ -5,6 +5,7 @@ import (
 
 	"poczta.example/poczta/internal/address"
 	"poczta.example/poczta/internal/forward"
+	"poczta.example/poczta/internal/obs"
 	"poczta.example/poczta/internal/report"
 	"poczta.example/poczta/internal/returned"
 	"poczta.example/poczta/internal/vacation"
@@ -19,10 +20,10 @@ type onward struct {
 }
 
 // newOnward builds it above the rooms.
-func newOnward(r *Rooms, host address.Domain, rep *report.Reporter, log *slog.Logger) (*onward, error) {
+func newOnward(r *Rooms, host address.Domain, rep *report.Reporter, metrics *obs.Metrics, log *slog.Logger) (*onward, error) {
 	o := &onward{}
 	var err error
-	if o.forward, err = forward.New(forward.Config{DB: r.DB, Router: r.Accounts, Owners: r.Accounts, Accepter: r.Post, Hostname: host, Logger: log}); err != nil {
+	if o.forward, err = forward.New(forward.Config{DB: r.DB, Router: r.Accounts, Owners: r.Accounts, Accepter: r.Post, Hostname: host, Logger: log, Hooks: metrics.Forwards()}); err != nil {
 		return nil, err
 	}
 	memory, err := vacation.New(vacation.Config{DB: r.DB})

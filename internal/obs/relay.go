@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"poczta.example/poczta/internal/address"
+	"poczta.example/poczta/internal/forward"
 	"poczta.example/poczta/internal/relay"
 	"poczta.example/poczta/internal/relaydomain"
 	"poczta.example/poczta/internal/resolver"
@@ -27,6 +28,7 @@ type outboundFigures struct {
 	policies    *family // result
 	lookups     *family // from
 	asked       *family // outcome
+	forwards    *family // outcome
 }
 
 func (m *Metrics) outbound() *outboundFigures {
@@ -41,6 +43,7 @@ func (m *Metrics) outbound() *outboundFigures {
 		downgrades:  counter(m, "poczta_relay_tls_downgrades_total", "Hosts that showed less TLS than before."),
 		policies:    counters(m, "poczta_mta_sts_fetches_total", "MTA-STS policies fetched.", "result"),
 		asked:       counters(m, "poczta_relay_domain_questions_total", "Recipients that a relay domain's host was asked about.", "outcome"),
+		forwards:    counters(m, "poczta_forward_failures_total", "Forwarded copies that failed for good, and forwards that were suspended for it.", "outcome"),
 		lookups:     counters(m, "poczta_dns_lookups_total", "Questions to DNS.", "from"),
 	}
 }
@@ -76,6 +79,12 @@ func (m *Metrics) TLSPolicy(log *slog.Logger) tlspolicy.Hooks {
 // RelayDomains returns the hooks of package relaydomain.
 func (m *Metrics) RelayDomains() relaydomain.Hooks {
 	return relaydomain.Hooks{Asked: func(outcome string, _ time.Duration) { m.out.asked.with(outcome).inc() }}
+}
+
+// Forwards returns the hooks of package forward.
+func (m *Metrics) Forwards() forward.Hooks {
+	failed, suspended := m.out.forwards.with("failed"), m.out.forwards.with("suspended")
+	return forward.Hooks{Failed: failed.inc, Suspended: suspended.inc}
 }
 
 // Resolver returns the hooks of the cache of DNS.
