@@ -43,7 +43,7 @@ func hundredHosts() []string {
 func TestNames(t *testing.T) {
 	t.Parallel()
 	n := newNames(t, append(hundredHosts(), badNames...)...)
-	n.silent["silent.test."], n.broken["servfail.test."], n.silent["dumb.mxfail.test."] = true, true, true
+	n.misbehave([]string{"silent.test.", "dumb.mxfail.test."}, []string{"servfail.test."})
 	p := peer.Start(t, peer.Config{})
 	s := setup(t, plaintext)
 	s.outward(n, "probe = [\"1m\"]\nretry = [\"1m\"]")
@@ -121,7 +121,7 @@ func (s *server) checkNames(fates, waiting map[string]string, taken map[peer.Cop
 func TestNoNames(t *testing.T) {
 	t.Parallel()
 	n := newNames(t, "good.test. MX 10 mx.good.test.", "mx.good.test. A 127.77.1.1")
-	n.silent["good.test."] = true
+	n.misbehave([]string{"good.test."}, nil)
 	p := peer.Start(t, peer.Config{})
 	s := setup(t, plaintext)
 	s.outward(n, "probe = [\"10s\"]\nretry = [\"10s\"]")
@@ -134,9 +134,7 @@ func TestNoNames(t *testing.T) {
 		return copies(p)[peer.Copy{MessageID: "dark@test", Rcpt: "x@fixed.test"}] == 1
 	})
 	s.await("the other recipient has been tried", 10*time.Second, func() bool { return n.times("good.test. MX") > 0 })
-	n.mu.Lock()
-	clear(n.silent)
-	n.mu.Unlock()
+	n.misbehave(nil, nil)
 	s.idle(25 * time.Second)
 	if got := copies(p)[peer.Copy{MessageID: "dark@test", Rcpt: "x@good.test"}]; got != 1 {
 		t.Errorf("%d copies after DNS came back, want 1", got)

@@ -140,6 +140,20 @@ func (n *names) answer(m *dns.Msg, name string, kind uint16) {
 	}
 }
 
+// misbehave sets the names of which nothing is answered, and those that are answered SERVFAIL.
+func (n *names) misbehave(silent, broken []string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	clear(n.silent)
+	clear(n.broken)
+	for _, name := range silent {
+		n.silent[name] = true
+	}
+	for _, name := range broken {
+		n.broken[name] = true
+	}
+}
+
 // times is how often a question was asked.
 func (n *names) times(question string) int {
 	n.mu.Lock()
