@@ -35,7 +35,10 @@ type memory struct {
 // sight is a level that was shown and is not yet written.
 type sight struct {
 	level Level
-	at    time.Time
+	// expected of a host that is new: it is taken to have shown that before, and to show less
+	// since at, or whoever forges an MX record would be refused only once.
+	expected Level
+	at       time.Time
 }
 
 // loaded is what the database knows of a domain.
@@ -112,30 +115,41 @@ func (s *Store) remember(r Requirement, shown Level) (downgrade bool) {
 	if r.memory.known && r.memory.level == shown && r.memory.lowered.IsZero() && now.Sub(r.memory.seen) < seenEvery {
 		return downgrade // the row says so already
 	}
+	if r.crowded {
+		return downgrade
+	}
 	if last, ok := s.seen[key]; ok {
 		shown = min(shown, last.level) // the worst of a batch counts
 	} else if len(s.seen) >= maxPending {
 		return downgrade
 	}
-	s.seen[key] = sight{shown, now}
+	x := sight{level: shown, expected: shown, at: now}
+	if !r.memory.known {
+		x.expected = max(shown, r.Expected)
+	}
+	s.seen[key] = x
 	return downgrade
 }
 
 // writeSights writes what hosts have shown. A level rises at once and falls when
 // it has been lower for forget.
 func writeSights(tx db.Tx, batch map[memoryKey]sight, forget time.Duration) error {
-	const settled = "excluded.level >= tls_memory.level OR (tls_memory.lowered > 0 AND excluded.seen - tls_memory.lowered >= ?)"
+	const settled = "? >= tls_memory.level OR (tls_memory.lowered > 0 AND excluded.seen - tls_memory.lowered >= ?)"
 	order := func(a, b memoryKey) int {
 		return cmp.Or(strings.Compare(a.domain, b.domain), strings.Compare(a.host, b.host))
 	}
 	for _, key := range slices.SortedFunc(maps.Keys(batch), order) { // rows are locked in one order by all nodes
 		x := batch[key]
-		_, err := tx.Exec(`INSERT INTO tls_memory (domain, host, level, seen, lowered) VALUES (?, ?, ?, ?, 0)
+		level, lowered, pause := int64(x.level), int64(0), forget.Microseconds()
+		if x.expected > x.level {
+			lowered = db.Micros(x.at)
+		}
+		_, err := tx.Exec(`INSERT INTO tls_memory (domain, host, level, seen, lowered) VALUES (?, ?, ?, ?, ?)
 			ON CONFLICT (domain, host) DO UPDATE SET
-			level = CASE WHEN `+settled+` THEN excluded.level ELSE tls_memory.level END,
+			level = CASE WHEN `+settled+` THEN ? ELSE tls_memory.level END,
 			lowered = CASE WHEN `+settled+` THEN 0 WHEN tls_memory.lowered > 0 THEN tls_memory.lowered ELSE excluded.seen END,
 			seen = excluded.seen`,
-			key.domain, key.host, int64(x.level), db.Micros(x.at), forget.Microseconds(), forget.Microseconds())
+			key.domain, key.host, int64(x.expected), db.Micros(x.at), lowered, level, pause, level, level, pause)
 		if err != nil {
 			return err
 		}

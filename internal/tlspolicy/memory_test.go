@@ -2,8 +2,10 @@ package tlspolicy_test
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -13,6 +15,7 @@ import (
 	"poczta.example/poczta/internal/address"
 	"poczta.example/poczta/internal/db"
 	"poczta.example/poczta/internal/db/dbtest"
+	"poczta.example/poczta/internal/mtasts"
 	"poczta.example/poczta/internal/tlspolicy"
 )
 
@@ -102,6 +105,68 @@ func TestRefusal(t *testing.T) {
 			t.Errorf("only plaintext is to be refused: got %+v", v)
 		}
 	})
+}
+
+// TestForgedHost has an MX record forged to a host without TLS: that it was refused once
+// does not make it a host of which no more is expected.
+func TestForgedHost(t *testing.T) {
+	each(t, func(t *testing.T, d db.Database) {
+		w := open(t, d, memoryZone, func(c *tlspolicy.Config) { c.Refuse = tlspolicy.Encrypt })
+		note := func(cs *tls.ConnectionState) error {
+			t.Helper()
+			v := w.require("example.org").Check(cs, nil)
+			w.store.Note(t.Context(), tlspolicy.Result{Verdict: v})
+			if err := w.store.Flush(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			return v.Err
+		}
+		if err := note(state(w.ca.Leaf("mx.example.org"))); err != nil {
+			t.Fatal(err)
+		}
+		w.dns("example.org. MX 5 mx.attacker.example.\nmx.attacker.example. A 192.0.2.6\n")
+		for i := range 5 {
+			w.later(24 * time.Hour)
+			if note(nil) == nil {
+				t.Errorf("attempt %d over plaintext to a host never seen before is let through", i)
+			}
+		}
+		w.later(3 * 24 * time.Hour)
+		_ = note(nil)
+		if err := note(nil); err != nil {
+			t.Errorf("what a host shows for a week is what it does: %v", err)
+		}
+	})
+}
+
+// TestMadeUpHosts has a domain that names another host each time: what is remembered of it
+// is bounded.
+func TestMadeUpHosts(t *testing.T) {
+	t.Parallel()
+	w, _ := checkWorld(t)
+	for i := range 300 {
+		w.dns(fmt.Sprintf("example.org. MX 5 mx%d.example.org.\nmx%d.example.org. A 192.0.2.6\n", i, i))
+		w.store.Note(t.Context(), tlspolicy.Result{Verdict: w.require("example.org").Check(nil, nil)})
+		if err := w.store.Flush(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var rows, octets int64
+	w.fetch.set("big.example", mtasts.Policy{Mode: mtasts.Enforce, MaxAge: time.Hour, MX: slices.Repeat([]string{"mx.big.example"}, 3000)})
+	w.dns("big.example. MX 5 mx.big.example.\nmx.big.example. A 192.0.2.6\n_mta-sts.big.example. TXT \"v=STSv1; id=1;\"\n")
+	w.store.Note(t.Context(), tlspolicy.Result{Verdict: w.require("big.example").Check(nil, nil)})
+	if err := w.store.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	err := w.db.View(t.Context(), func(tx db.Tx) error {
+		if err := tx.QueryRow("SELECT COUNT(*) FROM tls_memory WHERE domain = 'example.org'").Scan(&rows); err != nil {
+			return err
+		}
+		return tx.QueryRow("SELECT MAX(LENGTH(text)) FROM tls_applied").Scan(&octets)
+	})
+	if err != nil || rows > 200 || octets < 4096 || octets > 9000 {
+		t.Errorf("%d hosts, a policy of %d octets, %v", rows, octets, err)
+	}
 }
 
 // TestRunWrites notes from many goroutines while Run writes; at its end all is there.

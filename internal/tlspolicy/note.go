@@ -19,7 +19,8 @@ import (
 
 // Bounds of what waits to be written.
 const (
-	maxPending = 5_000 // keys of counts, and hosts; beyond, details are left out
+	maxApplied = 8 << 10 // octets of a policy's text for reports
+	maxPending = 5_000   // keys of counts, and hosts; beyond, details are left out
 	writeEvery = 10 * time.Second
 	batchRows  = 250 // of one transaction
 	keepCounts = 8 * 24 * time.Hour
@@ -129,10 +130,20 @@ func (s *Store) tally(req Requirement, result tlsrpt.Result, reason string, r Re
 		if len(s.counts) >= 2*maxPending {
 			return
 		}
-		t = &tally{applied: req.applied.Domain + "\n" + req.applied.Text}
+		t = &tally{applied: req.applied.Domain + "\n" + wholeLines(req.applied.Text)}
 		s.counts[c] = t
 	}
 	t.sessions++
+}
+
+// wholeLines is as much of a policy's text as is kept: a domain may publish 64 KiB, and other
+// ones at every session.
+func wholeLines(text string) string {
+	if len(text) <= maxApplied {
+		return text
+	}
+	text = text[:maxApplied]
+	return text[:max(strings.LastIndexByte(text, '\n'), 0)]
 }
 
 // day is the number of a time's day.

@@ -54,6 +54,7 @@ type Requirement struct {
 	applied Applied
 	memory  memory
 	fixed   bool  // of no recipients' domain
+	crowded bool  // enough hosts of the domain are remembered
 	left    error // why the host is left out for all mail but that with TLS-Required: No
 }
 
@@ -178,6 +179,7 @@ func (p *Plan) base(h mx.Host) Requirement {
 		}
 	}
 	r.memory, r.Expected = p.expected(h.Name.String())
+	r.crowded = !r.memory.known && len(p.memory) >= maxHosts // whoever makes up names fills no tables
 	return r
 }
 

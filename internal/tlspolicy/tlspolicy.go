@@ -82,8 +82,8 @@ type Config struct {
 	// Default is the override of all other domains: None, Opportunistic, Encrypt or
 	// Verify. None is Opportunistic.
 	Default Level
-	Port      uint16         // of the TLSA records; 0 is 25
-	Roots     *x509.CertPool // authorities that are trusted; nil: those of the system
+	Port    uint16         // of the TLSA records; 0 is 25
+	Roots   *x509.CertPool // authorities that are trusted; nil: those of the system
 
 	// Refuse is the level below which a host may not fall once it has shown more:
 	// Encrypt refuses plaintext where there was TLS before, Verify also a certificate
