@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"strings"
 	"time"
 
 	"poczta.example/poczta/internal/queue"
@@ -30,7 +31,9 @@ type ending struct {
 	where spot
 	// noDSN: the host sends no reports of success, so we do (RFC 3461 §5.2.1).
 	noDSN bool
-	final bool // the host is where the mailbox is (LMTP)
+	// noDeliverBy: it does not know DELIVERBY (RFC 2852).
+	noDeliverBy bool
+	final       bool // the host is where the mailbox is (LMTP)
 }
 
 // spot is where something was said.
@@ -157,7 +160,7 @@ func (s *shift) elsewhere(ctx context.Context, x *site, a *attempt) bool {
 	if f == nil {
 		return false
 	}
-	rest := &task{line: t.line, msg: t.msg, from: t.from, route: f}
+	rest := &task{line: t.line, msg: t.msg, from: t.from, route: f, refusal: strings.TrimPrefix(a.where.label+": "+a.last.Reply.String(), ": ")}
 	for _, i := range a.left {
 		rest.rcpts = append(rest.rcpts, t.rcpts[i])
 	}
@@ -171,7 +174,7 @@ func (s *shift) elsewhere(ctx context.Context, x *site, a *attempt) bool {
 
 // without is the attempt for all but some recipients.
 func (a *attempt) without(gone []int) *attempt {
-	b := &attempt{t: &task{line: a.t.line, msg: a.t.msg, from: a.t.from, route: a.t.route, way: a.t.way}, at: a.at}
+	b := &attempt{t: &task{line: a.t.line, msg: a.t.msg, from: a.t.from, route: a.t.route, way: a.t.way, refusal: a.t.refusal}, at: a.at}
 	skip := make(map[int]bool, len(gone))
 	for _, i := range gone {
 		skip[i] = true
@@ -241,7 +244,7 @@ func (s *shift) once(ctx context.Context, c *conn, a *attempt) (again bool) {
 		}
 		switch {
 		case v.Fate == Delivered:
-			a.end(i, ending{v: v, where: here, noDSN: !ext.DSN, final: c.route.LMTP})
+			a.end(i, ending{v: v, where: here, noDSN: !ext.DSN, noDeliverBy: !ext.DeliverBy, final: c.route.LMTP})
 			a.t.line.works()
 			continue
 		case v.Again:

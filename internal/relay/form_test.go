@@ -81,7 +81,20 @@ func TestForms(t *testing.T) {
 		}, want: "relayed", params: "BY=3600;R"},
 		{name: "DELIVERBY N", ext: append([]string{"DELIVERBY"}, all...), change: func(m *queue.Message) {
 			m.DeliverBy = envelope.DeliverBy{Mode: envelope.ByNotify, Time: time.Now().Add(-time.Minute), Trace: true}
-		}, want: "relayed", params: "BY=-60;NT"},
+		}, want: "relayed", params: "BY=-60;NT", report: "relayed 2.0.0"},
+		{name: "DELIVERBY N passed on", ext: append([]string{"DELIVERBY"}, all...), change: func(m *queue.Message) {
+			m.DeliverBy = envelope.DeliverBy{Mode: envelope.ByNotify, Time: time.Now().Add(time.Minute)}
+		}, want: "relayed", params: "BY=60;N"},
+		{name: "DELIVERBY N not offered", ext: all, change: func(m *queue.Message) {
+			m.DeliverBy = envelope.DeliverBy{Mode: envelope.ByNotify, Time: time.Now().Add(time.Minute)}
+		}, want: "relayed", report: "relayed 2.0.0"},
+		{name: "DELIVERBY N not offered, NEVER", ext: all, change: func(m *queue.Message) {
+			m.DeliverBy = envelope.DeliverBy{Mode: envelope.ByNotify, Time: time.Now().Add(time.Minute), Trace: true}
+			m.Recipients[0].Notify = envelope.NotifyNever
+		}, want: "relayed"},
+		{name: "DELIVERBY R traced", ext: append([]string{"DELIVERBY"}, all...), change: func(m *queue.Message) {
+			m.DeliverBy = envelope.DeliverBy{Mode: envelope.ByReturn, Time: time.Now().Add(time.Hour), Trace: true}
+		}, want: "relayed", params: "BY=3600;RT", report: "relayed 2.0.0"},
 		{name: "priority", ext: append([]string{"MT-PRIORITY"}, all...), change: func(m *queue.Message) { m.Priority = 4 }, want: "relayed", params: "MT-PRIORITY=4"},
 		{name: "our own ENVID", ext: all, want: "relayed", params: "ENVID=0"},
 	}
@@ -257,6 +270,9 @@ func TestRoutes(t *testing.T) {
 		}
 		if got := came(smart); got != "boss@them.example else@other.example shop@them.example two@them.example" {
 			t.Errorf("smart host: %s", got)
+		}
+		if got := w.fate("shop@them.example"); !strings.Contains(got, "(after mx1.them.example [192.0.2.1]: 554 5.7.1 your address is on a blocklist)") {
+			t.Errorf("the fate does not tell why the mail took the fallback route: %s", got)
 		}
 		if got := came(direct); got != "plain@them.example" {
 			t.Errorf("direct: %s", got)

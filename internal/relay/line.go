@@ -47,6 +47,8 @@ type task struct {
 	route *Route
 	way   *way
 	tries int // times it was put back for another connection
+	// refusal is what sent the task to the fallback route, for the trace; "" else.
+	refusal string
 }
 
 // job is the task as it was taken.

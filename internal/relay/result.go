@@ -1,7 +1,9 @@
 package relay
 
 import (
+	"context"
 	"fmt"
+	"log/slog"
 	"strings"
 	"time"
 
@@ -49,6 +51,9 @@ func (s *shift) file(a *attempt, until time.Time) {
 		if e.v.Lost {
 			res.Status += " (it may have been delivered)"
 		}
+		if a.t.refusal != "" {
+			res.Status += " (after " + a.t.refusal + ")"
+		}
 		if e.v.Fate != Delivered && first {
 			res.Dialogue, first = e.where.packed(), false
 		}
@@ -57,27 +62,66 @@ func (s *shift) file(a *attempt, until time.Time) {
 			res.Outcome = queue.Relayed
 			s.relayed(o, r, e, res)
 		case e.v.Fate == PutOff && now.Before(a.t.msg.Expires):
-			res.Outcome = queue.Deferred
-			s.deferred(o, r, e, res, until)
+			res.Outcome, res.Next = queue.Deferred, s.nextAttempt(r, e, now, until)
+			s.deferred(o, r, res)
 		default:
 			res.Outcome = queue.Returned
+			if e.v.Fate == PutOff {
+				res.Status = "554 5.4.7 given up after the time for delivery; last: " + res.Status
+			}
 			s.refused(o, r, e, res)
 		}
 		s.counted(a, res)
+		s.logged(a, r, &res)
 	}
 	s.hand(o)
 }
 
-// counted tells the metrics.
+// nextAttempt is when a recipient is tried again: by its own time, or with the host.
+func (s *shift) nextAttempt(r *queue.Recipient, e *ending, now, until time.Time) time.Time {
+	if e.v.Clock == HostClock && !until.IsZero() {
+		return until
+	}
+	return now.Add(s.cfg.Schedule.RetryAfter(r.Attempts+1, s.cfg.Random()))
+}
+
+// counted tells the metrics. What no host of a site took part in is "unresolved" where its
+// hosts could not be found, and "here" where this house decided.
 func (s *shift) counted(a *attempt, res queue.Result) {
 	if s.cfg.Hooks.Attempt == nil {
 		return
 	}
-	name := "none"
-	if a.t.way != nil {
+	name := "here"
+	switch {
+	case a.t.way != nil:
 		name = a.t.way.site.name
+	case a.t.route != nil:
+		name = "unresolved"
 	}
 	s.cfg.Hooks.Attempt(name, res.Outcome.String(), res.At.Sub(a.t.msg.Queued))
+}
+
+// logged writes the recipient's line of the log: by queue_id it is found from the
+// message's acceptance to its fate.
+func (s *shift) logged(a *attempt, r *queue.Recipient, res *queue.Result) {
+	ctx := context.Background()
+	if !s.cfg.Logger.Enabled(ctx, slog.LevelInfo) {
+		return
+	}
+	attrs := make([]slog.Attr, 0, 9)
+	attrs = append(attrs, slog.String("queue_id", res.ID.String()), slog.String("forward_path", r.ForwardPath), slog.String("outcome", res.Outcome.String()),
+		slog.String("status", res.Status))
+	if res.Host != "" {
+		attrs = append(attrs, slog.String("host", res.Host))
+	}
+	if res.TLS != "" {
+		attrs = append(attrs, slog.String("tls", res.TLS))
+	}
+	if res.Outcome == queue.Deferred {
+		attrs = append(attrs, slog.Time("next_attempt", res.Next))
+	}
+	attrs = append(attrs, slog.Int("attempt", r.Attempts+1), slog.Duration("waited", res.At.Sub(a.t.msg.Queued).Round(time.Millisecond)))
+	s.cfg.Logger.LogAttrs(ctx, slog.LevelInfo, "attempt ended", attrs...)
 }
 
 // hand gives an outcome to those who write it.
@@ -90,12 +134,12 @@ func (s *shift) hand(o *outcome) {
 }
 
 // relayed is a recipient whom a host has taken. A report of it is due where the host sends
-// none (RFC 3461 §5.2.1).
+// none (RFC 3461 §5.2.1), and where DELIVERBY asks for it.
 func (s *shift) relayed(o *outcome, r *queue.Recipient, e *ending, res queue.Result) {
 	if r.Forward != "" && s.cfg.Forwards != nil {
 		o.forwarded = append(o.forwarded, r)
 	}
-	if r.Notify&envelope.NotifySuccess == 0 || !e.noDSN {
+	if !(r.Notify&envelope.NotifySuccess != 0 && e.noDSN) && !tellRelayed(o.msg, r, e) {
 		o.plain = append(o.plain, res)
 		return
 	}
@@ -107,12 +151,20 @@ func (s *shift) relayed(o *outcome, r *queue.Recipient, e *ending, res queue.Res
 	o.relayed.add(res, about)
 }
 
-// deferred is a recipient to be tried again: by its own time, or with the host.
-func (s *shift) deferred(o *outcome, r *queue.Recipient, e *ending, res queue.Result, until time.Time) {
-	res.Next = res.At.Add(s.cfg.Schedule.RetryAfter(r.Attempts+1, s.cfg.Random()))
-	if e.v.Clock == HostClock && !until.IsZero() {
-		res.Next = until
+// tellRelayed reports whether DELIVERBY has a report made of a recipient whom a host has
+// taken: each host does so where the sender wants to follow the message (T), and the
+// last one that knows the extension does where the sender is to be told of delays that
+// nobody beyond will tell of (N). NOTIFY=NEVER forbids both (RFC 2852 §4).
+func tellRelayed(m *queue.Message, r *queue.Recipient, e *ending) bool {
+	by := m.DeliverBy
+	if by.Mode == envelope.ByUndeclared || r.Notify&envelope.NotifyNever != 0 || r.Forward != "" {
+		return false
 	}
+	return by.Trace || by.Mode == envelope.ByNotify && e.noDeliverBy && !e.final
+}
+
+// deferred is a recipient to be tried again.
+func (s *shift) deferred(o *outcome, r *queue.Recipient, res queue.Result) {
 	o.plain = append(o.plain, res)
 	if by := o.msg.DeliverBy; by.Mode == envelope.ByNotify && !r.Warned && res.At.After(by.Time) && (o.msg.Ours || o.msg.Account != 0) { // RFC 2852 §4, our own people alone
 		s.warn(o, r, res)
@@ -141,7 +193,6 @@ func (s *shift) refused(o *outcome, r *queue.Recipient, e *ending, res queue.Res
 	about := s.about(r, reply, mta, dsn.Failed, res.At)
 	if e.v.Fate == PutOff { // RFC 3463 §3.5: X.4.7, delivery time expired
 		about.Status = dsn.Status{Class: 5, Subject: 4, Detail: 7}
-		res.Status = "554 5.4.7 given up after the time for delivery; last: " + res.Status
 	}
 	if r.Notify != 0 && r.Notify&envelope.NotifyFailure == 0 {
 		o.plain = append(o.plain, res)
