@@ -150,17 +150,21 @@ func TestVerify(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t, nil)
 	for to, want := range map[string]string{
-		"ala@call.example":        "250",
-		"ala@CALL.example":        "250",
-		"nobody@call.example":     "550 1.1",
-		"ala@list.example":        "250",
-		"ola@list.example":        "550 1.1",
-		"Postmaster@list.example": "250",
-		"anybody@any.example":     "250",
-		"ala@other.example":       "not ours",
-		"ala@x.call.example":      "not ours",
-		"ala@[192.0.2.5]":         "not ours",
-		"postmaster":              "not ours",
+		"ala@call.example":              "250",
+		"ala@CALL.example":              "250",
+		"nobody@call.example":           "550 1.1",
+		"ala@list.example":              "250",
+		"ola@list.example":              "550 1.1",
+		"Postmaster@list.example":       "250",
+		"anybody@any.example":           "250",
+		"x%else.example@any.example":    "550 1.3",
+		"else.example!x@any.example":    "550 1.3",
+		`"x@else.example"@any.example`:  "550 1.3",
+		"ala%else.example@call.example": "550 1.3",
+		"ala@other.example":             "not ours",
+		"ala@x.call.example":            "not ours",
+		"ala@[192.0.2.5]":               "not ours",
+		"postmaster":                    "not ours",
 	} {
 		if got := h.verify(t.Context(), t, to); got != want {
 			t.Errorf("%s: %s, want %s", to, got, want)

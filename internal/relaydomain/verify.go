@@ -11,8 +11,8 @@ import (
 
 // Verify judges a recipient. relayed is false when its domain is none of ours to
 // relay for; then nothing else was looked at. The error is an *smtp.Error: 550 for
-// a recipient that its domain does not have, 451 when that can't be known now. It
-// blocks for twice Config.Timeout at most.
+// a recipient that its domain does not have, or that holds a route, 451 when that
+// can't be known now. It blocks for twice Config.Timeout at most.
 func (d *Domains) Verify(ctx context.Context, to address.ForwardPath) (relayed bool, err error) {
 	if to.IsPostmaster() {
 		return false, nil
@@ -20,6 +20,11 @@ func (d *Domains) Verify(ctx context.Context, to address.ForwardPath) (relayed b
 	one := d.byName[to.Address().Domain()]
 	if one == nil {
 		return false, nil
+	}
+	if one.Recipients != List && strings.ContainsAny(to.Address().Local(), "@%!") {
+		// The domain's host trusts us, and might send on what it takes for a route
+		// (RFC 5321 §3.6.1): x%elsewhere.example@relayed.example.
+		return true, smtp.Refuse(550, 1, 3, "An address with a route in its local-part is not relayed")
 	}
 	switch one.Recipients {
 	case Any:
