@@ -23,6 +23,12 @@ func dial(t *testing.T, addr string) *client {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return clientOn(t, conn)
+}
+
+// clientOn talks on a connection, for a minute at most.
+func clientOn(t *testing.T, conn net.Conn) *client {
+	t.Helper()
 	t.Cleanup(func() { _ = conn.Close() })
 	if err := conn.SetDeadline(time.Now().Add(time.Minute)); err != nil {
 		t.Fatal(err)
