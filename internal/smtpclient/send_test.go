@@ -390,4 +390,11 @@ func TestLongWords(t *testing.T) {
 			t.Errorf("%d octets of %d are kept", n, r.Reply.Code)
 		}
 	}
+	for _, stage := range []peer.Stage{peer.Greeting, peer.Hello} {
+		p := peer.Start(t, peer.Config{Rules: []peer.Rule{{Stage: stage, Do: peer.Reply("554 5.7.1 " + strings.Repeat("x", 60_000))}}})
+		_, err := smtpclient.Open(t.Context(), p.Dial(), smtpclient.Config{Hello: "us.example"})
+		if e, ok := errors.AsType[*smtpclient.Error](err); !ok || e.Reply == nil || len(e.Reply.Text) != smtpclient.MaxText {
+			t.Errorf("%v: %.100v", stage, err)
+		}
+	}
 }

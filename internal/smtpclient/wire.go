@@ -17,7 +17,7 @@ import (
 // lastWordsTimeout is how long a failed write waits for a reply that explains it.
 const lastWordsTimeout = 2 * time.Second
 
-// MaxText is how many octets of a reply's text are kept, but for those of EHLO and AUTH.
+// MaxText is how many octets of a reply's text are kept, but for EHLO's offer and AUTH's challenges.
 const MaxText = 2048
 
 // begin starts a call: from now on the end of ctx ends waiting. The returned end is
@@ -156,7 +156,7 @@ func (s *Session) reply(stage Stage) (smtp.Reply, error) {
 		return smtp.Reply{}, &Error{Stage: stage, Err: err}
 	}
 	s.cfg.Dialogue.reply(&r)
-	if stage != StageHello && stage != StageAuth { // their texts are for programs
+	if class := r.Code / 100; !(stage == StageHello && class == 2 || stage == StageAuth && class == 3) { // their texts are for programs
 		r.Text = brief(r.Text)
 	}
 	if r.Code == 421 {
