@@ -104,13 +104,20 @@ func OpenPostgres(ctx context.Context, cfg PostgresConfig) (*Postgres, error) {
 	return d, nil
 }
 
+// maxIdle is how long PostgreSQL lets a transaction wait for its client's next statement. A node
+// that is frozen with rows locked must not hold up the others for longer than a lease
+// of theirs lasts. Who sets another time, in the URL or for the role, gets that.
+const maxIdle = 20 * time.Second
+
 // prepareSession sets what every connection needs. A commit must be durable when
 // it is reported, whatever the server's or the role's default says; a stronger setting
 // (remote_apply) stays.
 func prepareSession(ctx context.Context, c *pgx.Conn) error {
 	_, err := c.Exec(ctx, `SET client_encoding = 'UTF8'; SET timezone = 'UTC';
 		SELECT set_config('synchronous_commit', 'on', false)
-		WHERE current_setting('synchronous_commit') IN ('off', 'local', 'remote_write')`)
+		WHERE current_setting('synchronous_commit') IN ('off', 'local', 'remote_write');
+		SELECT set_config('idle_in_transaction_session_timeout', '`+strconv.FormatInt(maxIdle.Milliseconds(), 10)+`', false)
+		WHERE current_setting('idle_in_transaction_session_timeout') = '0'`)
 	return err
 }
 

@@ -23,6 +23,45 @@ func openPostgres(tb testing.TB) (*db.Postgres, string) {
 	return d, url
 }
 
+// TestFrozenTransactionEnds has a transaction stop with a row locked, as when its process is
+// frozen: the server ends it, others go on, and it learns that nothing was written.
+func TestFrozenTransactionEnds(t *testing.T) {
+	t.Parallel()
+	d, url := openPostgres(t)
+	exec(t, d, "INSERT INTO t (id) VALUES (1)")
+	if n := number(t, d, "SELECT CAST(setting AS BIGINT) FROM pg_settings WHERE name = 'idle_in_transaction_session_timeout'"); n != 20_000 {
+		t.Errorf("a transaction may wait %d ms for its client, want 20000", n)
+	}
+	impatient := dbtest.OpenPostgres(t, url+"&options=-c%20idle_in_transaction_session_timeout%3D200")
+	locked, thaw, frozen := make(chan struct{}), make(chan struct{}), make(chan error, 1)
+	go func() {
+		frozen <- impatient.Update(context.Background(), func(tx db.Tx) error {
+			if _, err := tx.Exec("UPDATE t SET a = a + 100 WHERE id = 1"); err != nil {
+				return err
+			}
+			close(locked)
+			<-thaw
+			return nil
+		})
+	}()
+	<-locked
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	if err := d.Update(ctx, func(tx db.Tx) error {
+		_, err := tx.Exec("UPDATE t SET a = a + 1 WHERE id = 1")
+		return err
+	}); err != nil {
+		t.Errorf("others wait for a frozen transaction: %v", err)
+	}
+	close(thaw)
+	if err := <-frozen; err == nil {
+		t.Error("the frozen transaction believes that it has committed")
+	}
+	if n := number(t, d, "SELECT a FROM t"); n != 1 {
+		t.Errorf("got %d, want 1", n)
+	}
+}
+
 func TestDeadlockRunsAgain(t *testing.T) {
 	t.Parallel()
 	d, _ := openPostgres(t)
