@@ -113,7 +113,7 @@ func newTLSPolicy(r *Rooms, o *outbound, metrics *obs.Metrics, log *slog.Logger)
 		return nil, err
 	}
 	tc := tlspolicy.Config{DB: r.DB, Resolver: o.dns, Fetcher: fetcher, NoDANE: !c.DNS.Trusted, Port: uint16(c.Relay.Port), Overrides: map[string]tlspolicy.Override{},
-		NoReports: !c.TLSReports.Send, Logger: log, Hooks: metrics.TLSPolicy(log)}
+		NoReports: !c.TLSReports.Send, Logger: log, Hooks: metrics.TLSPolicy()}
 	if c.Relay.Downgrade != "notice" {
 		if tc.Refuse, err = tlspolicy.ParseLevel(c.Relay.Downgrade); err != nil {
 			return nil, fmt.Errorf("relay.downgrade: %w", err)

@@ -1,7 +1,6 @@
 package obs
 
 import (
-	"log/slog"
 	"time"
 
 	"poczta.example/poczta/internal/address"
@@ -63,16 +62,13 @@ func (m *Metrics) Relay() relay.Hooks {
 	}
 }
 
-// TLSPolicy returns the hooks of package tlspolicy; downgrades are logged, too.
-func (m *Metrics) TLSPolicy(log *slog.Logger) tlspolicy.Hooks {
+// TLSPolicy returns the hooks of package tlspolicy, which logs downgrades itself.
+func (m *Metrics) TLSPolicy() tlspolicy.Hooks {
 	o := m.out
 	return tlspolicy.Hooks{
-		Fetched: func(ok bool) { o.policies.with(result(ok)).inc() },
-		Session: func(shown tlspolicy.Level, ok bool) { o.sessions.with(shown.String(), result(ok)).inc() },
-		Downgrade: func(domain, host address.Domain, before, shown tlspolicy.Level) {
-			o.downgrades.inc()
-			log.Warn("a host shows less TLS than before", "destination", domain.String(), "host", host.String(), "before", before.String(), "shown", shown.String())
-		},
+		Fetched:   func(ok bool) { o.policies.with(result(ok)).inc() },
+		Session:   func(shown tlspolicy.Level, ok bool) { o.sessions.with(shown.String(), result(ok)).inc() },
+		Downgrade: func(_, _ address.Domain, _, _ tlspolicy.Level) { o.downgrades.inc() },
 	}
 }
 
