@@ -38,7 +38,10 @@ type Config struct {
 }
 
 // Reporter writes reports. Safe for concurrent use.
-type Reporter struct{ c Config }
+type Reporter struct {
+	c         Config
+	strangers strangers
+}
 
 // New checks the configuration and fills in defaults.
 func New(c Config) (*Reporter, error) {
@@ -61,7 +64,8 @@ func New(c Config) (*Reporter, error) {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Reporter{c: c}, errors.Join(errs...)
+	s, err := newStrangers()
+	return &Reporter{c: c, strangers: s}, errors.Join(append(errs, err)...)
 }
 
 // Original is the message that a report is about.
@@ -75,12 +79,20 @@ type Original struct {
 // Prepare stages a notification about recipients of o and returns the delivery
 // for Accept; the caller discards its Staged afterwards. It returns nil without
 // an error when nobody can be told: the reverse-path is null (RFC 5321 §4.5.5),
-// or leads to no mailbox of ours, which is logged.
+// or leads to no mailbox of ours, or a stranger asks for more reports of success than there
+// are for strangers; both are logged.
 func (r *Reporter) Prepare(ctx context.Context, o Original, recipients []dsn.Recipient) (*post.Delivery, error) {
 	if o.Envelope.ReversePath.IsNull() || len(recipients) == 0 {
 		return nil, nil
 	}
 	to := o.Envelope.ReversePath.Address()
+	if r.strangers.asks(&o, recipients) {
+		if !r.strangers.allow(&o, r.c.Now()) {
+			r.c.Logger.Info("report of success left out: a stranger asks for too many", "queue_id", o.ID.String(), "reverse_path", to.String(), "peer", o.Envelope.Origin.Peer.String())
+			return nil, nil
+		}
+		o.Header = brief(o.Header)
+	}
 	d, language, err := r.deliveryTo(ctx, to)
 	if err != nil {
 		if lost(err) {
