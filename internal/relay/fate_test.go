@@ -92,6 +92,31 @@ func TestStaleConnection(t *testing.T) {
 	})
 }
 
+// TestStuck has a message stall before its last reply: what is queued for the same destination
+// later does not wait for it.
+func TestStuck(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		p := w.serve(t, "them.example", peer.Config{Rules: []peer.Rule{{Stage: peer.Final, Conn: 1, Do: peer.Stall()}}})
+		defer p.Close()
+		w.put(w.letter("stuck@them.example"))
+		stop := w.start(t)
+		for _, path := range []string{"second@them.example", "third@them.example"} {
+			<-time.After(10 * time.Second)
+			w.put(w.letter(path))
+		}
+		<-time.After(20 * time.Second)
+		for _, path := range []string{"second@them.example", "third@them.example"} {
+			if f := w.fate(path); !strings.HasPrefix(f, "relayed") {
+				t.Errorf("%s: %s", path, f)
+			}
+		}
+		if f := w.fate("stuck@them.example"); f != "nothing" {
+			t.Errorf("stuck@them.example: %s", f)
+		}
+		stop()
+	})
+}
+
 // TestFates has every stage answer in every way, and looks at what becomes of two recipients
 // and who is told.
 func TestFates(t *testing.T) {

@@ -18,6 +18,13 @@ const lineRecipients = 400
 // firstRecipients is how many a line looks for first: most have fewer.
 const firstRecipients = 50
 
+// How long a line waits, while some of its recipients are in flight, before it looks for
+// others that have become due; longer each time it finds none.
+const (
+	firstPatience   = 5 * time.Second
+	longestPatience = 40 * time.Second
+)
+
 // line is a destination on lease, tended by one goroutine.
 type line struct {
 	claim  queue.Claim
@@ -65,6 +72,7 @@ func (s *shift) tend(soft, work context.Context, c queue.Claim) {
 	}
 	l := &line{claim: c, finished: make(chan struct{}, 1), ways: make(map[*Route]*way)}
 	l.domain, _ = address.ParseDomain(c.Destination) // the zero domain has no route, and its recipients are told so
+	patience := firstPatience
 	for want := firstRecipients; soft.Err() == nil && l.inTrouble() == nil; want = lineRecipients {
 		got := s.window.take(soft, max(1, want-l.count()))
 		if got == 0 {
@@ -79,16 +87,20 @@ func (s *shift) tend(soft, work context.Context, c queue.Claim) {
 			}
 			break
 		}
-		if taken == 0 && l.count() == 0 {
-			break
-		}
 		for i := range jobs {
 			s.begin(work, l, &jobs[i])
 		}
-		if taken == 0 {
-			l.wait(l.count() / 2)
-		} else {
+		if taken == got {
+			patience = firstPatience
 			l.wait(lineRecipients / 2)
+			continue
+		}
+		// No other is due now, and looking for new ones reads those in flight again: few looks
+		// are enough while they land, but one that is stuck must not hide what came after it.
+		l.waitFor(l.count()/4, patience)
+		patience = min(2*patience, longestPatience)
+		if l.count() == 0 {
+			break // Release looks once more
 		}
 	}
 	l.wait(0)
@@ -119,6 +131,19 @@ func (l *line) take(jobs []queue.Job) int {
 func (l *line) wait(n int) {
 	for l.count() > n {
 		<-l.finished
+	}
+}
+
+// waitFor is wait that ends after a while, too.
+func (l *line) waitFor(n int, most time.Duration) {
+	late := time.NewTimer(most)
+	defer late.Stop()
+	for l.count() > n {
+		select {
+		case <-l.finished:
+		case <-late.C:
+			return
+		}
 	}
 }
 
