@@ -85,7 +85,7 @@ func (s *Service) Begin(ctx context.Context, session *smtpserver.Session, env en
 	}
 	var rules intake.Rules
 	if s.c.RelayDomains != nil && !lmtp {
-		rules.Relay = s.relay
+		rules.Relay = func(ctx context.Context, r envelope.Recipient) error { return s.relay(ctx, &env, r) }
 	}
 	t, err := s.c.Intake.Begin(env, rules)
 	if err != nil {
@@ -95,11 +95,16 @@ func (s *Service) Begin(ctx context.Context, session *smtpserver.Session, env en
 }
 
 // relay judges a recipient that is not ours. Other domains than those named for relay
-// hear what they would hear without any.
-func (s *Service) relay(ctx context.Context, r envelope.Recipient) error {
+// hear what they would hear without any. Nor is anything relayed that must come back when
+// it is late (RFC 2852 §4): to a reverse-path that nobody has verified, whenever the
+// stranger likes.
+func (s *Service) relay(ctx context.Context, env *envelope.Envelope, r envelope.Recipient) error {
 	relayed, err := s.c.RelayDomains.Verify(ctx, r.ForwardPath)
-	if err == nil && !relayed {
+	switch {
+	case err == nil && !relayed:
 		return intake.Refuse(550, 7, 1, "Relaying denied", nil)
+	case err == nil && env.DeliverBy.Mode == envelope.ByReturn:
+		return intake.Refuse(550, 7, 1, "Mail for this domain is relayed without a time that is promised: leave BY out", nil)
 	}
 	return err
 }

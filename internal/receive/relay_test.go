@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"time"
 
 	"poczta.example/poczta/internal/address"
 	"poczta.example/poczta/internal/envelope"
@@ -92,6 +93,31 @@ func TestRelayed(t *testing.T) {
 	}
 	if len(d.Also) != 0 {
 		t.Error("a null reverse-path was reported to")
+	}
+}
+
+// TestNoPromise: a stranger can't have mail bounced to whom they like by a time that the
+// domain's host promises nothing of; a mailbox here takes it.
+func TestNoPromise(t *testing.T) {
+	t.Parallel()
+	service, _ := newServiceWith(t, receive.Config{RelayDomains: relayDomains(t)})
+	for mode, want := range map[envelope.ByMode]int{envelope.ByReturn: 550, envelope.ByNotify: 250, envelope.ByUndeclared: 250} {
+		session := &smtpserver.Session{Origin: envelope.Origin{Protocol: "ESMTP", Peer: netip.MustParseAddrPort("192.0.2.1:999")}}
+		env := envelope.Envelope{ReversePath: intaketest.From(t, "victim@example.net"), Origin: session.Origin, DeliverBy: envelope.DeliverBy{Mode: mode, Time: time.Now().Add(time.Hour)}}
+		tx, err := service.Begin(t.Context(), session, env)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for to, want := range map[string]int{"ola@backup.example": want, "ala@example.org": 250} {
+			got := 250
+			if e, ok := errors.AsType[*smtp.Error](tx.Rcpt(t.Context(), envelope.Recipient{ForwardPath: intaketest.To(t, to)})); ok {
+				got = e.Reply.Code
+			}
+			if got != want {
+				t.Errorf("mode %v, %s: %d, want %d", mode, to, got, want)
+			}
+		}
+		tx.Abort()
 	}
 }
 
