@@ -127,8 +127,12 @@ func (r *Reporter) Run(ctx context.Context) error {
 	}
 }
 
-// pause between reports, so that they don't come as a wave.
-const pause = 200 * time.Millisecond
+// pause between reports, so that they don't come as a wave; and how long one domain's
+// places may take altogether, so that those who stall don't keep the others from theirs.
+const (
+	pause     = 200 * time.Millisecond
+	placeTime = time.Minute
+)
 
 // Send sends a day's reports, to each domain that asks for one and has none yet.
 // It returns how many went, and the last reason why one could not go, which is no
@@ -180,11 +184,13 @@ func (r *Reporter) report(ctx context.Context, day int64, domain address.Domain)
 		ID: id.String() + "@" + r.cfg.From.Domain().String(), Policies: policies,
 	}
 	var failed error
+	limited, cancel := context.WithTimeout(ctx, placeTime)
+	defer cancel()
 	for _, u := range rec.URIs { // one that takes it is enough (RFC 8460 §3)
 		if u.Scheme == "mailto" {
 			err = r.mail(ctx, u, letter{day: day, domain: domain, id: id, report: rep})
 		} else {
-			err = r.upload(ctx, u, day, domain, rep)
+			err = r.upload(limited, u, day, domain, rep)
 		}
 		if err == nil {
 			return true, nil

@@ -212,6 +212,22 @@ func TestUpload(t *testing.T) {
 	}
 }
 
+// TestStallingPlaces has ten places that never answer: they have a minute together, and
+// the report goes by mail.
+func TestStallingPlaces(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := open(t, "up.example. A 192.0.2.1\n_smtp._tls.two.example. TXT \"v=TLSRPTv1; rua="+strings.Repeat("https://up.example/,", 9)+"mailto:a@two.example\"\n", "two.example")
+		w.cfg.Barred = func(netip.Addr) string { <-time.After(50 * time.Second); return "never answers" }
+		began := time.Now()
+		sent, err := w.send()
+		if took := time.Since(began); sent != 1 || err != nil || took > 2*time.Minute {
+			t.Errorf("sent %d, %v, after %v", sent, err, took)
+		}
+		<-time.After(time.Minute) // the last dial ends
+	})
+}
+
 // TestFallback has a first place that fails and a second that works.
 func TestFallback(t *testing.T) {
 	t.Parallel()
