@@ -54,6 +54,7 @@ type names struct {
 	addr string
 
 	mu     sync.Mutex
+	secure bool                // set the AD bit, as a server that validates does
 	zone   map[string][]dns.RR // by lower-case name with its dot
 	silent map[string]bool     // names of which nothing is answered
 	broken map[string]bool     // names that are answered SERVFAIL
@@ -106,6 +107,7 @@ func (n *names) ServeDNS(w dns.ResponseWriter, q *dns.Msg) {
 		m.Rcode = dns.RcodeServerFailure
 	default:
 		n.answer(m, name, question.Qtype)
+		m.AuthenticatedData = n.secure
 	}
 	if opt := q.IsEdns0(); w.LocalAddr().Network() == "udp" {
 		size := dns.MinMsgSize
