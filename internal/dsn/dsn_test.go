@@ -78,6 +78,10 @@ func reports(t *testing.T) map[string]dsn.Report {
 	all["delay-polish.eml"] = r
 
 	r = base(t)
+	r.Recipients = []dsn.Recipient{{Final: path(t, "<ala@example.com>"), Action: dsn.Delayed, Status: dsn.Status{Class: 4, Subject: 7, Detail: 1}, Diagnostic: "451 4.7.1 Greylisted", RetryUntil: r.Now.Add(96 * time.Hour)}}
+	all["delay-greylisted.eml"] = r
+
+	r = base(t)
 	r.Language = "pl"
 	r.Header = []byte("From: żółw@żółw.example\r\nSubject: Zażółć\r\n")
 	r.To = path(t, "<żółw@żółw.example>").Address()
@@ -118,11 +122,12 @@ func TestGolden(t *testing.T) {
 func TestStructure(t *testing.T) {
 	t.Parallel()
 	kinds := map[string][3]string{
-		"success.eml":        {"text/plain", "message/delivery-status", "text/rfc822-headers"},
-		"relayed.eml":        {"text/plain", "message/delivery-status", "text/rfc822-headers"},
-		"failure-full.eml":   {"text/plain", "message/delivery-status", "message/rfc822"},
-		"delay-polish.eml":   {"text/plain", "message/delivery-status", "text/rfc822-headers"},
-		"failure-global.eml": {"text/plain", "message/global-delivery-status", "message/global-headers"},
+		"success.eml":          {"text/plain", "message/delivery-status", "text/rfc822-headers"},
+		"relayed.eml":          {"text/plain", "message/delivery-status", "text/rfc822-headers"},
+		"failure-full.eml":     {"text/plain", "message/delivery-status", "message/rfc822"},
+		"delay-polish.eml":     {"text/plain", "message/delivery-status", "text/rfc822-headers"},
+		"delay-greylisted.eml": {"text/plain", "message/delivery-status", "text/rfc822-headers"},
+		"failure-global.eml":   {"text/plain", "message/global-delivery-status", "message/global-headers"},
 	}
 	for name, r := range reports(t) {
 		var b bytes.Buffer

@@ -23,6 +23,7 @@ type texts struct {
 	said    string            // the reply of another host
 	detail  string            // our own words, or nobody knows any more whose
 	until   string
+	later   string // a rule of the other host's that may pass
 	relayed string
 	expands string
 	reasons map[string]string // what a status means, by subject.detail or subject alone
@@ -58,6 +59,7 @@ var english = texts{
 	said:    "The receiving server said: ",
 	detail:  "In detail: ",
 	until:   "We keep trying until ",
+	later:   "The receiving server does not take the message yet.",
 	relayed: "handed on to the next server",
 	expands: "passed on to the members of a list or to a forwarding address",
 	reasons: map[string]string{
@@ -93,6 +95,7 @@ var polish = texts{
 	said:    "Odpowiedź serwera odbiorcy: ",
 	detail:  "Szczegóły: ",
 	until:   "Próbujemy do ",
+	later:   "Serwer odbiorcy jeszcze nie przyjmuje tej wiadomości.",
 	relayed: "przekazano następnemu serwerowi",
 	expands: "przekazano członkom listy lub na adres przekierowania",
 	reasons: map[string]string{
@@ -176,6 +179,9 @@ func (r *Report) ending() Action {
 func (t *texts) reason(s Status) string {
 	if why, ok := t.reasons[fmt.Sprintf("%d.%d", s.Subject, s.Detail)]; ok {
 		return why
+	}
+	if s.Subject == 7 && s.Class == 4 { // as greylisting is
+		return t.later
 	}
 	return t.reasons[strconv.Itoa(s.Subject)]
 }

@@ -167,18 +167,19 @@ func tellRelayed(m *queue.Message, r *queue.Recipient, e *ending) bool {
 func (s *shift) deferred(o *outcome, r *queue.Recipient, res queue.Result) {
 	o.plain = append(o.plain, res)
 	if by := o.msg.DeliverBy; by.Mode == envelope.ByNotify && !r.Warned && res.At.After(by.Time) && (o.msg.Ours || o.msg.Account != 0) { // RFC 2852 §4, our own people alone
-		s.warn(o, r, res)
+		s.warn(o, r, res, res.At)
 	}
 }
 
-// warn adds a report of delay, where the sender is to get one.
-func (s *shift) warn(o *outcome, r *queue.Recipient, res queue.Result) {
+// warn adds a report of delay, where the sender is to get one. attempted is when the last
+// attempt was; zero when that is not known.
+func (s *shift) warn(o *outcome, r *queue.Recipient, res queue.Result, attempted time.Time) {
 	late := queue.Result{ID: res.ID, N: res.N, Outcome: queue.Warned, At: res.At, Status: res.Status}
 	if r.Forward != "" || r.Notify != 0 && r.Notify&envelope.NotifyDelay == 0 {
 		o.plain = append(o.plain, late)
 		return
 	}
-	about := s.about(r, parseStatus(res.Status), "", dsn.Delayed, res.At)
+	about := s.about(r, parseStatus(res.Status), "", dsn.Delayed, attempted)
 	about.RetryUntil = o.msg.Expires
 	o.delayed.add(late, about)
 }

@@ -163,7 +163,7 @@ func (s *shift) someDelays(soft, paper context.Context) bool {
 		o := &outcome{msg: &jobs[i].Message}
 		for k := range jobs[i].Recipients {
 			r := &jobs[i].Recipients[k]
-			s.warn(o, r, queue.Result{ID: jobs[i].Message.ID, N: r.N, At: s.cfg.Now(), Status: statusOf(r)})
+			s.warn(o, r, queue.Result{ID: jobs[i].Message.ID, N: r.N, At: s.cfg.Now(), Status: statusOf(r)}, time.Time{})
 		}
 		s.write(paper, o)
 	}
