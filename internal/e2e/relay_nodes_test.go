@@ -61,6 +61,7 @@ func TestThreeNodesRelay(t *testing.T) {
 	peers := make([]*peer.Peer, len(nodes))
 	for i, s := range nodes {
 		peers[i] = peer.Start(t, peer.Config{Discard: true, Rules: []peer.Rule{refuse, []peer.Rule{slow, hesitant, slow}[i]}})
+		s.rewrite("?user=postgres", fmt.Sprintf("?application_name=node%d&user=postgres", i+1))
 		s.configure(unlimited, hub(peers[i].Listen(t)), fmt.Sprintf("[relay]\nconnections_per_site = %d\nretry = [\"10s\"]\nprobe = [\"10s\"]", perSite))
 		s.start()
 	}
@@ -75,9 +76,7 @@ func TestThreeNodesRelay(t *testing.T) {
 		return len(peers[0].Messages()) > 20 && peers[1].Seen(peer.Data) > 6 && len(peers[2].Messages()) > 20
 	})
 	a.kill()
-	if err := b.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
-		t.Fatal(err)
-	}
+	freeze(t, b, url)
 	paused := time.Now()
 	<-time.After(time.Second)
 	close(enough)
@@ -110,6 +109,40 @@ func TestThreeNodesRelay(t *testing.T) {
 		if s.cmd != nil {
 			s.stop()
 		}
+	}
+}
+
+// freeze stops node2 in the middle of a transaction that has written results, with their
+// rows locked.
+func freeze(t *testing.T, b *server, url string) {
+	t.Helper()
+	db, err := pgx.Connect(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close(t.Context())
+	for n := range 2000 {
+		if err := b.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
+			t.Fatal(err)
+		}
+		var locked int
+		err := db.QueryRow(t.Context(), `SELECT COUNT(*) FROM pg_stat_activity WHERE application_name = 'node2' AND state = 'idle in transaction'
+			AND backend_xid IS NOT NULL AND query ILIKE '%queued_recipient%' AND query NOT ILIKE 'INSERT%'`).Scan(&locked)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if locked > 0 {
+			t.Logf("node2 was stopped in a transaction at try %d", n+1)
+			return
+		}
+		if err := b.cmd.Process.Signal(syscall.SIGCONT); err != nil {
+			t.Fatal(err)
+		}
+		<-time.After(2 * time.Millisecond)
+	}
+	t.Log("node2 could not be stopped in a transaction")
+	if err := b.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
 	}
 }
 
