@@ -137,7 +137,7 @@ func (s *shift) original(ctx context.Context, m *queue.Message, sh *sheet) (repo
 	if err != nil {
 		return report.Original{}, nil, fmt.Errorf("reverse-path of message %s: %w", m.ID, err)
 	}
-	o := report.Original{ID: m.ID, Header: header, Envelope: envelope.Envelope{ReversePath: address.NewReversePath(from), Return: m.Return, EnvelopeID: m.EnvelopeID,
+	o := report.Original{ID: m.ID, Header: header, Foreign: !m.Ours && m.Account == 0, Envelope: envelope.Envelope{ReversePath: address.NewReversePath(from), Return: m.Return, EnvelopeID: m.EnvelopeID,
 		SMTPUTF8: m.SMTPUTF8, RequireTLS: m.RequireTLS, Priority: m.Priority, Origin: envelope.Origin{Time: m.Queued}}}
 	if m.Return == envelope.ReturnFull && !m.RequireTLS && content && m.Octets <= maxReturned && sh.about[0].Action == dsn.Failed {
 		r, err := s.cfg.Bodies.Open(ctx, m.ID, 0, -1)

@@ -74,6 +74,7 @@ type Original struct {
 	Envelope envelope.Envelope
 	Header   []byte    // its header section
 	Content  io.Reader // the whole message, for RET=FULL with failures; nil returns the header
+	Foreign  bool      // it is a stranger's, though Envelope does not say from where it came
 }
 
 // Prepare stages a notification about recipients of o and returns the delivery

@@ -31,14 +31,20 @@ func newStrangers() (s strangers, err error) {
 // asks reports whether a stranger has asked for the report: of success, of a message
 // that came in by the network from elsewhere, without a login.
 func (s *strangers) asks(o *Original, recipients []dsn.Recipient) bool {
+	if a := recipients[0].Action; a == dsn.Failed || a == dsn.Delayed {
+		return false
+	}
 	from := &o.Envelope.Origin
 	peer := from.Peer.Addr()
-	return recipients[0].Action != dsn.Failed && recipients[0].Action != dsn.Delayed && from.Account == 0 && peer.IsValid() && !peer.Unmap().IsLoopback()
+	return o.Foreign || from.Account == 0 && peer.IsValid() && !peer.Unmap().IsLoopback()
 }
 
 // allow takes a report from the bounds.
 func (s *strangers) allow(o *Original, now time.Time) bool {
-	return s.networks.Allow(limit.Networks{}.Of(o.Envelope.Origin.Peer.Addr()), now) && s.readers.Allow(o.Envelope.ReversePath.Address().Key(), now)
+	if peer := o.Envelope.Origin.Peer.Addr(); peer.IsValid() && !s.networks.Allow(limit.Networks{}.Of(peer), now) {
+		return false
+	}
+	return s.readers.Allow(o.Envelope.ReversePath.Address().Key(), now)
 }
 
 // brief is as many whole fields of a header section as fit.

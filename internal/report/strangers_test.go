@@ -26,20 +26,23 @@ func TestStrangers(t *testing.T) {
 		from    func(i int) envelope.Origin
 		to      func(i int) string
 		about   []dsn.Recipient
+		foreign bool
 		want    int
 		shorter bool
 	}{
-		{"one victim", func(i int) envelope.Origin { return peer(fmt.Sprintf("198.51.%d.1:25", i)) }, func(int) string { return "victim@example.net" }, success, 10, true},
-		{"one stranger", func(i int) envelope.Origin { return peer(fmt.Sprintf("198.51.100.%d:25", i)) }, func(i int) string { return fmt.Sprintf("v%d@example.net", i) }, success, 20, true},
-		{"an account", func(int) envelope.Origin { o := peer("198.51.100.1:25"); o.Account = 1; return o }, func(int) string { return "a@example.net" }, success, 50, false},
-		{"a local program", func(int) envelope.Origin { return peer("127.0.0.1:25") }, func(int) string { return "a@example.net" }, success, 50, false},
-		{"failures", func(int) envelope.Origin { return peer("198.51.100.1:25") }, func(int) string { return "a@example.net" }, failed(t), 50, false},
+		{"one victim", func(i int) envelope.Origin { return peer(fmt.Sprintf("198.51.%d.1:25", i)) }, func(int) string { return "victim@example.net" }, success, false, 10, true},
+		{"one stranger", func(i int) envelope.Origin { return peer(fmt.Sprintf("198.51.100.%d:25", i)) }, func(i int) string { return fmt.Sprintf("v%d@example.net", i) }, success, false, 20, true},
+		{"an account", func(int) envelope.Origin { o := peer("198.51.100.1:25"); o.Account = 1; return o }, func(int) string { return "a@example.net" }, success, false, 50, false},
+		{"a local program", func(int) envelope.Origin { return peer("127.0.0.1:25") }, func(int) string { return "a@example.net" }, success, false, 50, false},
+		{"failures", func(int) envelope.Origin { return peer("198.51.100.1:25") }, func(int) string { return "a@example.net" }, failed(t), true, 50, false},
+		{"relayed on", func(int) envelope.Origin { return envelope.Origin{} }, func(int) string { return "victim@example.net" }, success, true, 10, true},
+		{"relayed on for many", func(int) envelope.Origin { return envelope.Origin{} }, func(i int) string { return fmt.Sprintf("v%d@example.net", i) }, success, true, 50, true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			r, accepter := newReporter(t, func(c *report.Config) { c.Now = func() time.Time { return now } })
 			for i := range 50 {
-				o := report.Original{Envelope: envelope.Envelope{ReversePath: intaketest.From(t, tt.to(i)), Origin: tt.from(i)}, Header: header}
+				o := report.Original{Envelope: envelope.Envelope{ReversePath: intaketest.From(t, tt.to(i)), Origin: tt.from(i)}, Header: header, Foreign: tt.foreign}
 				if err := r.Send(t.Context(), o, tt.about); err != nil {
 					t.Fatal(err)
 				}
