@@ -45,12 +45,10 @@ fi
 # Exim for the laboratory: Debian allows one MTA only, and Postfix is that one, so it is unpacked and not installed.
 export POCZTA_EXIM="${POCZTA_EXIM:-${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/poczta-exim}"
 if [ ! -x "$POCZTA_EXIM/usr/sbin/exim4" ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
-	(
-		mkdir -p "$POCZTA_EXIM" && cd "$POCZTA_EXIM"
-		apt-get download exim4-daemon-light >/dev/null 2>&1 || { apt-get update && apt-get download exim4-daemon-light; } >/dev/null 2>&1
-		dpkg -x exim4-daemon-light_*.deb . && rm -f exim4-daemon-light_*.deb
-		if ldd usr/sbin/exim4 | grep 'not found'; then echo "Exim misses these libraries"; exit 1; fi
-	) || echo "Exim could not be unpacked in $POCZTA_EXIM; the laboratory is skipped"
+	mkdir -p "$POCZTA_EXIM"
+	(cd "$POCZTA_EXIM" && { apt-get download exim4-daemon-light || { apt-get update && apt-get download exim4-daemon-light; }; } &&
+		dpkg -x exim4-daemon-light_*.deb . && rm -f exim4-daemon-light_*.deb) >/dev/null 2>&1 ||
+		echo "Exim could not be unpacked in $POCZTA_EXIM: the laboratory needs it"
 fi
 
 ./scripts/lint.sh
