@@ -164,7 +164,9 @@ func (s *Server) session(ctx context.Context, conn net.Conn) {
 	_ = conn.SetReadDeadline(time.Now().Add(requestTimeout))
 	req, err := readRequest(conn)
 	if err != nil {
-		s.log.Warn("control request", "error", err)
+		if !errors.Is(err, io.EOF) { // somebody only looks whether a server runs, as poczta check does
+			s.log.Warn("control request", "error", err)
+		}
 		refuse(conn, "the request is malformed: "+err.Error())
 		return
 	}

@@ -55,7 +55,7 @@ func TestRebuild(t *testing.T) {
 	for _, withSnapshot := range []bool{false, true} {
 		t.Run(fmt.Sprintf("snapshot=%t", withSnapshot), func(t *testing.T) {
 			t.Parallel()
-			s := setup(t, plaintext)
+			s := setup(t, plaintext, "[relay]\nenabled = false")
 			s.start()
 			login := "ala@" + domain
 			for i := range 12 {
