@@ -3,10 +3,12 @@ package admin
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
 	"poczta.example/poczta/internal/address"
+	"poczta.example/poczta/internal/db"
 	"poczta.example/poczta/internal/message"
 	"poczta.example/poczta/internal/queue"
 )
@@ -86,6 +88,10 @@ func (d *Desk) QueueList(ctx context.Context, f QueueFilter) error {
 	var rows []QueueRow
 	for p := (queue.Page{Limit: queue.MaxPage}); ; {
 		page, err := d.Rooms.Queue.List(ctx, filter, p)
+		if errors.Is(err, db.ErrTooLong) && p.Limit > 1 { // messages with very many recipients
+			p.Limit = max(1, p.Limit/8)
+			continue
+		}
 		if err != nil {
 			return explain(err, "list queue")
 		}
