@@ -252,7 +252,12 @@ func (h *host) start(name string, env []string, args ...string) *process {
 			return p.pid != 0
 		})
 	}
-	h.t.Cleanup(func() { p.signal(syscall.SIGTERM, 5*time.Second); p.signal(syscall.SIGKILL, 5*time.Second) })
+	h.t.Cleanup(func() {
+		if h.pid == 0 { // its children end with it only when it is asked; elsewhere all end with the namespace
+			p.signal(syscall.SIGTERM, 5*time.Second)
+		}
+		p.signal(syscall.SIGKILL, 5*time.Second)
+	})
 	return p
 }
 
