@@ -72,9 +72,10 @@ func (s *shift) tend(soft, work context.Context, c queue.Claim) {
 	}
 	l := &line{claim: c, finished: make(chan struct{}, 1), ways: make(map[*Route]*way)}
 	l.domain, _ = address.ParseDomain(c.Destination) // the zero domain has no route, and its recipients are told so
-	patience := firstPatience
-	for want := firstRecipients; soft.Err() == nil && l.inTrouble() == nil; want = lineRecipients {
-		got := s.window.take(soft, max(1, want-l.count()))
+	ask, patience := firstRecipients, firstPatience
+	for soft.Err() == nil && l.inTrouble() == nil {
+		want := min(ask, max(1, lineRecipients-l.count()))
+		got := s.window.take(soft, want)
 		if got == 0 {
 			break
 		}
@@ -90,16 +91,20 @@ func (s *shift) tend(soft, work context.Context, c queue.Claim) {
 		for i := range jobs {
 			s.begin(work, l, &jobs[i])
 		}
-		if taken == got {
-			patience = firstPatience
+		ask = firstRecipients
+		switch {
+		case taken < got:
+			// No other is due now, and looking for new ones reads those in flight again: few looks
+			// are enough while they land, but one that is stuck must not hide what came after it.
+			l.waitFor(l.count()/4, patience)
+			patience = min(2*patience, longestPatience)
+		case got < want: // so much is in flight elsewhere: rather some at a time than one by one
+			l.waitFor(l.count()/2, patience)
+		default:
+			ask, patience = lineRecipients, firstPatience
 			l.wait(lineRecipients / 2)
-			continue
 		}
-		// No other is due now, and looking for new ones reads those in flight again: few looks
-		// are enough while they land, but one that is stuck must not hide what came after it.
-		l.waitFor(l.count()/4, patience)
-		patience = min(2*patience, longestPatience)
-		if l.count() == 0 {
+		if taken < got && l.count() == 0 {
 			break // Release looks once more
 		}
 	}
