@@ -33,6 +33,6 @@ func newOnward(r *Rooms, host address.Domain, rep *report.Reporter, metrics *obs
 	if o.answers, err = report.NewAnswers(rep, r.Accounts, memory); err != nil {
 		return nil, err
 	}
-	o.returns, err = returned.New(returned.Config{DB: r.DB, Trace: r.Trace, Hostname: host, Forwards: o.forward, Logger: log})
+	o.returns, err = returned.New(returned.Config{DB: r.DB, Trace: r.Trace, Hostname: host, Separator: r.Config.SMTP.SubaddressSplitter, Forwards: o.forward, Logger: log})
 	return o, err
 }

@@ -58,7 +58,7 @@ func newMail(ctx context.Context, r *Rooms, metrics *obs.Metrics, log *slog.Logg
 		return nil, err
 	}
 	in, err := intake.New(intake.Config{Hostname: host, Accepter: r.Post, Router: r.Accounts, Rooms: quotaRooms{r.Mailboxes, r},
-		Reporter: rep, Forwarding: on.forward, Answers: on.answers, Returns: on.returns, MaxOctets: int64(c.SMTP.MaxSize), Memory: int64(c.Limits.Memory) / 8, Logger: log})
+		Reporter: rep, Forwarding: on.forward, Answers: on.answers, Returns: on.returns, Separator: c.SMTP.SubaddressSplitter, MaxOctets: int64(c.SMTP.MaxSize), Memory: int64(c.Limits.Memory) / 8, Logger: log})
 	if err != nil {
 		return nil, err
 	}
@@ -148,7 +148,7 @@ func extensions(c *config.Config) (relayed, submitted smtpserver.Extensions) {
 	}
 	relayed = smtpserver.Extensions{RequireTLS: true, DeliverBy: true, MinDeliverBy: leastDelivery, Priority: true, HighestPriority: highestPriority}
 	submitted = relayed
-	submitted.FutureRelease = longestHold
+	submitted.FutureRelease, submitted.XVERP = longestHold, true
 	return relayed, submitted
 }
 

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"poczta.example/poczta/internal/address"
+	"poczta.example/poczta/internal/verp"
 )
 
 // AccountID names an account of this server for ever; ids are never used again.
@@ -57,6 +58,7 @@ type Recipient struct {
 	ForwardPath address.ForwardPath
 	Notify      Notify
 	Original    OriginalRecipient
+	ReversePath address.ReversePath // of this recipient's copy, as Envelope.VERP makes it; null is the envelope's
 }
 
 // Origin says how a message reached us; it is what the Received field tells.
@@ -77,14 +79,15 @@ type Envelope struct {
 	ReversePath address.ReversePath
 	Recipients  []Recipient
 	Body        Body
-	SMTPUTF8    bool      // RFC 6531
-	Size        int64     // SIZE as declared, octets; 0 when not declared
-	Return      Return    // RFC 3461
-	EnvelopeID  string    // ENVID, decoded; "" when absent (RFC 3461)
-	RequireTLS  bool      // REQUIRETLS (RFC 8689)
-	Priority    int       // MT-PRIORITY, MinPriority to MaxPriority, 0 when absent (RFC 6710)
-	HoldUntil   time.Time // FUTURERELEASE: not before; zero when absent (RFC 4865)
-	DeliverBy   DeliverBy // DELIVERBY; zero when absent (RFC 2852)
+	SMTPUTF8    bool            // RFC 6531
+	Size        int64           // SIZE as declared, octets; 0 when not declared
+	Return      Return          // RFC 3461
+	EnvelopeID  string          // ENVID, decoded; "" when absent (RFC 3461)
+	RequireTLS  bool            // REQUIRETLS (RFC 8689)
+	Priority    int             // MT-PRIORITY, MinPriority to MaxPriority, 0 when absent (RFC 6710)
+	HoldUntil   time.Time       // FUTURERELEASE: not before; zero when absent (RFC 4865)
+	DeliverBy   DeliverBy       // DELIVERBY; zero when absent (RFC 2852)
+	VERP        verp.Delimiters // XVERP: each recipient gets a reverse-path of their own; "" when absent
 	Origin      Origin
 }
 

@@ -25,6 +25,9 @@ type Answers interface {
 type Returns interface {
 	// Returned gets a report that was accepted just now.
 	Returned(ctx context.Context, d *post.Delivery, report *dsn.Returned)
+	// CameBack gets mail with a null reverse-path, accepted just now, that is no report
+	// which programs can read. header is its header section.
+	CameBack(ctx context.Context, d *post.Delivery, header []byte)
 }
 
 // noteAway remembers who may have to answer recipient i.

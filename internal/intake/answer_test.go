@@ -136,10 +136,18 @@ func TestAnswersFail(t *testing.T) {
 }
 
 // returns keeps what it is told.
-type returns struct{ got []*dsn.Returned }
+type returns struct {
+	got  []*dsn.Returned
+	mail []string // header sections of other mail
+}
 
 func (r *returns) Returned(_ context.Context, _ *post.Delivery, report *dsn.Returned) {
 	r.got = append(r.got, report)
+}
+
+// CameBack implements intake.Returns.
+func (r *returns) CameBack(_ context.Context, _ *post.Delivery, header []byte) {
+	r.mail = append(r.mail, string(header))
 }
 
 // TestReturns: reports that come in are handed on once they are accepted, and only they.
@@ -168,6 +176,9 @@ func TestReturns(t *testing.T) {
 		if len(r.got) != tt.want {
 			t.Fatalf("%d reports, want %d", len(r.got), tt.want)
 		}
+	}
+	if len(r.mail) != 2 || !strings.Contains(r.mail[0], "Subject:") {
+		t.Errorf("other mail with a null reverse-path: %q", r.mail)
 	}
 	if got := r.got[0].Recipients[0]; got.Final != "jan@example.net" || got.Status.String() != "5.1.1" {
 		t.Errorf("%+v", got)

@@ -45,8 +45,11 @@ func (t *Transaction) Data(ctx context.Context, msg io.Reader) (smtpserver.Outco
 	if err := t.in.c.Accepter.Accept(ctx, d); err != nil {
 		return smtpserver.Outcome{}, t.refuse(ctx, fmt.Errorf("accept message %s: %w", d.ID, err))
 	}
-	if returned != nil {
+	switch {
+	case returned != nil:
 		t.in.c.Returns.Returned(ctx, d, returned)
+	case t.mayBeReturned():
+		t.in.c.Returns.CameBack(ctx, d, header)
 	}
 	t.logAccepted(ctx, d)
 	if t.in.c.Hooks.Accepted != nil {

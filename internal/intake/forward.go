@@ -71,9 +71,12 @@ func (t *Transaction) rewrite(ctx context.Context, d *post.Delivery) error {
 		if r.Forward == "" {
 			continue
 		}
-		var err error
-		if r.ReversePath, err = t.in.c.Forwarding.Rewrite(ctx, d.Envelope.ReversePath, t.plan.by[r.Forward], t.verified()); err != nil {
+		rewritten, err := t.in.c.Forwarding.Rewrite(ctx, t.pathFor(&d.Envelope.Recipients[r.Recipient]), t.plan.by[r.Forward], t.verified())
+		if err != nil {
 			return fmt.Errorf("forward for %s: %w", r.Forward, err)
+		}
+		if !rewritten.IsNull() {
+			r.ReversePath = rewritten
 		}
 	}
 	return nil
@@ -81,7 +84,9 @@ func (t *Transaction) rewrite(ctx context.Context, d *post.Delivery) error {
 
 // oneWay reports a copy whose reports don't come back to the sender, but to the owner of
 // the forward.
-func (t *Transaction) oneWay(r *post.Remote) bool { return !r.ReversePath.IsNull() && !t.verified() }
+func (t *Transaction) oneWay(r *post.Remote) bool {
+	return r.ReversePath != t.env.Recipients[r.Recipient].ReversePath && !t.verified()
+}
 
 // expands reports whether recipient i is told of as expanded, instead of passing the wish
 // for a report of success on (RFC 3461 §5.2.7.3 c): several targets, or one from which no

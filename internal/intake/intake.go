@@ -69,7 +69,9 @@ type Config struct {
 	// Answers writes out-of-office replies; nil writes none.
 	Answers Answers
 	// Returns is told of reports that come back; nil is told nothing.
-	Returns   Returns
+	Returns Returns
+	// Separator parts subaddresses, as account.Config has it; "" is none, and no XVERP.
+	Separator string
 	MaxOctets int64            // of a message as declared by SIZE; 0 for no limit of ours
 	Memory    int64            // octets for header sections and buffers of all messages coming in; default 64 MiB
 	Now       func() time.Time // default time.Now

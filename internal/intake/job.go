@@ -32,7 +32,11 @@ func (in *Intake) ReleaseJob(ctx context.Context, j *queue.Job, stored io.Reader
 		if err != nil {
 			return message.ID{}, nil, fmt.Errorf("forward-path of held message %s: %w", m.ID, err)
 		}
-		h.Envelope.Recipients = append(h.Envelope.Recipients, envelope.Recipient{ForwardPath: path, Notify: r.Notify, Original: r.Original})
+		own, err := address.ParseReversePath("<"+r.ReversePath+">", true)
+		if err != nil {
+			return message.ID{}, nil, fmt.Errorf("reverse-path of held message %s: %w", m.ID, err)
+		}
+		h.Envelope.Recipients = append(h.Envelope.Recipients, envelope.Recipient{ForwardPath: path, Notify: r.Notify, Original: r.Original, ReversePath: own})
 	}
 	out, err := in.Release(ctx, h)
 	return out.ID, out.Results, err

@@ -66,7 +66,11 @@ func (t *Transaction) Rcpt(ctx context.Context, r envelope.Recipient) error {
 		t.accepted++
 		return nil
 	}
-	if err := t.add(ctx, r); err != nil {
+	err := t.ownPath(&r)
+	if err == nil {
+		err = t.add(ctx, r)
+	}
+	if err != nil {
 		t.logRefused(ctx, &r, err)
 		return t.in.refused(err)
 	}
@@ -180,7 +184,7 @@ func (t *Transaction) addRemote(ctx context.Context, r envelope.Recipient) error
 		return err
 	}
 	i := t.append(r, false)
-	t.plan.remotes = append(t.plan.remotes, post.Remote{Recipient: i, ForwardPath: r.ForwardPath})
+	t.plan.remotes = append(t.plan.remotes, post.Remote{Recipient: i, ForwardPath: r.ForwardPath, ReversePath: r.ReversePath})
 	return nil
 }
 
@@ -258,11 +262,11 @@ func (t *Transaction) addRoute(r envelope.Recipient, route account.Route) {
 		}
 		t.plan.locals = append(t.plan.locals, post.Local{
 			Recipients: []int{i}, Account: l.Account, Login: l.Login,
-			Prefix: message.AppendPrefix(make([]byte, 0, 96), t.env.ReversePath, deliveredTo(r.ForwardPath, route.Match, l)),
+			Prefix: message.AppendPrefix(make([]byte, 0, 96), t.pathFor(&r), deliveredTo(r.ForwardPath, route.Match, l)),
 		})
 	}
 	for k, a := range route.Remotes {
-		remote := post.Remote{Recipient: i, ForwardPath: address.NewForwardPath(a)}
+		remote := post.Remote{Recipient: i, ForwardPath: address.NewForwardPath(a), ReversePath: r.ReversePath}
 		if k < len(route.Forwarders) {
 			t.forwardedBy(&remote, route.Forwarders[k])
 		}

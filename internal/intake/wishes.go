@@ -16,7 +16,7 @@ func (t *Transaction) hold(r envelope.Recipient) error {
 		return Refuse(550, 1, 3, "A message that is held can't go to <Postmaster>; write the address with its domain", nil)
 	}
 	i := t.append(r, false)
-	t.plan.remotes = append(t.plan.remotes, post.Remote{Recipient: i, ForwardPath: r.ForwardPath})
+	t.plan.remotes = append(t.plan.remotes, post.Remote{Recipient: i, ForwardPath: r.ForwardPath, ReversePath: r.ReversePath})
 	return nil
 }
 

@@ -15,7 +15,7 @@ const module = "poczta.example/poczta/"
 // layer is the storey of each room; imports point downwards, and rooms of one
 // storey do not import each other except where beside allows it.
 var layer = map[string]int{
-	"internal/address": 0, "internal/message": 0, "internal/envelope": 0, "internal/dsn": 0, "internal/authres": 0, "internal/sevenbit": 0, "internal/srs": 0,
+	"internal/address": 0, "internal/message": 0, "internal/envelope": 0, "internal/dsn": 0, "internal/authres": 0, "internal/sevenbit": 0, "internal/srs": 0, "internal/verp": 0,
 	"internal/disk": 0, "internal/limit": 0, "internal/tlsconf": 0, "internal/mailfile": 0,
 	"internal/smtp": 1, "internal/pop3": 1, "internal/sasl": 1, "internal/resolver": 1,
 	"internal/dane": 1, "internal/dkim": 1, "internal/mtasts": 1, "internal/tlsrpt": 1,
@@ -31,13 +31,14 @@ var layer = map[string]int{
 
 // beside lists the imports within one storey that are meant.
 var beside = map[string][]string{
-	"internal/envelope": {"internal/address"},
+	"internal/envelope": {"internal/address", "internal/verp"},
 	"internal/message":  {"internal/address", "internal/envelope", "internal/authres"},
 	"internal/authres":  {"internal/address"},
 	"internal/dsn":      {"internal/address", "internal/envelope", "internal/message"},
 	"internal/mailfile": {"internal/message"},
 	"internal/sevenbit": {"internal/message"},
 	"internal/srs":      {"internal/address"},
+	"internal/verp":     {"internal/address"},
 	"internal/dane":     {"internal/resolver"},
 	"internal/mtasts":   {"internal/resolver"},
 	"internal/tlsrpt":   {"internal/resolver"},

@@ -95,6 +95,44 @@ func TestAcceptSettlesEveryRecipient(t *testing.T) {
 	})
 }
 
+// TestAcceptOwnPaths: a recipient's own reverse-path is in the queue, forwarded or not,
+// and the trace knows of such a message.
+func TestAcceptOwnPaths(t *testing.T) {
+	each(t, func(t *testing.T, h *posttest.House) {
+		for own, events := range map[bool]int{true: 1, false: 0} {
+			d := h.Delivery(t, posttest.Text("news"), []envelope.AccountID{1}, "a@far.example", "b@far.example", "c@far.example")
+			path := func(s string) address.ReversePath { return address.NewReversePath(posttest.Address(t, s)) }
+			if own {
+				d.Envelope.Recipients[1].ReversePath = path("sender+a=far.example@origin.example")
+				d.Remotes[0].ReversePath = d.Envelope.Recipients[1].ReversePath
+			}
+			d.Remotes[1].ReversePath, d.Remotes[1].Forward = path("SRS0=x@poczta.example"), "f@poczta.example"
+			if err := h.Post.Accept(t.Context(), d); err != nil {
+				t.Fatal(err)
+			}
+			m, err := h.Queue.Show(t.Context(), d.ID)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got []string
+			for _, r := range m.Recipients {
+				got = append(got, r.ReversePath)
+			}
+			want := []string{"", "SRS0=x@poczta.example", ""}
+			if own {
+				want[0] = "sender+a=far.example@origin.example"
+			}
+			if diff := cmp.Diff(want, got); diff != "" || m.ReversePath != "sender@origin.example" {
+				t.Errorf("of the message %q, of its recipients (-want +got):\n%s", m.ReversePath, diff)
+			}
+			noted, err := h.Trace.Events(t.Context(), trace.Viewer{Operator: true}, d.ID)
+			if err != nil || len(noted) != events || events == 1 && noted[0].Kind != trace.VERP {
+				t.Errorf("the trace has %+v, %v", noted, err)
+			}
+		}
+	})
+}
+
 func TestAcceptFoldsAliases(t *testing.T) {
 	each(t, func(t *testing.T, h *posttest.House) {
 		d := h.Delivery(t, posttest.Text("x"), []envelope.AccountID{1})

@@ -11,6 +11,7 @@ import (
 	"poczta.example/poczta/internal/address"
 	"poczta.example/poczta/internal/body"
 	"poczta.example/poczta/internal/db"
+	"poczta.example/poczta/internal/envelope"
 	"poczta.example/poczta/internal/mailbox"
 	"poczta.example/poczta/internal/message"
 	"poczta.example/poczta/internal/queue"
@@ -213,9 +214,9 @@ func queueMessage(d *Delivery, now time.Time) *queue.Message {
 		r := &d.Remotes[i]
 		to := &e.Recipients[r.Recipient]
 		q := queue.Recipient{N: i, Fate: first + i, ForwardPath: forwardPath(r.ForwardPath),
-			Destination: r.ForwardPath.Address().Domain().String(), Notify: to.Notify, Original: to.Original, State: queue.Waiting}
+			Destination: r.ForwardPath.Address().Domain().String(), ReversePath: reversePath(r.ReversePath), Notify: to.Notify, Original: to.Original, State: queue.Waiting}
 		if r.Forward != "" {
-			q.Forward, q.ReversePath, q.Notify, q.Written = r.Forward, reversePath(r.ReversePath), r.Notify, forwardPath(to.ForwardPath)
+			q.Forward, q.Notify, q.Written = r.Forward, r.Notify, forwardPath(to.ForwardPath)
 		}
 		m.Recipients = append(m.Recipients, q)
 	}
@@ -257,6 +258,16 @@ func traceRecord(d *Delivery, now time.Time) trace.Record {
 	return r
 }
 
+// noteVERP tells the trace of a message whose recipients have reverse-paths of their own,
+// which what comes back to them is matched by.
+func (p *Post) noteVERP(tx db.Tx, l *letter) error {
+	own := func(r envelope.Recipient) bool { return !r.ReversePath.IsNull() }
+	if !slices.ContainsFunc(l.d.Envelope.Recipients, own) {
+		return nil
+	}
+	return p.cfg.Trace.Note(tx, l.d.ID, trace.Event{At: l.trace.Accepted, N: -1, Kind: trace.VERP, Detail: "each recipient has a reverse-path of their own"})
+}
+
 // write is the transaction. It may run more than once.
 func (p *Post) write(tx db.Tx, j *job) error {
 	j.entries = j.entries[:0]
@@ -281,6 +292,9 @@ func (p *Post) write(tx db.Tx, j *job) error {
 			}
 		}
 		if err := p.cfg.Trace.Record(tx, &l.trace); err != nil {
+			return err
+		}
+		if err := p.noteVERP(tx, l); err != nil {
 			return err
 		}
 	}

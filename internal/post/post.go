@@ -32,9 +32,9 @@ type Remote struct {
 	// Forward is the address here that leads there, an alias or an account that forwards; ""
 	// when the sender named ForwardPath.
 	Forward string
-	// The following count only with Forward.
-	ReversePath address.ReversePath // of this copy, as SRS makes it; null is the envelope's
-	Notify      envelope.Notify     // of this copy (RFC 3461 §5.2.7)
+	// ReversePath is that of this copy, as XVERP or SRS makes it; null is the envelope's.
+	ReversePath address.ReversePath
+	Notify      envelope.Notify // of this copy (RFC 3461 §5.2.7); counts only with Forward
 }
 
 // Delivery is a decided message: who gets it, and how.

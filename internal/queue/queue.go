@@ -71,13 +71,14 @@ type Recipient struct {
 	NextAttempt time.Time
 	LastStatus  string // last reply or error, "" before the first attempt
 
+	ReversePath string // of this copy, as XVERP or SRS makes it; "" is the message's
+
 	// Of a copy that an alias or an account here forwards:
-	Forward     string // that address; "" when the sender named ForwardPath
-	ReversePath string // of this copy, as SRS makes it; "" is the message's
-	Written     string // the forward-path as the sender wrote it; "" is ForwardPath
-	Warned      bool   // a delay was reported
-	Reason      string // the operator's, while Returning
-	Shard       int    // of the destination; Enqueue fills it in
+	Forward string // that address; "" when the sender named ForwardPath
+	Written string // the forward-path as the sender wrote it; "" is ForwardPath
+	Warned  bool   // a delay was reported
+	Reason  string // the operator's, while Returning
+	Shard   int    // of the destination; Enqueue fills it in
 }
 
 // Message is a queued message with its recipients in the order of N.

@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -39,7 +40,7 @@ func (s *shift) forwarded(ctx context.Context, o *outcome) {
 			silent = append(silent, res)
 			continue
 		}
-		rest.add(res, o.failed.about[i])
+		rest.add(res, o.failed.about[i], o.failed.to[i])
 	}
 	o.failed = rest
 	s.settle(ctx, silent)
@@ -133,7 +134,7 @@ func (s *shift) original(ctx context.Context, m *queue.Message, sh *sheet) (repo
 	if err != nil {
 		s.cfg.Logger.Error("report without the message's header section, which can't be read", "queue_id", m.ID.String(), "error", err)
 	}
-	from, err := address.Parse(m.ReversePath)
+	from, err := address.Parse(cmp.Or(sh.to[0], m.ReversePath))
 	if err != nil {
 		return report.Original{}, nil, fmt.Errorf("reverse-path of message %s: %w", m.ID, err)
 	}

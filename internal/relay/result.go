@@ -12,6 +12,7 @@ import (
 	"poczta.example/poczta/internal/envelope"
 	"poczta.example/poczta/internal/queue"
 	"poczta.example/poczta/internal/smtp"
+	"poczta.example/poczta/internal/srs"
 )
 
 // outcome is what has to be written of a task.
@@ -30,13 +31,41 @@ type outcome struct {
 type sheet struct {
 	results []queue.Result
 	about   []dsn.Recipient
+	to      []string // reverse-paths that are the recipient's own; "" is the message's
 	// asked are forwarded copies, over which Config.Forwards decides; by result.
 	asked map[int]*queue.Recipient
 }
 
-func (s *sheet) add(res queue.Result, about dsn.Recipient) {
+func (s *sheet) add(res queue.Result, about dsn.Recipient, to string) {
 	s.results = append(s.results, res)
 	s.about = append(s.about, about)
+	s.to = append(s.to, to)
+}
+
+// parts are the sheets of one reverse-path each.
+func (s *sheet) parts() []*sheet {
+	var all []*sheet
+	at := make(map[string]int)
+	for i, to := range s.to {
+		k, ok := at[to]
+		if !ok {
+			k = len(all)
+			at[to] = k
+			all = append(all, &sheet{})
+		}
+		all[k].add(s.results[i], s.about[i], to)
+	}
+	return all
+}
+
+// ownPath is the reverse-path that XVERP gave a recipient, "" without one. Whose failure it
+// was is told to that path, since programs look at nothing else; an SRS address leads back
+// to the sender, who is told as ever.
+func ownPath(r *queue.Recipient) string {
+	if a, err := address.Parse(r.ReversePath); err != nil || srs.Is(a) {
+		return ""
+	}
+	return r.ReversePath
 }
 
 // file makes the results of an attempt and hands them on to be written. until is
@@ -148,7 +177,7 @@ func (s *shift) relayed(o *outcome, r *queue.Recipient, e *ending, res queue.Res
 		about.Action = dsn.Delivered
 	}
 	about.Diagnostic = ""
-	o.relayed.add(res, about)
+	o.relayed.add(res, about, "")
 }
 
 // tellRelayed reports whether DELIVERBY has a report made of a recipient whom a host has
@@ -181,7 +210,7 @@ func (s *shift) warn(o *outcome, r *queue.Recipient, res queue.Result, attempted
 	}
 	about := s.about(r, parseStatus(res.Status), "", dsn.Delayed, attempted)
 	about.RetryUntil = o.msg.Expires
-	o.delayed.add(late, about)
+	o.delayed.add(late, about, "")
 }
 
 // refused is a recipient for whom it is over.
@@ -209,7 +238,7 @@ func (s *shift) refused(o *outcome, r *queue.Recipient, e *ending, res queue.Res
 		}
 		o.failed.asked[len(o.failed.results)] = r
 	}
-	o.failed.add(res, about)
+	o.failed.add(res, about, ownPath(r))
 }
 
 // about is what a report says of a recipient. What a host said of the target of a forward

@@ -90,8 +90,8 @@ func (s *shift) write(ctx context.Context, o *outcome) {
 		s.forwarded(ctx, o)
 	}
 	for _, sh := range []*sheet{&o.failed, &o.relayed, &o.delayed} {
-		if len(sh.results) > 0 {
-			s.post(ctx, o, sh)
+		for _, part := range sh.parts() {
+			s.post(ctx, o, part)
 		}
 	}
 	if o.line != nil {

@@ -34,7 +34,7 @@ const (
 	maxReceived   = 50 // fields of the returned header section
 	maxSameID     = 10 // messages with one Message-ID
 	maxIDs        = 5  // of the returned header section's Received fields
-	searches      = 2  // by Message-ID at one time, which may take long; others are left out
+	searches      = 2  // by Message-ID or address at one time, which may take long; others are left out
 	patience      = 5 * time.Second
 )
 
@@ -55,9 +55,11 @@ type Config struct {
 	DB       db.Database
 	Trace    Trace
 	Hostname address.Domain // as in our Received fields
-	Forwards Forwards       // nil is told nothing
-	Now      func() time.Time
-	Logger   *slog.Logger // nil discards
+	// Separator parts subaddresses, as account.Config has it; "" is none.
+	Separator string
+	Forwards  Forwards // nil is told nothing
+	Now       func() time.Time
+	Logger    *slog.Logger // nil discards
 }
 
 // Returns implements intake.Returns. Safe for concurrent use.
@@ -98,7 +100,7 @@ func (r *Returns) Returned(ctx context.Context, d *post.Delivery, report *dsn.Re
 }
 
 func (r *Returns) note(ctx context.Context, d *post.Delivery, report *dsn.Returned) error {
-	record, err := r.find(ctx, d, report)
+	record, own, err := r.find(ctx, d, report)
 	if record == nil || err != nil {
 		return err
 	}
@@ -106,18 +108,16 @@ func (r *Returns) note(ctx context.Context, d *post.Delivery, report *dsn.Return
 	if err != nil {
 		return fmt.Errorf("read events of message %s: %w", record.ID, err)
 	}
-	known := 0
-	for _, e := range before {
-		if e.Kind == Kind {
-			known++
-		}
-	}
+	noted := known(before)
 	var events []trace.Event
 	for i := range report.Recipients[:min(len(report.Recipients), maxRecipients)] {
 		x := &report.Recipients[i]
-		n := fateOf(record, x)
+		n := own
+		if n < 0 {
+			n = fateOf(record, x)
+		}
 		e := trace.Event{At: r.c.Now(), N: n, Kind: Kind, Detail: detail(d, report, x)}
-		if known+len(events) >= maxEvents || slices.ContainsFunc(events, func(o trace.Event) bool { return o.N == n }) {
+		if noted+len(events) >= maxEvents || slices.ContainsFunc(events, func(o trace.Event) bool { return o.N == n }) {
 			continue
 		}
 		events = append(events, e)
@@ -145,8 +145,10 @@ func (r *Returns) note(ctx context.Context, d *post.Delivery, report *dsn.Return
 // find returns the message that a report is about: by the envelope id, which is the
 // queue-id where relay gave one, by the id in our own Received field of the returned header
 // section, or by its Message-ID. It must have gone out under the
-// reverse-path that the report came to, or under an SRS address in its place.
-func (r *Returns) find(ctx context.Context, d *post.Delivery, report *dsn.Returned) (*trace.Record, error) {
+// reverse-path that the report came to, or under an SRS address in its place. A report
+// that came to the reverse-path of one recipient is about that one, own, which is -1 else;
+// it need not name the message.
+func (r *Returns) find(ctx context.Context, d *post.Delivery, report *dsn.Returned) (m *trace.Record, own int, err error) {
 	var queries []trace.Query
 	if id, err := message.ParseID(report.EnvelopeID); err == nil {
 		queries = append(queries, trace.Query{ID: id})
@@ -160,21 +162,22 @@ func (r *Returns) find(ctx context.Context, d *post.Delivery, report *dsn.Return
 	for _, q := range queries {
 		found, err := r.search(ctx, q)
 		if err != nil && !errors.Is(err, trace.ErrNotFound) {
-			return nil, fmt.Errorf("look for the message that report %s is about: %w", d.ID, err)
+			return nil, -1, fmt.Errorf("look for the message that report %s is about: %w", d.ID, err)
 		}
 		for i := range found {
-			if found[i].ID != d.ID && wentAs(d, &found[i]) {
-				return &found[i], nil
+			own := ownFate(d, &found[i])
+			if found[i].ID != d.ID && (own >= 0 || wentAs(d, &found[i])) {
+				return &found[i], own, nil
 			}
 		}
 	}
-	return nil, nil
+	return r.newest(ctx, d)
 }
 
-// search finds messages. A search by Message-ID looks through what is not indexed yet, so
+// search finds messages. A search by Message-ID or address looks through what is not indexed yet, so
 // that few are made at one time; reports that come faster are not matched by it.
 func (r *Returns) search(ctx context.Context, q trace.Query) ([]trace.Record, error) {
-	if q.MessageID != "" {
+	if q.ID.IsZero() {
 		select {
 		case <-r.free:
 			defer func() { r.free <- struct{}{} }()

@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"poczta.example/poczta/internal/address"
 	"poczta.example/poczta/internal/db"
 	"poczta.example/poczta/internal/db/dbtest"
 	"poczta.example/poczta/internal/dsn"
@@ -56,7 +57,7 @@ func newHouse(t *testing.T, d db.Database) *house {
 	h := &house{db: d, forwards: &forwards{}, letter: newID(t, 1), forwarded: newID(t, 2)}
 	var err1, err2 error
 	h.trace, err1 = trace.New(trace.Config{DB: d, Now: func() time.Time { return now }})
-	h.returns, err2 = returned.New(returned.Config{DB: d, Trace: h.trace, Forwards: h.forwards, Hostname: intaketest.Addr(t, "x@mx.example.org").Domain(), Now: func() time.Time { return now }})
+	h.returns, err2 = returned.New(returned.Config{DB: d, Trace: h.trace, Forwards: h.forwards, Hostname: intaketest.Addr(t, "x@mx.example.org").Domain(), Separator: "+", Now: func() time.Time { return now }})
 	if err := errors.Join(err1, err2); err != nil {
 		t.Fatal(err)
 	}
@@ -206,17 +207,33 @@ func (*nothing) Note(db.Tx, message.ID, trace.Event) error { return nil }
 func FuzzReturned(f *testing.F) {
 	f.Add([]byte("Received: by mx.example.org id 06h3a27k93fbelvgc7v0udv2r8; x\r\nMessage-ID: <1@x>\r\n"), "06h3a27k93fbelvgc7v0udv2r8")
 	f.Add([]byte("Received: (by mx.example.org (id x)) by\r\n id\r\n"), "")
+	f.Add([]byte("In-Reply-To: <1@x>\r\n"), "ala+a-b-c-d-e-f-g-h=x+y@example.org")
 	host := intaketest.Addr(f, "x@mx.example.org").Domain()
 	d := dbtest.SQLite(f)
 	f.Fuzz(func(t *testing.T, header []byte, envid string) {
 		n := &nothing{}
-		r, err := returned.New(returned.Config{DB: d, Trace: n, Hostname: host})
+		r, err := returned.New(returned.Config{DB: d, Trace: n, Hostname: host, Separator: "+"})
 		if err != nil {
 			t.Fatal(err)
 		}
 		r.Returned(context.Background(), &post.Delivery{}, &dsn.Returned{Header: header, EnvelopeID: envid, Recipients: make([]dsn.ReturnedRecipient, 1)})
 		if len(n.asked) > 7 {
 			t.Fatalf("%d questions", len(n.asked))
+		}
+		to, err := address.ParseForwardPath("<"+envid+">", true)
+		if err != nil {
+			return
+		}
+		letter := &post.Delivery{Envelope: envelope.Envelope{Recipients: []envelope.Recipient{{ForwardPath: to}, {ForwardPath: to}}}}
+		n.asked = nil
+		r.Returned(context.Background(), letter, &dsn.Returned{Header: header, EnvelopeID: envid, Recipients: make([]dsn.ReturnedRecipient, 1)})
+		if len(n.asked) > 13 {
+			t.Fatalf("%d questions", len(n.asked))
+		}
+		n.asked = nil
+		r.CameBack(context.Background(), letter, header)
+		if len(n.asked) > 7 {
+			t.Fatalf("%d questions about mail", len(n.asked))
 		}
 	})
 }

@@ -8,6 +8,7 @@ import (
 
 	"poczta.example/poczta/internal/address"
 	"poczta.example/poczta/internal/envelope"
+	"poczta.example/poczta/internal/verp"
 )
 
 // Mail is a MAIL command (RFC 5321 §4.1.1.2).
@@ -25,6 +26,7 @@ type Mail struct {
 	By          By              // BY (RFC 2852)
 	Priority    int             // MT-PRIORITY (RFC 6710)
 	HasPriority bool            // whether it was given
+	VERP        verp.Delimiters // XVERP; "" when absent
 }
 
 // ParseMail reads the argument of MAIL, whose parameters may be those of ext. The

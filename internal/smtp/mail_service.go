@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"poczta.example/poczta/internal/envelope"
+	"poczta.example/poczta/internal/verp"
 )
 
 // By is the BY parameter of MAIL as it was given (RFC 2852 §4). The zero value is
@@ -37,6 +38,8 @@ func (m *Mail) setService(p param, ext Extensions) error {
 		return m.setBy(p)
 	case p.keyword == "MT-PRIORITY" && ext&ExtPriority != 0:
 		return m.setPriority(p)
+	case p.keyword == verpKeyword && ext&ExtXVERP != 0:
+		return m.setVERP(p)
 	default:
 		return unknownParam(p)
 	}
@@ -112,6 +115,22 @@ func (m *Mail) setPriority(p param) error {
 		return Refuse(501, 5, 2, "Parameter MT-PRIORITY must be a number from -9 to 9")
 	}
 	m.Priority, m.HasPriority = n, true
+	return nil
+}
+
+// verpKeyword is the parameter XVERP. Its value may hold "=", against the grammar of
+// esmtp-value (RFC 5321 §4.1.2): Postfix has it so.
+const verpKeyword = "XVERP"
+
+// setVERP takes XVERP, alone or with the two delimiters.
+func (m *Mail) setVERP(p param) error {
+	m.VERP = verp.Default
+	if p.has {
+		m.VERP = verp.Delimiters(p.value)
+	}
+	if !m.VERP.Valid() {
+		return badValue(p, "without a value, or two delimiters of "+verp.Marks)
+	}
 	return nil
 }
 

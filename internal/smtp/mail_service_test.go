@@ -10,7 +10,7 @@ import (
 	"poczta.example/poczta/internal/smtp"
 )
 
-const serviceExt = smtp.ExtRequireTLS | smtp.ExtFutureRelease | smtp.ExtDeliverBy | smtp.ExtPriority
+const serviceExt = smtp.ExtRequireTLS | smtp.ExtFutureRelease | smtp.ExtDeliverBy | smtp.ExtPriority | smtp.ExtXVERP
 
 func TestParseMailService(t *testing.T) {
 	t.Parallel()
@@ -71,6 +71,17 @@ func TestParseMailService(t *testing.T) {
 		{params: "MT-PRIORITY=high", err: "501 5.5.2"},
 		{params: "MT-PRIORITY", err: "501 5.5.2"},
 		{params: "MT-PRIORITY=1 MT-PRIORITY=1", err: "501 5.5.4"},
+
+		{params: "XVERP", want: smtp.Mail{VERP: "+="}},
+		{params: "xverp=+=", want: smtp.Mail{VERP: "+="}},
+		{params: "XVERP=-+", want: smtp.Mail{VERP: "-+"}},
+		{params: "XVERP===", want: smtp.Mail{VERP: "=="}},
+		{params: "XVERP=", err: "501 5.5.4"},
+		{params: "XVERP=+", err: "501 5.5.4"},
+		{params: "XVERP=+=-", err: "501 5.5.4"},
+		{params: "XVERP=+_", err: "501 5.5.4"},
+		{params: "XVERP=ż", err: "501 5.5.4"},
+		{params: "XVERP XVERP", err: "501 5.5.4"},
 	} {
 		got, err := smtp.ParseMail("FROM:<> "+tt.params, serviceExt)
 		if diff := cmp.Diff(tt.want, got, cmp.Comparer(func(a, b address.ReversePath) bool { return a == b })); status(t, err) != tt.err || diff != "" {

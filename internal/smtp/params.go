@@ -16,6 +16,7 @@ const (
 	ExtFutureRelease                        // RFC 4865
 	ExtDeliverBy                            // RFC 2852
 	ExtPriority                             // RFC 6710
+	ExtXVERP                                // of Postfix, no RFC
 )
 
 // maxParams bounds the parameters of a command; all that we know are fewer.
@@ -42,7 +43,7 @@ func eachParam(s string, fn func(param) error) error {
 	for word := range strings.FieldsSeq(s) {
 		p := param{}
 		p.keyword, p.value, p.has = strings.Cut(word, "=")
-		if !isKeyword(p.keyword) || p.has && !isValue(p.value) {
+		if !isKeyword(p.keyword) || p.has && !isValue(p.value) && !strings.EqualFold(p.keyword, verpKeyword) {
 			return Refuse(501, 5, 4, "A parameter is malformed")
 		}
 		p.keyword = strings.ToUpper(p.keyword)

@@ -299,6 +299,8 @@ func configure(t testing.TB, options map[string]string) smtpserver.Config {
 			cfg.Strict.LongLines = true
 		case "strict=8bit":
 			cfg.Strict.Undeclared8Bit = true
+		case "xverp=yes":
+			cfg.Extensions.XVERP = true
 		case "requiretls=yes":
 			cfg.Extensions.RequireTLS = true
 		case "etrn=yes":

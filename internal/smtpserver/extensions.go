@@ -29,6 +29,9 @@ type Extensions struct {
 	// envelope.MaxPriority; others get at most 0 (RFC 6710 §4.1).
 	Priority        bool
 	HighestPriority int
+	// XVERP is Postfix's request for a reverse-path of each recipient's own. For submission
+	// only: whoever may use it must be known.
+	XVERP bool
 }
 
 // validate reports what is wrong with e.
@@ -57,6 +60,9 @@ func (e *Extensions) fixedOffer() string {
 	}
 	if e.Priority {
 		text += "\nMT-PRIORITY MIXER"
+	}
+	if e.XVERP {
+		text += "\nXVERP"
 	}
 	return text
 }
@@ -90,6 +96,9 @@ func (e *Extensions) params() smtp.Extensions {
 	if e.Priority {
 		ext |= smtp.ExtPriority
 	}
+	if e.XVERP {
+		ext |= smtp.ExtXVERP
+	}
 	return ext
 }
 
@@ -99,7 +108,7 @@ func (e *Extensions) promise(m *smtp.Mail, env *envelope.Envelope, secure bool) 
 	if m.RequireTLS && !secure { // RFC 8689 §2: only in a session that employs TLS
 		return smtp.Refuse(530, 7, 10, "REQUIRETLS needs TLS, send STARTTLS first")
 	}
-	env.RequireTLS = m.RequireTLS
+	env.RequireTLS, env.VERP = m.RequireTLS, m.VERP
 	switch {
 	case m.HoldFor > 0:
 		env.HoldUntil = now.Add(m.HoldFor)

@@ -12,6 +12,7 @@ import (
 	"poczta.example/poczta/internal/envelope"
 	"poczta.example/poczta/internal/smtp"
 	"poczta.example/poczta/internal/smtpserver"
+	"poczta.example/poczta/internal/verp"
 )
 
 // starter is a box that has queues to start.
@@ -44,17 +45,20 @@ func (s starter) Start(_ context.Context, _ *smtpserver.Session, n smtp.Node) (i
 func TestPromises(t *testing.T) {
 	t.Parallel()
 	begin := time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
-	options := map[string]string{"requiretls": "yes", "hold": "86400", "by": "60", "priority": "4", "auth": "yes", "plaintext": "yes", "tls": "implicit"}
+	options := map[string]string{"requiretls": "yes", "xverp": "yes", "hold": "86400", "by": "60", "priority": "4", "auth": "yes", "plaintext": "yes", "tls": "implicit"}
 	type wishes struct {
 		RequireTLS bool
 		Priority   int
 		HoldUntil  time.Time
 		DeliverBy  envelope.DeliverBy
+		VERP       verp.Delimiters
 	}
 	for params, want := range map[string]wishes{
 		"":                                    {},
 		"REQUIRETLS MT-PRIORITY=-9":           {RequireTLS: true, Priority: -9},
 		"MT-PRIORITY=9":                       {Priority: 4},
+		"XVERP":                               {VERP: "+="},
+		"XVERP=--":                            {VERP: "--"},
 		"HOLDFOR=86400":                       {HoldUntil: begin.Add(24 * time.Hour)},
 		"HOLDUNTIL=2000-01-01T01:30:00+01:00": {HoldUntil: begin.Add(30 * time.Minute)},
 		"BY=60;R":                             {DeliverBy: envelope.DeliverBy{Mode: envelope.ByReturn, Time: begin.Add(time.Minute)}},
@@ -69,7 +73,7 @@ func TestPromises(t *testing.T) {
 				run(t, conn, "TLS\nS: 220\nC: EHLO h\nS: 250\nC: AUTH PLAIN AGFsYQBrb3Q=\nS: 235\n"+
 					strings.Replace(transact, "a.example>", "a.example> "+params, 1)+"C: QUIT\nS: 221\nEOF\n")
 				env := h.box.taken()[0].Envelope
-				got := wishes{env.RequireTLS, env.Priority, env.HoldUntil.UTC(), env.DeliverBy}
+				got := wishes{env.RequireTLS, env.Priority, env.HoldUntil.UTC(), env.DeliverBy, env.VERP}
 				got.DeliverBy.Time = got.DeliverBy.Time.UTC()
 				if diff := cmp.Diff(want, got); diff != "" {
 					t.Errorf("(-want +got):\n%s", diff)

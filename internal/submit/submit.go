@@ -144,6 +144,9 @@ func (s *Service) Begin(ctx context.Context, session *smtpserver.Session, env en
 			return nil, err
 		}
 	}
+	if err := s.c.Intake.CheckVERP(ctx, &env); err != nil {
+		return nil, err
+	}
 	t, err := s.c.Intake.Begin(env, intake.Rules{
 		Relay:      relayable,
 		Count:      func(_ context.Context, _ envelope.Recipient) error { return s.count(who) },

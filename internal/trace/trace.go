@@ -90,6 +90,10 @@ type Event struct {
 	Detail string
 }
 
+// VERP is the kind of the event of a message that went out under a reverse-path for each
+// recipient.
+const VERP = "verp"
+
 // Hooks are optional functions for metrics.
 type Hooks struct {
 	Indexed func(rows int)
