@@ -273,7 +273,7 @@ func (s *shift) admit(ctx context.Context, t *task, c *conn, req tlspolicy.Requi
 	c.way, c.verdict = t.way, req.Check(c.sess.TLS(), handshake)
 	c.tls = ""
 	if state := c.sess.TLS(); state != nil {
-		c.tls = tls.VersionName(state.Version) + " " + tls.CipherSuiteName(state.CipherSuite) + " " + c.verdict.Shown.String()
+		c.tls = tls.VersionName(state.Version) + " " + tls.CipherSuiteName(state.CipherSuite) + " " + c.verdict.Words()
 	}
 	if t.way.plan != nil {
 		s.cfg.TLS.Note(ctx, tlspolicy.Result{Verdict: c.verdict, Addr: c.addr.Addr()})

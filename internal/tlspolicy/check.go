@@ -219,9 +219,9 @@ func (v Verdict) Permit(d Demand) error {
 	case v.Err == nil:
 		return nil
 	case v.Shown == None:
-		return refuse(451, 10, "the host does not offer the encryption that is demanded", v.Err)
+		return refuse(451, 10, "the host does not offer the encryption that "+v.demander()+" demands", v.Err)
 	}
-	return refuse(451, 5, "the host's certificate does not meet what is demanded", v.Err)
+	return refuse(451, 5, "the host's certificate does not meet what "+v.demander()+" demands", v.Err)
 }
 
 func (v Verdict) required(d Demand) error {
@@ -231,7 +231,7 @@ func (v Verdict) required(d Demand) error {
 	case v.Shown == None:
 		return refuse(550, 10, "the message requires TLS, which the host does not offer", v.Err)
 	case v.Err != nil:
-		return refuse(451, 5, "the host's certificate does not meet what is demanded", v.Err)
+		return refuse(451, 5, "the host's certificate does not meet what "+v.demander()+" demands", v.Err)
 	case v.Shown < Verify:
 		return refuse(550, 10, "the message requires TLS with a host whose certificate can be verified", errors.New(v.Detail))
 	case !v.req.Trusted:
@@ -240,6 +240,27 @@ func (v Verdict) required(d Demand) error {
 		return refuse(550, 30, "the message requires REQUIRETLS, which the host does not offer", nil)
 	}
 	return nil
+}
+
+// Words tells the level shown and, where a policy led to it, which, as traces have it.
+func (v Verdict) Words() string {
+	if v.Shown == Verify && (v.req.Source == "mta-sts" || v.req.Source == "mta-sts testing") {
+		return v.Shown.String() + " (" + v.req.Source + ")"
+	}
+	return v.Shown.String()
+}
+
+// demander is whose demand was not met.
+func (v Verdict) demander() string {
+	switch {
+	case v.Shown < v.req.Expected && v.req.met(v):
+		return "our memory of it"
+	case v.req.Source == "dane":
+		return "DANE"
+	case v.req.Source == "mta-sts":
+		return "MTA-STS"
+	}
+	return "our configuration"
 }
 
 func refuse(code, detail int, text string, err error) error {

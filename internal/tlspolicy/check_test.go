@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strings"
 	"testing"
 	"time"
 
@@ -276,5 +277,28 @@ func TestFixed(t *testing.T) {
 	}
 	if v := w.store.Fixed(domain(t, "mx.example"), tlspolicy.Encrypt).Check(sessions["stranger"], nil); v.Err != nil {
 		t.Errorf("got %+v", v)
+	}
+}
+
+// TestWords has who demanded what in the words for operators.
+func TestWords(t *testing.T) {
+	t.Parallel()
+	w, sessions := checkWorld(t)
+	for _, c := range []struct{ domain, session, refusal, words string }{
+		{"sts.example", "stranger", "what MTA-STS demands", "encrypt"},
+		{"sts.example", "good", "", "verify (mta-sts)"},
+		{"dane.example", "plain", "encryption that DANE demands", "none"},
+		{"dane.example", "good", "", "dane"},
+		{"verify.example", "stranger", "what our configuration demands", "encrypt"},
+		{"verify.example", "good", "", "verify"},
+	} {
+		v := w.check(c.domain, c.session, sessions[c.session])
+		got := ""
+		if err := v.Permit(tlspolicy.Demand{}); err != nil {
+			got = err.Error()
+		}
+		if !strings.Contains(got, c.refusal) || (got == "") != (c.refusal == "") || v.Words() != c.words {
+			t.Errorf("%s, %s: got %q and %q, want %q and %q", c.domain, c.session, got, v.Words(), c.refusal, c.words)
+		}
 	}
 }
