@@ -64,7 +64,7 @@ func (f *Forwarding) Succeeded(ctx context.Context, _ *queue.Message, r *queue.R
 	}
 }
 
-// clear sets the count back; the row stays, since it knows when a notice was sent.
+// clear sets the count back.
 func (f *Forwarding) clear(ctx context.Context, x failure) error {
 	return f.c.DB.Update(ctx, func(tx db.Tx) error {
 		_, err := tx.Exec(`UPDATE forward_failure SET failures = 0 WHERE source = ? AND target = ?`, x.source, x.target.Key())
@@ -166,10 +166,12 @@ func (f *Forwarding) count(ctx context.Context, x failure) (failures int64, err 
 	}
 	began := db.Micros(now.Add(-Window))
 	err = f.c.DB.Update(ctx, func(tx db.Tx) error {
-		if _, err := tx.Exec(`DELETE FROM forward_failure WHERE last < ?`, db.Micros(now.Add(-keepFailure))); err != nil {
-			return err
+		for _, old := range []string{`DELETE FROM forward_failure WHERE last < ?`, `DELETE FROM forward_notice WHERE noticed < ?`} {
+			if _, err := tx.Exec(old, db.Micros(now.Add(-keepFailure))); err != nil {
+				return err
+			}
 		}
-		return tx.QueryRow(`INSERT INTO forward_failure (source, target, failures, since, last, noticed) VALUES (?, ?, ?, ?, ?, 0)
+		return tx.QueryRow(`INSERT INTO forward_failure (source, target, failures, since, last) VALUES (?, ?, ?, ?, ?)
 			ON CONFLICT (source, target) DO UPDATE SET last = excluded.last,
 				failures = CASE WHEN forward_failure.failures = 0 OR forward_failure.since < ? THEN excluded.failures ELSE forward_failure.failures + excluded.failures END,
 				since = CASE WHEN forward_failure.failures = 0 OR forward_failure.since < ? THEN excluded.since ELSE forward_failure.since END
@@ -203,8 +205,8 @@ func (f *Forwarding) claimNotice(tx db.Tx, x failure, always bool) error {
 	if always {
 		since = db.Micros(now.Add(1000 * time.Hour))
 	}
-	n, err := tx.Exec(`UPDATE forward_failure SET noticed = ? WHERE source = ? AND target = ?
-		AND NOT EXISTS (SELECT 1 FROM forward_failure f WHERE f.source = ? AND f.noticed > ?)`, db.Micros(now), x.source, x.target.Key(), x.source, since)
+	n, err := tx.Exec(`INSERT INTO forward_notice (source, noticed) VALUES (?, ?)
+		ON CONFLICT (source) DO UPDATE SET noticed = excluded.noticed WHERE forward_notice.noticed <= ?`, x.source, db.Micros(now), since)
 	if err == nil && n == 0 {
 		err = errNoticed
 	}
@@ -215,7 +217,7 @@ func (f *Forwarding) claimNotice(tx db.Tx, x failure, always bool) error {
 func (f *Forwarding) noticedLately(ctx context.Context, x failure) (bool, error) {
 	var n int64
 	err := f.c.DB.View(ctx, func(tx db.Tx) error {
-		return tx.QueryRow(`SELECT COUNT(*) FROM forward_failure WHERE source = ? AND noticed > ?`, x.source, db.Micros(f.c.Now().Add(-NoticeEvery))).Scan(&n)
+		return tx.QueryRow(`SELECT COUNT(*) FROM forward_notice WHERE source = ? AND noticed > ?`, x.source, db.Micros(f.c.Now().Add(-NoticeEvery))).Scan(&n)
 	})
 	return n > 0, err
 }

@@ -43,13 +43,15 @@ const (
 )
 
 // Schema is the tables of this package. forward_failure has a row for each target of an
-// alias or account (source, as account.Forwarder.Source names it) that has failed lately.
+// alias or account (source, as account.Forwarder.Source names it) that has failed lately,
+// forward_notice one for each source whose owner was told.
 var Schema = db.Component{Name: "forward", Steps: []db.Step{{Number: 1, SQL: `
 CREATE TABLE forward_secret (octets {blob} NOT NULL PRIMARY KEY, made {int} NOT NULL) {rowid};
 CREATE TABLE forward_failure (
 	source {text} NOT NULL, target {text} NOT NULL, failures {int} NOT NULL, since {int} NOT NULL,
-	last {int} NOT NULL, noticed {int} NOT NULL, PRIMARY KEY (source, target)) {rowid};
-CREATE INDEX forward_failure_last ON forward_failure (last)`}}}
+	last {int} NOT NULL, PRIMARY KEY (source, target)) {rowid};
+CREATE INDEX forward_failure_last ON forward_failure (last);
+CREATE TABLE forward_notice (source {text} NOT NULL PRIMARY KEY, noticed {int} NOT NULL) {rowid}`}}}
 
 // Router says where mail goes; *account.Accounts is one.
 type Router interface {

@@ -446,7 +446,7 @@ func TestNoticesOfNodes(t *testing.T) {
 		h := newHouse(t, d)
 		nodes := []*forward.Forwarding{h.forward, newForward(t, d, h), newForward(t, d, h)}
 		var group sync.WaitGroup
-		for i := range 4 {
+		for i := range 4 { // one more would suspend the forward, which is told anyhow
 			group.Go(func() {
 				r := &queue.Recipient{Forward: "ola@example.org", ForwardPath: "ola@example.com"}
 				if _, err := nodes[i%len(nodes)].Failed(context.Background(), &queue.Message{ReversePath: "jan@example.net"}, r, "550 5.1.1 gone"); err != nil {
