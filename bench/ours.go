@@ -16,11 +16,11 @@ import (
 
 // ours is a running Poczta with the accounts of every load.
 type ours struct {
-	b                   *bench
-	dir, conf           string
-	smtp, pop3, pop3s   string
-	submission, metrics string
-	proc                *process
+	b                 *bench
+	dir, conf         string
+	smtp, pop3, pop3s string
+	submission        string
+	proc              *process
 }
 
 // build makes the binary once.
@@ -58,7 +58,7 @@ func (b *bench) setUp(ctx context.Context) (*ours, error) {
 	}
 	o := &ours{b: b, dir: dir, conf: dir + "/poczta.toml"}
 	o.smtp, o.pop3, o.pop3s = loopback(base+25), loopback(base+110), loopback(base+995)
-	o.submission, o.metrics = loopback(base+587), loopback(base+9025)
+	o.submission = loopback(base + 587)
 	secret := dir + "/secret"
 	if err := os.WriteFile(secret, []byte(password+"\n"), 0o600); err != nil {
 		return nil, err

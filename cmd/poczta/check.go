@@ -13,7 +13,6 @@ import (
 	"poczta.example/poczta/internal/config"
 	"poczta.example/poczta/internal/control"
 	"poczta.example/poczta/internal/daemon"
-	"poczta.example/poczta/internal/resolver"
 )
 
 type checkCmd struct {
@@ -54,7 +53,7 @@ func (c *checkCmd) Run(ctx context.Context, p *process, top *cli) error {
 		}
 	}
 	if !c.NoDNS {
-		r, err := resolver.New(resolver.Config{Servers: conf.DNS.Servers, Timeout: conf.DNS.Timeout.Duration()})
+		r, err := daemon.NewStub(conf)
 		if err != nil {
 			return err
 		}

@@ -2,7 +2,6 @@ package daemon
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -16,9 +15,7 @@ import (
 
 	"poczta.example/poczta/internal/address"
 	"poczta.example/poczta/internal/config"
-	"poczta.example/poczta/internal/dkim"
 	"poczta.example/poczta/internal/intake"
-	"poczta.example/poczta/internal/keys"
 	"poczta.example/poczta/internal/mtasts"
 	"poczta.example/poczta/internal/mx"
 	"poczta.example/poczta/internal/obs"
@@ -67,11 +64,21 @@ func newOutbound(ctx context.Context, r *Rooms, in *intake.Intake, rep *report.R
 	return o, err
 }
 
-// NewResolver makes the client of DNS that the configuration asks for, with its cache.
-func NewResolver(c *config.Config, metrics *obs.Metrics) (*resolver.Cache, error) {
+// NewStub makes the client of DNS that the configuration asks for, without a cache: for
+// questions whose answer may have changed a minute ago.
+func NewStub(c *config.Config) (*resolver.Stub, error) {
 	stub, err := resolver.New(resolver.Config{Servers: c.DNS.Servers, Timeout: c.DNS.Timeout.Duration(), TrustAll: c.DNS.Trusted})
 	if err != nil {
 		return nil, fmt.Errorf("dns.servers: %w", err)
+	}
+	return stub, nil
+}
+
+// NewResolver makes the client of DNS that the configuration asks for, with its cache.
+func NewResolver(c *config.Config, metrics *obs.Metrics) (*resolver.Cache, error) {
+	stub, err := NewStub(c)
+	if err != nil {
+		return nil, err
 	}
 	rc := resolver.CacheConfig{Resolver: stub, MaxOctets: int(c.DNS.Cache)}
 	if metrics != nil {
@@ -124,7 +131,7 @@ func newTLSPolicy(r *Rooms, o *outbound, metrics *obs.Metrics, log *slog.Logger)
 		if err != nil {
 			return nil, fmt.Errorf("relay.tls_policy %s: %w", p.Domain, err)
 		}
-		tc.Overrides[domainKey(p.Domain)] = tlspolicy.Override{Level: level}
+		tc.Overrides[p.Domain] = tlspolicy.Override{Level: level}
 	}
 	if c.Relay.TLS != "opportunistic" {
 		level, err := tlspolicy.ParseLevel(c.Relay.TLS)
@@ -283,41 +290,6 @@ func durations(list []config.Duration) []time.Duration {
 		out[i] = d.Duration()
 	}
 	return out
-}
-
-// resigner signs again what relay had to re-encode.
-type resigner struct{ keys *keys.Keys }
-
-// Sign implements relay.Signer.
-func (s resigner) Sign(ctx context.Context, domain address.Domain, header []byte, body io.Reader) ([]byte, error) {
-	signer, err := s.keys.Signer(ctx, domain)
-	if errors.Is(err, keys.ErrNoKey) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	signing := signer.Begin(header, dkim.Options{})
-	if _, err := io.Copy(signing, body); err != nil {
-		return nil, fmt.Errorf("sign for %s: %w", domain, err)
-	}
-	return signing.Fields(time.Now())
-}
-
-// signWhole is tlsreport.Config.Sign.
-func (s resigner) signWhole(ctx context.Context, domain address.Domain, msg []byte) ([]byte, error) {
-	signer, err := s.keys.Signer(ctx, domain)
-	if errors.Is(err, keys.ErrNoKey) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	signing := signer.Whole(dkim.Options{})
-	if _, err := signing.Write(msg); err != nil {
-		return nil, err
-	}
-	return signing.Fields(time.Now())
 }
 
 // stsHandler serves our own MTA-STS policy for every domain of ours.

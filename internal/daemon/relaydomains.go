@@ -79,5 +79,5 @@ func reportSender(ctx context.Context, r *Rooms) (address.Address, error) {
 	if err != nil || len(domains) == 0 {
 		return address.Address{}, err
 	}
-	return address.Parse("postmaster@" + domains[0].Name.String())
+	return address.New("postmaster", domains[0].Name)
 }
