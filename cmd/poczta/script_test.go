@@ -200,7 +200,7 @@ func inherit(ts *testscript.TestScript, cmd *exec.Cmd, service string) {
 // await polls until the log matches behind an offset.
 func (s *runner) await(ts *testscript.TestScript, pattern string, from int) {
 	re := regexp.MustCompile(pattern)
-	deadline, tick := time.After(30*time.Second), time.NewTicker(5*time.Millisecond)
+	deadline, tick := time.After(2*time.Minute), time.NewTicker(5*time.Millisecond)
 	defer tick.Stop()
 	for !re.MatchString(s.log.String()[from:]) {
 		select {

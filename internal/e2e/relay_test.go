@@ -245,6 +245,7 @@ func copies(peers ...*peer.Peer) map[peer.Copy]int {
 // idle waits until nothing is in the queue.
 func (s *server) idle(limit time.Duration) {
 	s.t.Helper()
+	limit *= patience
 	deadline := time.Now().Add(limit)
 	for {
 		rows := s.list("queue", "list")

@@ -288,7 +288,7 @@ func keyPEM(t *testing.T, c tls.Certificate) string {
 func find(t *testing.T, h *host, local, token string) string {
 	t.Helper()
 	var found string
-	deadline, tick := time.After(30*time.Second), time.NewTicker(50*time.Millisecond)
+	deadline, tick := time.After(2*time.Minute), time.NewTicker(50*time.Millisecond)
 	defer tick.Stop()
 	for {
 		names, err := filepath.Glob(filepath.Join(h.dir, "mail", local, "new/*"))
