@@ -16,8 +16,12 @@ const module = "poczta.example/poczta/"
 // storey do not import each other except where beside allows it.
 var layer = map[string]int{
 	"internal/address": 0, "internal/message": 0, "internal/envelope": 0, "internal/dsn": 0, "internal/authres": 0, "internal/sevenbit": 0, "internal/srs": 0, "internal/verp": 0,
-	"internal/disk": 0, "internal/limit": 0, "internal/tlsconf": 0, "internal/mailfile": 0,
+	"internal/verdict": 0, "internal/disk": 0, "internal/limit": 0, "internal/tlsconf": 0, "internal/mailfile": 0,
 	"internal/smtp": 1, "internal/pop3": 1, "internal/sasl": 1, "internal/resolver": 1,
+	"internal/mime": 1, "internal/spf": 1, "internal/dmarc": 1, "internal/feedback": 1,
+	"internal/arc": 2, "internal/content": 2, "internal/dnslist": 2, "internal/attachment": 3, "internal/verify": 3, "internal/clamd": 3, "internal/rspamd": 3, "internal/milter": 3, "internal/hook": 3,
+	"internal/classifier": 4, "internal/reputation": 4, "internal/greylist": 4, "internal/preference": 4, "internal/conduct": 4,
+	"internal/dmarcreport": 6, "internal/filter": 6, "internal/quarantine": 6, "internal/digest": 7, "internal/training": 7,
 	"internal/dane": 1, "internal/dkim": 1, "internal/mtasts": 1, "internal/tlsrpt": 1,
 	"internal/mx": 2, "internal/tlspolicy": 4,
 	"internal/db": 2, "internal/body": 3, "internal/account": 3, "internal/smtpserver": 3, "internal/smtpclient": 3, "internal/pop3server": 3,
@@ -40,6 +44,8 @@ var beside = map[string][]string{
 	"internal/srs":      {"internal/address"},
 	"internal/verp":     {"internal/address"},
 	"internal/dane":     {"internal/resolver"},
+	"internal/spf":      {"internal/resolver"},
+	"internal/dmarc":    {"internal/resolver"},
 	"internal/mtasts":   {"internal/resolver"},
 	"internal/tlsrpt":   {"internal/resolver"},
 	"internal/queue":    {"internal/trace"},
