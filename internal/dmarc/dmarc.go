@@ -46,8 +46,11 @@ func (s Status) String() string {
 // Proof is an identifier that SPF or DKIM has looked at.
 type Proof struct {
 	Domain   address.Domain
-	Pass     bool   // others prove nothing, and are passed over
+	Pass     bool   // others prove nothing
 	Selector string // of DKIM; for reports
+	// TempError: DNS did not answer, so that it might have passed. A message that nothing else proves is
+	// then neither pass nor fail, if the domain is aligned (RFC 9989 §5.3.6).
+	TempError bool
 }
 
 // Proofs are the identifiers of a message.
@@ -132,8 +135,8 @@ func (e *Evaluator) Evaluate(ctx context.Context, from address.Domain, proofs Pr
 	}
 	a := alignment{e: e, w: w, author: from.String(), org: r.OrgDomain.String()}
 	var errSPF, errDKIM error
-	r.AlignedSPF, errSPF = a.any(ctx, proofs.SPF, r.Record.StrictSPF)
-	r.AlignedDKIM, errDKIM = a.any(ctx, proofs.DKIM, r.Record.StrictDKIM)
+	r.AlignedSPF, errSPF = a.any(ctx, proofs.SPF, r.Record.StrictSPF, passed)
+	r.AlignedDKIM, errDKIM = a.any(ctx, proofs.DKIM, r.Record.StrictDKIM, passed)
 	if r.OrgDomain.IsZero() && a.org != "" {
 		r.OrgDomain = toDomain(a.org)
 	}
@@ -145,11 +148,31 @@ func (e *Evaluator) Evaluate(ctx context.Context, from address.Domain, proofs Pr
 		r.Status = Pass
 		return r
 	}
-	if err := errors.Join(errSPF, errDKIM); err != nil {
+	err := errors.Join(errSPF, errDKIM)
+	if err == nil {
+		err = a.unknown(ctx, proofs, r.Record)
+	}
+	if err != nil {
 		r.Status, r.Err = TempError, err
 		return r
 	}
 	return e.fail(ctx, w, from.String(), r)
+}
+
+func passed(p Proof) bool  { return p.Pass }
+func unknown(p Proof) bool { return p.TempError && !p.Pass }
+
+// errUnknown: an aligned identifier might have passed.
+var errUnknown = errors.New("DNS did not answer about an identifier of the domain in From")
+
+// unknown is the error of a message that might have passed.
+func (a *alignment) unknown(ctx context.Context, proofs Proofs, r *Record) error {
+	spf, errSPF := a.any(ctx, proofs.SPF, r.StrictSPF, unknown)
+	dkim, errDKIM := a.any(ctx, proofs.DKIM, r.StrictDKIM, unknown)
+	if spf || dkim {
+		return errUnknown
+	}
+	return errors.Join(errSPF, errDKIM)
 }
 
 // fail completes the result of a message that nothing proves.
@@ -283,13 +306,13 @@ type alignment struct {
 	org    string // author's organizational domain; "" is not found out yet
 }
 
-// any reports whether one of the proofs is aligned (RFC 9989 §4.10.2). The error is
+// any reports whether one of the proofs that count is aligned (RFC 9989 §4.10.2). The error is
 // temporary and counts only if none is.
-func (a *alignment) any(ctx context.Context, proofs []Proof, strict bool) (bool, error) {
+func (a *alignment) any(ctx context.Context, proofs []Proof, strict bool, counts func(Proof) bool) (bool, error) {
 	var others []string
 	for _, p := range proofs {
 		switch d := p.Domain.String(); {
-		case !p.Pass || p.Domain.IsZero() || p.Domain.IsLiteral():
+		case !counts(p) || p.Domain.IsZero() || p.Domain.IsLiteral():
 		case d == a.author:
 			return true, nil
 		default:
