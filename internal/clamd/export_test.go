@@ -1,0 +1,7 @@
+package clamd
+
+// Parsers, for fuzzing.
+var (
+	ParseReply   = parseReply
+	ParseVersion = parseVersion
+)
