@@ -50,6 +50,9 @@ var (
 	ErrBodyLength  = errors.New("l= is longer than the body")              // RFC 6376 §3.5
 	ErrBodyHash    = errors.New("body has been changed")                   // bh=
 	ErrSignature   = errors.New("signature does not match")                // b=
+	ErrFuture      = errors.New("signature is from the future")            // t=
+	ErrWeak        = errors.New("RSA key is shorter than is taken here")   // VerifierConfig.MinRSABits
+	ErrPartial     = errors.New("signature leaves out a part of the body") // l=; VerifierConfig.RefusePartial
 	ErrHeader      = errors.New("header section is too large")             //
 	ErrNoSignature = errors.New("there is nothing to sign with")           // NewSigner
 )
@@ -98,6 +101,7 @@ const (
 	Fail                        // it could be checked and does not hold
 	TempError                   // it could not be checked now
 	PermError                   // it can never be checked, or may not be taken
+	Policy                      // it holds, and does not count by our policy
 )
 
 // String returns the word for Authentication-Results.
@@ -111,6 +115,8 @@ func (s Status) String() string {
 		return "temperror"
 	case PermError:
 		return "permerror"
+	case Policy:
+		return "policy"
 	}
 	return fmt.Sprintf("status %d", uint8(s))
 }
@@ -124,6 +130,8 @@ func statusOf(err error) Status {
 		return TempError
 	case errors.Is(err, ErrBodyHash), errors.Is(err, ErrSignature):
 		return Fail
+	case errors.Is(err, ErrWeak), errors.Is(err, ErrPartial):
+		return Policy
 	}
 	return PermError
 }

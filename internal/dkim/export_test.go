@@ -18,7 +18,7 @@ func HashedHeader(header []byte, index int, c Canonicalization, names []string) 
 		names[i] = strings.ToLower(trimFWS(n))
 	}
 	var out bytes.Buffer
-	hashFields(&out, c, fields, names, index)
+	newIndex(fields).hash(&out, c, fields, names, index)
 	out.Write(ownField(c, fields[index]))
 	return out.Bytes()
 }

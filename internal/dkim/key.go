@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 )
 
 // Key is a key record as read (RFC 6376 §3.6.1).
@@ -131,9 +132,10 @@ func Record(pub crypto.PublicKey) (string, error) {
 	return "", fmt.Errorf("write key record: %w: %T", ErrKeyType, pub)
 }
 
-// allows checks whether the key may be used for a signature, in the order of RFC
-// 6376 §6.1.2.
-func (k *Key) allows(s *Signature) error {
+// Allows checks whether the key may be used for a signature, in the order of RFC
+// 6376 §6.1.2. The error wraps one of ErrKeyHash, ErrKeyRevoked, ErrKeyType, ErrKeyService,
+// ErrKeyStrict and ErrKeySize.
+func (k *Key) Allows(s *Signature) error {
 	switch {
 	case k.Hashes != nil && !slices.Contains(k.Hashes, "sha256"):
 		return fmt.Errorf("%w: h=%s", ErrKeyHash, strings.Join(k.Hashes, ":"))
@@ -150,4 +152,41 @@ func (k *Key) allows(s *Signature) error {
 		return fmt.Errorf("%w: %d bits", ErrKeySize, bits)
 	}
 	return nil
+}
+
+// maxKeys is how many parsed keys are kept.
+const maxKeys = 1024
+
+// keyCache remembers keys by the text of their records, at most maxKeys of them. How long a
+// record may be believed is the resolver's affair. Safe for concurrent use.
+type keyCache struct {
+	mu   sync.Mutex
+	keys map[string]*Key
+}
+
+// parse is ParseKey with memory.
+func (c *keyCache) parse(record string) (*Key, error) {
+	c.mu.Lock()
+	k := c.keys[record]
+	c.mu.Unlock()
+	if k != nil {
+		return k, nil
+	}
+	k, err := ParseKey(record)
+	if err != nil {
+		return nil, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.keys == nil {
+		c.keys = map[string]*Key{}
+	}
+	for old := range c.keys { // any one goes
+		if len(c.keys) < maxKeys {
+			break
+		}
+		delete(c.keys, old)
+	}
+	c.keys[record] = k
+	return k, nil
 }

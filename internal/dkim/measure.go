@@ -10,24 +10,25 @@ import (
 type measure struct {
 	canon  *Body
 	octets int64
-	hashes []*limited
+	hashes []*BodyHash
 }
 
-// limited is the hash of the first octets of a canonical body.
-type limited struct {
+// BodyHash is the hash of the first octets of a canonical body.
+type BodyHash struct {
+	of    *measure
 	h     hash.Hash
 	limit int64 // -1 is all
 	taken int64
 }
 
 // upTo returns the hash of the first octets, -1 for all; made at its first use.
-func (m *measure) upTo(octets int64) *limited {
+func (m *measure) upTo(octets int64) *BodyHash {
 	for _, l := range m.hashes {
 		if l.limit == octets {
 			return l
 		}
 	}
-	l := &limited{h: sha256.New(), limit: octets}
+	l := &BodyHash{of: m, h: sha256.New(), limit: octets}
 	m.hashes = append(m.hashes, l)
 	return l
 }
@@ -46,10 +47,19 @@ func (m *measure) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// unsigned is how many octets of a body the limit leaves out.
-func (l *limited) unsigned(octets int64) int64 {
+// Sum is the SHA-256 hash, once the body is closed.
+func (l *BodyHash) Sum() []byte { return l.h.Sum(nil) }
+
+// Octets is how long the whole canonical body is.
+func (l *BodyHash) Octets() int64 { return l.of.octets }
+
+// Short reports that the body has fewer octets than were to be hashed.
+func (l *BodyHash) Short() bool { return l.limit > l.of.octets }
+
+// Unsigned is how many octets of the canonical body the limit leaves out.
+func (l *BodyHash) Unsigned() int64 {
 	if l.limit < 0 {
 		return 0
 	}
-	return max(0, octets-l.limit)
+	return max(0, l.of.octets-l.limit)
 }

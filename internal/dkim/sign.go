@@ -116,7 +116,7 @@ func (s *Signer) Begin(header []byte, opt Options) *Signing {
 	for i, n := range g.names {
 		lower[i] = strings.ToLower(n)
 	}
-	hashFields(g.header, Relaxed, fields, lower, -1)
+	newIndex(fields).hash(g.header, Relaxed, fields, lower, -1)
 	g.canon = NewBody(Relaxed, g.body)
 	return g
 }

@@ -2,6 +2,7 @@ package dkim
 
 import (
 	"bytes"
+	"encoding/base64"
 	"fmt"
 	"slices"
 	"strconv"
@@ -47,24 +48,67 @@ func ParseSignature(value string) (*Signature, error) {
 	if err != nil {
 		return s, fmt.Errorf("%w: %w", ErrSyntax, err)
 	}
-	values := make(map[string]string, len(tags))
-	for _, t := range tags {
-		values[t.Name] = t.Value
-	}
-	return s, s.read(values)
+	return s, s.read(DKIM, tags)
+}
+
+// Form is the kind of field that a signature stands in.
+type Form uint8
+
+// The forms.
+const (
+	DKIM       Form = iota // DKIM-Signature (RFC 6376 §3.5)
+	ARCMessage             // ARC-Message-Signature (RFC 8617 §4.1.2): no v=, and i= is its reader's
+	ARCSeal                // ARC-Seal (RFC 8617 §4.1.3): no v=, c=, h=, bh=, l= and x= either; Header is Relaxed
+)
+
+// ReadSignature reads the tags of a signature. On an error it still returns what it could read;
+// errors are those of ParseSignature.
+func ReadSignature(f Form, tags []Tag) (*Signature, error) {
+	s := &Signature{Length: -1}
+	return s, s.read(f, tags)
 }
 
 // read takes the tags; the names come first, so that a report can tell whose
 // signature is wrong.
-func (s *Signature) read(tags map[string]string) error {
-	for _, step := range []func(map[string]string) error{
-		s.readNames, s.readVersion, s.readAlgorithm, s.readCanonicalization, s.readFields, s.readHashes, s.readTimes, s.readIdentity,
+func (s *Signature) read(f Form, tags []Tag) error {
+	values := make(map[string]string, len(tags))
+	for _, t := range tags {
+		values[t.Name] = t.Value
+	}
+	for _, step := range []struct {
+		not  []Form
+		read func(map[string]string) error
+	}{
+		{nil, s.readNames},
+		{[]Form{ARCMessage, ARCSeal}, s.readVersion},
+		{nil, s.readAlgorithm},
+		{[]Form{ARCSeal}, s.readCanonicalization},
+		{[]Form{ARCSeal}, s.readFields},
+		{[]Form{ARCSeal}, s.readBodyHash},
+		{nil, s.readValue},
+		{nil, s.readTimes},
+		{[]Form{ARCMessage, ARCSeal}, s.readIdentity},
 	} {
-		if err := step(tags); err != nil {
+		if slices.Contains(step.not, f) {
+			continue
+		}
+		if err := step.read(values); err != nil {
 			return err
 		}
 	}
+	if f == ARCSeal {
+		s.Header, s.Length, s.Expires = Relaxed, -1, time.Time{}
+	}
+	if f != DKIM {
+		s.Identity = "@" + s.Domain.String()
+	}
 	return nil
+}
+
+// Prefix is the first octets of b= without blanks, which tell signatures apart (header.b of RFC 6008).
+func (s *Signature) Prefix() string {
+	b := base64.StdEncoding.EncodeToString(s.Value[:min(6, len(s.Value))])
+	return b[:min(8, len(b))]
 }
 
 func (s *Signature) readNames(tags map[string]string) error {
@@ -185,25 +229,32 @@ func (s *Signature) readFields(tags map[string]string) error {
 	return nil
 }
 
-func (s *Signature) readHashes(tags map[string]string) error {
-	for _, x := range []struct {
-		name string
-		to   *[]byte
-	}{{"bh", &s.BodyHash}, {"b", &s.Value}} {
-		text, there := tags[x.name]
-		if !there {
-			return fmt.Errorf("%w: %s=", ErrMissing, x.name)
-		}
-		b, err := decodeBase64(text)
-		if err != nil || len(b) == 0 {
-			return fmt.Errorf("%w: %s= is not base64", ErrSyntax, x.name)
-		}
-		*x.to = b
+func (s *Signature) readBodyHash(tags map[string]string) (err error) {
+	if s.BodyHash, err = octets(tags, "bh"); err != nil {
+		return err
 	}
 	if len(s.BodyHash) != 32 {
 		return fmt.Errorf("%w: bh= has %d octets, SHA-256 has 32", ErrSyntax, len(s.BodyHash))
 	}
 	return nil
+}
+
+func (s *Signature) readValue(tags map[string]string) (err error) {
+	s.Value, err = octets(tags, "b")
+	return err
+}
+
+// octets reads a tag of base64.
+func octets(tags map[string]string, name string) ([]byte, error) {
+	text, there := tags[name]
+	if !there {
+		return nil, fmt.Errorf("%w: %s=", ErrMissing, name)
+	}
+	b, err := decodeBase64(text)
+	if err != nil || len(b) == 0 {
+		return nil, fmt.Errorf("%w: %s= is not base64", ErrSyntax, name)
+	}
+	return b, nil
 }
 
 func (s *Signature) readTimes(tags map[string]string) error {
