@@ -1,0 +1,179 @@
+package conduct
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"poczta.example/poczta/internal/db"
+	"poczta.example/poczta/internal/envelope"
+)
+
+// Run writes what was counted every few seconds and drops what is old, until ctx ends; then it
+// writes once more.
+func (w *Watch) Run(ctx context.Context) error {
+	write, sweep := time.NewTicker(writeEvery), time.NewTicker(sweepEvery)
+	defer write.Stop()
+	defer sweep.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+			defer cancel()
+			return w.Flush(last)
+		case <-write.C:
+			w.complain(w.Flush(ctx))
+		case <-w.kick:
+			w.complain(w.Flush(ctx))
+		case <-sweep.C:
+			w.complain(w.Sweep(ctx))
+		}
+	}
+}
+
+func (w *Watch) complain(err error) {
+	if err != nil && !errors.Is(err, context.Canceled) {
+		w.cfg.Logger.Warn("what accounts send could not be counted", "error", err)
+	}
+}
+
+// Flush writes what was counted. What could not be written waits for the next call.
+func (w *Watch) Flush(ctx context.Context) error {
+	for {
+		sent, networks := w.batch()
+		if len(sent)+len(networks) == 0 {
+			return nil
+		}
+		err := w.cfg.DB.UpdateLow(ctx, func(tx db.Tx) error {
+			if err := w.writeSent(tx, sent); err != nil {
+				return err
+			}
+			return writeNetworks(tx, networks)
+		})
+		if err != nil {
+			if !errors.Is(err, db.ErrUnknownOutcome) {
+				w.putBack(sent, networks)
+			}
+			return fmt.Errorf("write conduct: %w", err)
+		}
+		for k := range sent {
+			w.cached.Forget(k.account)
+		}
+		for k := range networks {
+			w.cached.Forget(k.account)
+		}
+	}
+}
+
+// writeSent adds to the slots, and raises the day's busiest hour.
+func (w *Watch) writeSent(tx db.Tx, sent map[slotKey]Sent) error {
+	order := func(a, b slotKey) int { return cmp.Or(cmp.Compare(a.account, b.account), cmp.Compare(a.slot, b.slot)) }
+	keys := slices.SortedFunc(maps.Keys(sent), order) // rows are locked in one order by all nodes
+	for _, k := range keys {
+		s := sent[k]
+		_, err := tx.Exec(`INSERT INTO conduct_slot (account, slot, messages, recipients, fresh, refused, spam) VALUES (?, ?, ?, ?, ?, ?, ?)
+			ON CONFLICT (account, slot) DO UPDATE SET messages = conduct_slot.messages + excluded.messages, recipients = conduct_slot.recipients + excluded.recipients,
+			fresh = conduct_slot.fresh + excluded.fresh, refused = conduct_slot.refused + excluded.refused, spam = conduct_slot.spam + excluded.spam`,
+			int64(k.account), k.slot, s.Messages, s.Recipients, s.Fresh, s.Refused, s.Spam)
+		if err != nil {
+			return err
+		}
+	}
+	now := w.cfg.Now()
+	last := envelope.AccountID(0)
+	for _, k := range keys {
+		if k.account == last {
+			continue
+		}
+		last = k.account
+		hour, err := readSent(tx, k.account, now)
+		if err != nil {
+			return err
+		}
+		most := func(c string) string {
+			return c + " = CASE WHEN excluded." + c + " > conduct_habit." + c + " THEN excluded." + c + " ELSE conduct_habit." + c + " END"
+		}
+		_, err = tx.Exec(`INSERT INTO conduct_habit (account, day, messages, recipients, fresh, void) VALUES (?, ?, ?, ?, ?, 0)
+			ON CONFLICT (account, day) DO UPDATE SET `+most("messages")+", "+most("recipients")+", "+most("fresh"),
+			int64(k.account), day(now), hour.Messages, hour.Recipients, hour.Fresh)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func writeNetworks(tx db.Tx, networks map[networkKey]int64) error {
+	order := func(a, b networkKey) int {
+		return cmp.Or(cmp.Compare(a.account, b.account), cmp.Compare(a.network, b.network))
+	}
+	for _, k := range slices.SortedFunc(maps.Keys(networks), order) {
+		_, err := tx.Exec(`INSERT INTO conduct_network (account, network, seen) VALUES (?, ?, ?)
+			ON CONFLICT (account, network) DO UPDATE SET seen = excluded.seen WHERE conduct_network.seen < excluded.seen`, int64(k.account), k.network, networks[k])
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// batch takes some of what waits.
+func (w *Watch) batch() (map[slotKey]Sent, map[networkKey]int64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	sent, networks := map[slotKey]Sent{}, map[networkKey]int64{}
+	for k, s := range w.sent {
+		if len(sent) == batchRows {
+			break
+		}
+		sent[k] = s
+		delete(w.sent, k)
+	}
+	for k, t := range w.networks {
+		if len(networks) == batchRows {
+			break
+		}
+		networks[k] = t
+		delete(w.networks, k)
+	}
+	return sent, networks
+}
+
+func (w *Watch) putBack(sent map[slotKey]Sent, networks map[networkKey]int64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for k, s := range sent {
+		w.sent[k] = w.sent[k].plus(s)
+	}
+	for k, t := range networks {
+		w.networks[k] = max(t, w.networks[k])
+	}
+}
+
+// Sweep drops what is old, in chunks. Run calls it every ten minutes.
+func (w *Watch) Sweep(ctx context.Context) error {
+	now := w.cfg.Now()
+	for _, q := range []struct {
+		text string
+		old  []any
+	}{
+		{`DELETE FROM conduct_slot WHERE (account, slot) IN (SELECT account, slot FROM conduct_slot WHERE slot < ? LIMIT ?)`, []any{slot(now) - 2*hourSlots}},
+		{`DELETE FROM conduct_network WHERE (account, network) IN (SELECT account, network FROM conduct_network WHERE seen < ? LIMIT ?)`, []any{db.Micros(now.Add(-2 * time.Hour))}},
+		{`DELETE FROM conduct_habit WHERE (account, day) IN (SELECT account, day FROM conduct_habit WHERE day < ? LIMIT ?)`, []any{day(now) - habitDays}},
+		{`DELETE FROM conduct_trip WHERE account IN (SELECT account FROM conduct_trip WHERE until < ? AND quiet < ? LIMIT ?)`,
+			[]any{db.Micros(now.Add(-habitDays * 24 * time.Hour)), db.Micros(now)}},
+	} {
+		err := db.Chunks(ctx, w.cfg.DB, func(tx db.Tx, most int) (int, error) {
+			n, err := tx.Exec(q.text, append(slices.Clone(q.old), int64(most))...)
+			return int(n), err
+		})
+		if err != nil {
+			return fmt.Errorf("drop old conduct: %w", err)
+		}
+	}
+	return nil
+}

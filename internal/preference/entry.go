@@ -1,0 +1,187 @@
+package preference
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"poczta.example/poczta/internal/address"
+	"poczta.example/poczta/internal/db"
+	"poczta.example/poczta/internal/envelope"
+)
+
+// Entry is one line of a list.
+type Entry struct {
+	Pattern string // see ParsePattern
+	Allow   bool   // else block
+	Note    string // for people; at most MaxNoteOctets
+	Added   time.Time
+}
+
+// Add puts entries on the lists of an account, all or none; a pattern that is on the other list
+// changes sides. Errors: ErrInvalid, ErrFull.
+func (p *Preferences) Add(ctx context.Context, id envelope.AccountID, entries ...Entry) error {
+	most, now := int64(MaxEntries), p.cfg.Now()
+	if id == Common {
+		most = MaxCommonEntries
+	}
+	if len(entries) > MaxEntries {
+		return fmt.Errorf("%d entries at once: %w: add at most %d", len(entries), ErrFull, MaxEntries)
+	}
+	patterns := make([]string, len(entries))
+	for i, e := range entries {
+		s, err := ParsePattern(e.Pattern, id == Common)
+		if err != nil {
+			return err
+		}
+		if len(e.Note) > MaxNoteOctets {
+			return fmt.Errorf("note of %d octets %w: at most %d", len(e.Note), ErrInvalid, MaxNoteOctets)
+		}
+		patterns[i] = s
+	}
+	err := p.change(ctx, id, func(tx db.Tx) error {
+		for i, e := range entries {
+			_, err := tx.Exec(`INSERT INTO preference_entry (account, pattern, allow, note, added) VALUES (?, ?, ?, ?, ?)
+				ON CONFLICT (account, pattern) DO UPDATE SET allow = excluded.allow, note = excluded.note, added = excluded.added`,
+				int64(id), patterns[i], e.Allow, db.Text(e.Note), db.Micros(now))
+			if err != nil {
+				return err
+			}
+		}
+		var rows int64
+		if err := tx.QueryRow(`SELECT COUNT(*) FROM preference_entry WHERE account = ?`, int64(id)).Scan(&rows); err != nil {
+			return err
+		}
+		if rows > most {
+			return fmt.Errorf("%d entries: %w: remove some, at most %d are kept", rows, ErrFull, most)
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("add to the lists of account %d: %w", id, err)
+	}
+	return nil
+}
+
+// Remove takes a pattern, as written or as List shows it, off the list it is on. Errors:
+// ErrInvalid, ErrNotFound.
+func (p *Preferences) Remove(ctx context.Context, id envelope.AccountID, pattern string) error {
+	s, notFound := ParsePattern(pattern, id == Common)
+	if notFound == nil {
+		notFound = ErrNotFound
+	} else {
+		s = db.Text(pattern) // the compared form of an address need not be one to write
+	}
+	err := p.change(ctx, id, func(tx db.Tx) error {
+		n, err := tx.Exec(`DELETE FROM preference_entry WHERE account = ? AND pattern = ?`, int64(id), s)
+		if err == nil && n == 0 {
+			err = notFound
+		}
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("remove %s from the lists of account %d: %w", s, id, err)
+	}
+	return nil
+}
+
+// List returns a page of an account's entries by pattern, those after the one given ("" is the
+// first page), at most 1,000.
+func (p *Preferences) List(ctx context.Context, id envelope.AccountID, after string) (entries []Entry, err error) {
+	err = p.cfg.DB.View(ctx, func(tx db.Tx) error {
+		entries = nil
+		rows, err := tx.Query(`SELECT pattern, allow, note, added FROM preference_entry WHERE account = ? AND pattern > ? ORDER BY pattern LIMIT ?`,
+			int64(id), after, int64(MaxEntries))
+		if err != nil {
+			return err
+		}
+		defer rows.Close()
+		for rows.Next() {
+			var e Entry
+			var added int64
+			if err := rows.Scan(&e.Pattern, &e.Allow, &e.Note, &added); err != nil {
+				return err
+			}
+			e.Added = db.FromMicros(added)
+			entries = append(entries, e)
+		}
+		return rows.Err()
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read the lists of account %d: %w", id, err)
+	}
+	return entries, nil
+}
+
+// IsTrap reports whether an address is a spam trap: one that was never given to anybody, so
+// that whoever writes to it has guessed or stolen it. Cost as Settings.
+func (p *Preferences) IsTrap(ctx context.Context, a address.Address) (bool, error) {
+	k, err := p.of(ctx, Common)
+	if err != nil {
+		return false, err
+	}
+	return len(k.traps) > 0 && k.traps[a.Key()], nil
+}
+
+// AddTrap makes an address a spam trap; twice is no error. ErrFull.
+func (p *Preferences) AddTrap(ctx context.Context, a address.Address) error {
+	now := p.cfg.Now()
+	err := p.change(ctx, Common, func(tx db.Tx) error {
+		_, err := tx.Exec(`INSERT INTO preference_trap (address, added) VALUES (?, ?) ON CONFLICT (address) DO NOTHING`, a.Key(), db.Micros(now))
+		if err != nil {
+			return err
+		}
+		var rows int64
+		if err := tx.QueryRow(`SELECT COUNT(*) FROM preference_trap`).Scan(&rows); err != nil {
+			return err
+		}
+		if rows > MaxTraps {
+			return fmt.Errorf("%w: at most %d spam traps are kept", ErrFull, MaxTraps)
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("add spam trap %s: %w", a, err)
+	}
+	return nil
+}
+
+// RemoveTrap makes an address an ordinary one again. ErrNotFound.
+func (p *Preferences) RemoveTrap(ctx context.Context, a address.Address) error {
+	err := p.change(ctx, Common, func(tx db.Tx) error {
+		n, err := tx.Exec(`DELETE FROM preference_trap WHERE address = ?`, a.Key())
+		if err == nil && n == 0 {
+			err = ErrNotFound
+		}
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("remove spam trap %s: %w", a, err)
+	}
+	return nil
+}
+
+// Traps lists the spam traps in their compared form, sorted.
+func (p *Preferences) Traps(ctx context.Context) (traps []string, err error) {
+	err = p.cfg.DB.View(ctx, func(tx db.Tx) error {
+		traps = nil
+		rows, err := tx.Query(`SELECT address FROM preference_trap ORDER BY address`)
+		if err != nil {
+			return err
+		}
+		defer rows.Close()
+		for rows.Next() {
+			var a string
+			if err := rows.Scan(&a); err != nil {
+				return err
+			}
+			traps = append(traps, a)
+		}
+		return rows.Err()
+	})
+	if err != nil && !errors.Is(err, context.Canceled) {
+		err = fmt.Errorf("read spam traps: %w", err)
+	}
+	return traps, err
+}
