@@ -347,3 +347,16 @@ func TestTotal(t *testing.T) {
 		t.Errorf("got %v after %v", err, time.Since(begun))
 	}
 }
+
+// TestTextOctets has TXT strings with octets that the DNS library escapes.
+func TestTextOctets(t *testing.T) {
+	t.Parallel()
+	zone, err := resolver.NewZone(`example.org. TXT "a\"b\\c" "\195\179\009" "\\1234" "plain"`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ans, err := zone.Lookup(t.Context(), "example.org", resolver.TXT)
+	if want := "a\"b\\c\u00f3\t\\1234plain"; err != nil || ans.Records[0].Text != want {
+		t.Errorf("got %+v (%v), want %q", ans.Records, err, want)
+	}
+}

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -284,10 +285,31 @@ func record(rr dns.RR) Record {
 	case *dns.SRV:
 		r.Host, r.Preference, r.Weight, r.Port = host(x.Target), x.Priority, x.Weight, x.Port
 	case *dns.TXT:
-		r.Text = strings.Join(x.Txt, "")
+		for _, part := range x.Txt {
+			r.Text += octets(part)
+		}
 	case *dns.TLSA:
 		r.Usage, r.Selector, r.Matching = x.Usage, x.Selector, x.MatchingType
 		r.Data = hexOctets(x.Certificate)
 	}
 	return r
+}
+
+// octets undoes the escapes in which the DNS library holds a string (RFC 1035 §5.1).
+func octets(s string) string {
+	if strings.IndexByte(s, '\\') < 0 {
+		return s
+	}
+	b := make([]byte, 0, len(s))
+	for i := 0; i < len(s); i++ {
+		if s[i] == '\\' && i+1 < len(s) {
+			if n, err := strconv.ParseUint(s[i+1:min(i+4, len(s))], 10, 8); err == nil && i+3 < len(s) {
+				b, i = append(b, byte(n)), i+3
+				continue
+			}
+			i++
+		}
+		b = append(b, s[i])
+	}
+	return string(b)
 }
