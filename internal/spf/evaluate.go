@@ -201,7 +201,7 @@ func (e *evaluation) matchMX(ctx context.Context, name string, t *term) (bool, e
 		return false, permanent("%s has %d MX records; SPF allows %d", clip(name, 255), len(answer), MaxNames) // RFC 7208 §4.6.4
 	}
 	for _, r := range answer {
-		if r.Host == "" || !wellFormed(r.Host) {
+		if !isHost(r.Host) {
 			continue
 		}
 		if ok, err := e.matchAddr(ctx, r.Host, t, false); ok || err != nil {
@@ -225,6 +225,9 @@ func (e *evaluation) matchPTR(ctx context.Context, target string) (bool, error) 
 	return false, nil
 }
 
+// isHost reports whether what an answer leads to could be a host; DNS escapes odd octets.
+func isHost(name string) bool { return wellFormed(name) && strings.IndexByte(name, '\\') < 0 }
+
 // within reports whether name is domain or below it.
 func within(name, domain string) bool {
 	if len(name) == len(domain) {
@@ -247,7 +250,7 @@ func (e *evaluation) names(ctx context.Context) ([]string, error) {
 	}
 	whole := &term{bits4: 32, bits6: 128}
 	for _, r := range answer[:min(len(answer), MaxNames)] {
-		if !wellFormed(r.Host) {
+		if !isHost(r.Host) {
 			continue
 		}
 		if ok, err := e.matchAddr(ctx, r.Host, whole, false); ok && err == nil {
