@@ -46,6 +46,7 @@ var beside = map[string][]string{
 	"internal/dane":     {"internal/resolver"},
 	"internal/spf":      {"internal/resolver"},
 	"internal/dmarc":    {"internal/resolver"},
+	"internal/feedback": {"internal/mime"},
 	"internal/mtasts":   {"internal/resolver"},
 	"internal/tlsrpt":   {"internal/resolver"},
 	"internal/queue":    {"internal/trace"},
