@@ -18,6 +18,7 @@ import (
 	"net/url"
 	"os"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -169,18 +170,42 @@ func (c Config) endpoint(address string) (endpoint, error) {
 	return endpoint{strings.TrimSuffix(u.Scheme+"://"+u.Host+u.Path, "/"), t}, nil
 }
 
-// source notes an error of the message itself, which is not Rspamd's fault.
+// source is the message on its way. net/http may still read when it has returned already; Close
+// waits for that and ends it. An error of the message itself is noted: it is not Rspamd's fault.
 type source struct {
-	io.Reader
-	err error
+	mu     sync.Mutex
+	r      io.Reader
+	closed bool
+	err    error
 }
 
+// Read implements io.Reader.
 func (s *source) Read(p []byte) (int, error) {
-	n, err := s.Reader.Read(p)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return 0, io.ErrClosedPipe
+	}
+	n, err := s.r.Read(p)
 	if err != nil && !errors.Is(err, io.EOF) {
 		s.err = err
 	}
 	return n, err
+}
+
+// Close implements io.Closer.
+func (s *source) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closed = true
+	return nil
+}
+
+// failed returns the error of the message, if it had one.
+func (s *source) failed() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.err
 }
 
 // post sends a message and returns status and text of the answer.
@@ -190,8 +215,9 @@ func (c *Client) post(ctx context.Context, e endpoint, path string, fields http.
 	}
 	inner, cancel := context.WithTimeoutCause(ctx, c.cfg.Timeout, fmt.Errorf("%w within %s", ErrTimeout, c.cfg.Timeout))
 	defer cancel()
-	src := &source{Reader: r}
-	req, err := http.NewRequestWithContext(inner, http.MethodPost, e.base+path, io.NopCloser(src))
+	src := &source{r: r}
+	defer func() { _ = src.Close() }()
+	req, err := http.NewRequestWithContext(inner, http.MethodPost, e.base+path, src)
 	if err != nil {
 		return 0, nil, err
 	}
@@ -204,8 +230,10 @@ func (c *Client) post(ctx context.Context, e endpoint, path string, fields http.
 		if err == nil {
 			req.Header["X-Idempotency-Key"] = nil // tells net/http that it may; nothing is sent
 			req.GetBody = func() (io.ReadCloser, error) {
+				_ = src.Close()
+				src = &source{r: r}
 				_, err := again.Seek(start, io.SeekStart)
-				return io.NopCloser(src), err
+				return src, err
 			}
 		}
 	}
@@ -213,8 +241,8 @@ func (c *Client) post(ctx context.Context, e endpoint, path string, fields http.
 	switch {
 	case err == nil:
 		return status, text, nil
-	case src.err != nil:
-		return 0, nil, fmt.Errorf("rspamd: reading the message: %w", src.err)
+	case src.failed() != nil:
+		return 0, nil, fmt.Errorf("rspamd: reading the message: %w", src.failed())
 	case inner.Err() != nil:
 		return 0, nil, context.Cause(inner)
 	case errors.Is(err, os.ErrDeadlineExceeded):
