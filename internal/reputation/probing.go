@@ -62,10 +62,10 @@ func (p *Probing) peer(addr netip.Addr) (_ netip.Addr, exempt bool) {
 	return addr, false
 }
 
-// Unknown counts a recipient that does not exist here.
+// Unknown counts a recipient that does not exist here. Beyond its own bound an address does not
+// count for its network any more, so that its neighbours don't pay for it.
 func (p *Probing) Unknown(addr netip.Addr, now time.Time) {
-	if addr, exempt := p.peer(addr); !exempt {
-		p.addresses.Allow(addr, now)
+	if addr, exempt := p.peer(addr); !exempt && p.addresses.Allow(addr, now) {
 		p.networks.Allow(p.cfg.Networks.Of(addr), now)
 	}
 }
