@@ -411,3 +411,6 @@ func (r Result) Trusted(trusts func(address.Domain) bool) int {
 	}
 	return i + 1
 }
+
+// Whole reports that there is a chain whose structure holds, so that keys are needed.
+func (c *Validation) Whole() bool { return c.result.Err == nil && len(c.chain) > 0 }
