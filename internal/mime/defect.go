@@ -28,6 +28,7 @@ const (
 	UUEncoded                            // a text holds a uuencoded block
 	BadDisposition                       // Content-Disposition can't be read
 	TypeAsName                           // the file name by Content-Type and by Content-Disposition differ
+	AfterFinal                           // a multipart goes on behind its final boundary
 	DeepNesting                          // nested deeper than Limits.Depth; what is inside was not looked at
 	ManyParts                            // more parts than Limits.Parts; the rest was not looked at
 	LargeHeader                          // a header section is larger than Limits allow; the rest of it was not looked at
@@ -37,7 +38,7 @@ const (
 
 var defectNames = [numDefects]string{"no_final_boundary", "no_boundary", "no_parts", "bad_boundary", "boundary_prefix", "same_boundary",
 	"outer_boundary", "bad_header", "no_separator", "bad_type", "repeated_field", "repeated_param", "bad_param", "bad_encoding",
-	"encoded_container", "bad_charset", "nul", "bare_cr", "uuencoded", "bad_disposition", "names_differ", "deep_nesting", "many_parts",
+	"encoded_container", "bad_charset", "nul", "bare_cr", "uuencoded", "bad_disposition", "names_differ", "after_final", "deep_nesting", "many_parts",
 	"large_header", "large_container"}
 
 // Exceeded are the Defects that say that something was not looked at because of Limits.

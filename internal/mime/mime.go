@@ -74,7 +74,9 @@ type Part struct {
 	Children []*Part
 	Defects  Defects // of this part alone
 
-	source *source // where the offsets count; nil for the message itself
+	depth    int     // containers around, this one too
+	boundary string  // as written, of a multipart
+	source   *source // where the offsets count; nil for the message itself
 }
 
 // source is the decoded content of an encoded container.
