@@ -19,7 +19,7 @@ var layer = map[string]int{
 	"internal/verdict": 0, "internal/memo": 0, "internal/disk": 0, "internal/limit": 0, "internal/tlsconf": 0, "internal/mailfile": 0,
 	"internal/smtp": 1, "internal/pop3": 1, "internal/sasl": 1, "internal/resolver": 1,
 	"internal/mime": 1, "internal/spf": 1, "internal/dmarc": 1, "internal/feedback": 1,
-	"internal/arc": 2, "internal/content": 2, "internal/dnslist": 2, "internal/attachment": 3, "internal/verify": 3, "internal/clamd": 3, "internal/rspamd": 3, "internal/milter": 3, "internal/hook": 3,
+	"internal/arc": 2, "internal/content": 2, "internal/dnslist": 2, "internal/greeting": 2, "internal/attachment": 3, "internal/verify": 3, "internal/clamd": 3, "internal/rspamd": 3, "internal/milter": 3, "internal/hook": 3,
 	"internal/classifier": 4, "internal/reputation": 4, "internal/greylist": 4, "internal/preference": 4, "internal/conduct": 4,
 	"internal/dmarcreport": 6, "internal/filter": 6, "internal/quarantine": 6, "internal/digest": 7, "internal/training": 7,
 	"internal/dane": 1, "internal/dkim": 1, "internal/mtasts": 1, "internal/tlsrpt": 1,
