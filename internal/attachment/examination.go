@@ -203,6 +203,10 @@ func (m *meter) Read(p []byte) (int, error) {
 		m.err = errors.New("the time for it was over")
 		return 0, m.err
 	}
+	if m.f.packed > 0 && m.x.unpacked > m.x.config.Unpacked {
+		m.err = errUnpacked
+		return 0, m.err
+	}
 	n, err := m.r.Read(p)
 	m.n += int64(n)
 	if m.f.packed > 0 {

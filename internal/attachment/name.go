@@ -21,7 +21,7 @@ func DefaultForbidden() []string {
 
 // DefaultSuspicious are extensions that are seldom sent for good, but are.
 func DefaultSuspicious() []string {
-	return strings.Fields(`arj bin deb dmg dotm dqy iqy lha lzh mht mhtml one onepkg oqy pkg potm ppam ppsm py rpm rqy run sh slk swf xht xhtml xlam xltm`)
+	return strings.Fields(`arj deb dmg dotm dqy iqy lha lzh mht mhtml one onepkg oqy pkg potm ppam ppsm py rpm rqy run sh slk swf xht xhtml xlam xltm`)
 }
 
 // documents are the extensions behind which a program likes to hide.
