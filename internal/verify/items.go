@@ -37,8 +37,9 @@ func (r *Report) add(name verdict.Name, format string, args ...any) {
 	r.Items = append(r.Items, verdict.Item{Name: name, Detail: s})
 }
 
+// tempError says what DNS left open. Where DMARC passes anyway, that changes nothing.
 func (r *Report) tempError(format string, args ...any) {
-	r.TempError = true
+	r.TempError = r.TempError || r.DMARC.Status != dmarc.Pass
 	r.add(verdict.AuthTempError, format, args...)
 }
 

@@ -242,6 +242,7 @@ func (v *Verifier) guardOwn(ctx context.Context, r *Report, p dmarc.Proofs) {
 		if err != nil {
 			v.c.Logger.Warn("own domain not looked up", "domain", a.Domain.String(), "error", err)
 			r.tempError("It could not be found out whether %s is one of our domains.", a.Domain)
+			r.TempError = true
 			continue
 		}
 		if a.Own = own; !own {
