@@ -114,7 +114,10 @@ type Watch struct {
 	logins *memo.Memo[networkKey, struct{}] // lately noted
 	kick   chan struct{}
 
-	mu       sync.Mutex
+	// flushing is held while counts go from memory to the database, so that Judge sees each
+	// of them once.
+	flushing sync.RWMutex
+	mu       sync.Mutex // of what follows
 	sent     map[slotKey]Sent
 	networks map[networkKey]int64 // µs
 }

@@ -40,12 +40,11 @@ type Habit struct {
 
 // Habit tells what is known of an account. Fresh is how many new recipients an hour it may have.
 func (w *Watch) Habit(ctx context.Context, account envelope.AccountID) (Habit, error) {
-	v, err := w.view(ctx, account)
+	v, sent, err := w.hour(ctx, account)
 	if err != nil {
 		return Habit{}, err
 	}
-	sent, networks := w.total(account, v, Sent{})
-	return Habit{Sent: sent, Networks: networks, Usual: v.usual, Fresh: w.cfg.Rules.FreshLimit(v.usual.Fresh), Quiet: v.quiet}, nil
+	return Habit{Sent: sent, Networks: v.networks, Usual: v.usual, Fresh: w.cfg.Rules.FreshLimit(v.usual.Fresh), Quiet: v.quiet}, nil
 }
 
 // Judge decides about what an account is about to send, together with what it sent before; Count
@@ -55,7 +54,7 @@ func (w *Watch) Judge(ctx context.Context, account envelope.AccountID, next Sent
 	if account == 0 {
 		return Decision{}, nil
 	}
-	v, err := w.view(ctx, account)
+	v, sent, err := w.hour(ctx, account)
 	if err != nil {
 		return Decision{}, err
 	}
@@ -65,8 +64,7 @@ func (w *Watch) Judge(ctx context.Context, account envelope.AccountID, next Sent
 		d = Decision{v.trip.Action, v.trip}
 	}
 	if !now.Before(v.quiet) {
-		sent, networks := w.total(account, v, next)
-		if s := w.cfg.Rules.judge(sent, networks, v.usual.Fresh); s.action > d.Action {
+		if s := w.cfg.Rules.judge(sent.plus(next), v.networks, v.usual.Fresh); s.action > d.Action {
 			if d, err = w.strike(ctx, account, s, now); err != nil {
 				return Decision{}, err
 			}
@@ -78,18 +76,25 @@ func (w *Watch) Judge(ctx context.Context, account envelope.AccountID, next Sent
 	return d, nil
 }
 
-// total is what an account sent, written or not, and next.
-func (w *Watch) total(account envelope.AccountID, v view, next Sent) (Sent, int64) {
-	sent, networks, now := v.sent.plus(next), v.networks, slot(w.cfg.Now())
+// hour returns what is known of an account, and what it sent within the hour, written or not.
+func (w *Watch) hour(ctx context.Context, account envelope.AccountID) (view, Sent, error) {
+	w.flushing.RLock()
+	defer w.flushing.RUnlock()
+	v, err := w.view(ctx, account)
+	if err != nil {
+		return view{}, Sent{}, err
+	}
+	sent, now := v.sent, slot(w.cfg.Now())
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for i := range int64(hourSlots) {
 		sent = sent.plus(w.sent[slotKey{account, now - i}])
 	}
-	return sent, networks
+	return v, sent, nil
 }
 
-// view returns what the database knows of an account, as of cachedFor ago at most.
+// view returns what the database knows of an account, as of cachedFor ago at most. The caller
+// holds flushing.
 func (w *Watch) view(ctx context.Context, account envelope.AccountID) (view, error) {
 	now := w.cfg.Now()
 	if v, fresh := w.cached.Get(account, now); fresh {
@@ -190,10 +195,12 @@ func (w *Watch) strike(ctx context.Context, account envelope.AccountID, s struck
 
 // Release ends what a rule did to an account, forgets what it sent within the hour, and lets no
 // rule strike for a time (at least a minute). What it sends then, and sent on the days since the rule struck, is
-// learned as its habit. It may be called before a rule strikes.
+// learned as its habit. It may be called before a rule strikes. Other nodes follow within ten seconds.
 func (w *Watch) Release(ctx context.Context, account envelope.AccountID, quiet time.Duration) error {
 	now := w.cfg.Now()
 	until := now.Add(max(quiet, leastQuiet))
+	w.flushing.Lock() // or counts from before would be written after
+	defer w.flushing.Unlock()
 	err := w.cfg.DB.Update(ctx, func(tx db.Tx) error {
 		trip, _, err := readTrip(tx, account)
 		if err != nil {

@@ -44,29 +44,39 @@ func (w *Watch) complain(err error) {
 // Flush writes what was counted. What could not be written waits for the next call.
 func (w *Watch) Flush(ctx context.Context) error {
 	for {
-		sent, networks := w.batch()
-		if len(sent)+len(networks) == 0 {
-			return nil
-		}
-		err := w.cfg.DB.UpdateLow(ctx, func(tx db.Tx) error {
-			if err := w.writeSent(tx, sent); err != nil {
-				return err
-			}
-			return writeNetworks(tx, networks)
-		})
-		if err != nil {
-			if !errors.Is(err, db.ErrUnknownOutcome) {
-				w.putBack(sent, networks)
-			}
-			return fmt.Errorf("write conduct: %w", err)
-		}
-		for k := range sent {
-			w.cached.Forget(k.account)
-		}
-		for k := range networks {
-			w.cached.Forget(k.account)
+		if more, err := w.flush(ctx); err != nil || !more {
+			return err
 		}
 	}
+}
+
+// flush writes a batch and reports whether there was one. It doesn't use the low lane: Judge waits.
+func (w *Watch) flush(ctx context.Context) (bool, error) {
+	w.flushing.Lock()
+	defer w.flushing.Unlock()
+	sent, networks := w.batch()
+	if len(sent)+len(networks) == 0 {
+		return false, nil
+	}
+	err := w.cfg.DB.Update(ctx, func(tx db.Tx) error {
+		if err := w.writeSent(tx, sent); err != nil {
+			return err
+		}
+		return writeNetworks(tx, networks)
+	})
+	if err != nil {
+		if !errors.Is(err, db.ErrUnknownOutcome) {
+			w.putBack(sent, networks)
+		}
+		return false, fmt.Errorf("write conduct: %w", err)
+	}
+	for k := range sent {
+		w.cached.Forget(k.account)
+	}
+	for k := range networks {
+		w.cached.Forget(k.account)
+	}
+	return true, nil
 }
 
 // writeSent adds to the slots, and raises the day's busiest hour.

@@ -67,18 +67,22 @@ func (p *Preferences) Add(ctx context.Context, id envelope.AccountID, entries ..
 // Remove takes a pattern, as written or as List shows it, off the list it is on. Errors:
 // ErrInvalid, ErrNotFound.
 func (p *Preferences) Remove(ctx context.Context, id envelope.AccountID, pattern string) error {
+	// As it is shown goes first: the compared form of an address need not be one to write.
+	shown := db.Text(pattern)
 	s, notFound := ParsePattern(pattern, id == Common)
 	if notFound == nil {
 		notFound = ErrNotFound
 	} else {
-		s = db.Text(pattern) // the compared form of an address need not be one to write
+		s = shown
 	}
 	err := p.change(ctx, id, func(tx db.Tx) error {
-		n, err := tx.Exec(`DELETE FROM preference_entry WHERE account = ? AND pattern = ?`, int64(id), s)
-		if err == nil && n == 0 {
-			err = notFound
+		for _, x := range []string{shown, s} {
+			n, err := tx.Exec(`DELETE FROM preference_entry WHERE account = ? AND pattern = ?`, int64(id), x)
+			if err != nil || n > 0 {
+				return err
+			}
 		}
-		return err
+		return notFound
 	})
 	if err != nil {
 		return fmt.Errorf("remove %s from the lists of account %d: %w", s, id, err)

@@ -10,6 +10,9 @@ import (
 	"poczta.example/poczta/internal/verdict"
 )
 
+// maxPatternOctets is longer than any address.
+const maxPatternOctets = 1024
+
 // ParsePattern reads whom an entry names and returns the form that is stored and compared: an
 // address, a domain, ".domain" for all below a domain, and for the server also an address or
 // network of hosts (192.0.2.7, 2001:db8::/32). "@domain" is taken for the domain. Errors wrap
@@ -18,6 +21,9 @@ func ParsePattern(s string, common bool) (string, error) {
 	s = strings.TrimSpace(s)
 	bad := func(why string) (string, error) {
 		return "", fmt.Errorf("%q %w: %s", s, ErrInvalid, why)
+	}
+	if len(s) > maxPatternOctets {
+		return "", fmt.Errorf("pattern of %d octets %w: write an address, a domain or .domain", len(s), ErrInvalid)
 	}
 	if p, ok := parseNetwork(s); ok {
 		if !common {

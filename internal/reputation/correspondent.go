@@ -149,6 +149,7 @@ func (s *Store) marks(ctx context.Context, account envelope.AccountID, addresses
 		s.cfg.Hooks.Looked(len(missing) == 0)
 	}
 	if len(missing) > 0 {
+		flushes := s.flushes.Load()
 		err := s.cfg.DB.View(ctx, func(tx db.Tx) error {
 			for _, i := range missing {
 				m := mark{}
@@ -164,13 +165,15 @@ func (s *Store) marks(ctx context.Context, account envelope.AccountID, addresses
 			return nil, fmt.Errorf("read correspondents of account %d: %w", account, err)
 		}
 		for _, i := range missing {
-			s.known.Put(pairs[i], out[i], now)
+			if s.known.Put(pairs[i], out[i], now); s.flushes.Load() != flushes {
+				s.known.Forget(pairs[i])
+			}
 		}
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for i, p := range pairs {
-		out[i] = out[i].later(s.met[p])
+		out[i] = out[i].later(s.flying.met[p]).later(s.met[p])
 	}
 	return out, nil
 }
@@ -184,6 +187,8 @@ func (s *Store) Purge(tx db.Tx, account envelope.AccountID) error {
 
 // Forget drops what memory holds of an account.
 func (s *Store) Forget(account envelope.AccountID) {
+	s.flushing.Lock()
+	defer s.flushing.Unlock()
 	s.mu.Lock()
 	for p := range s.met {
 		if p.account == account {

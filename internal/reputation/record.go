@@ -62,7 +62,7 @@ func (r record) counts(now time.Time) (good, bad float64) {
 
 // From how many messages, and from which share on, something is said of a subject.
 const (
-	minCount  = 5
+	minCount  = 4.5 // five, a little faded
 	goodBelow = 0.2 // share of bad messages
 	badAbove  = 0.5
 	trapFor   = 24 * time.Hour

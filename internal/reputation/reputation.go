@@ -16,6 +16,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"poczta.example/poczta/internal/address"
@@ -103,9 +104,13 @@ type Store struct {
 	known  *memo.Memo[pair, mark]
 	kick   chan struct{}
 
+	flushing sync.Mutex    // one Flush at a time
+	flushes  atomic.Uint64 // rises with each batch: what was read before is then not kept
+
 	mu      sync.Mutex
 	noted   map[key]record
 	met     map[pair]mark
+	flying  flight                          // the batch that Flush writes just now; asking still sees it
 	touched map[envelope.AccountID]struct{} // accounts with new correspondents since the last sweep
 }
 
@@ -244,6 +249,7 @@ func (s *Store) read(ctx context.Context, parts []named) ([]record, error) {
 		s.cfg.Hooks.Looked(len(missing) == 0)
 	}
 	if len(missing) > 0 {
+		flushes := s.flushes.Load()
 		err := s.cfg.DB.View(ctx, func(tx db.Tx) error {
 			for _, i := range missing {
 				r := record{}
@@ -260,14 +266,18 @@ func (s *Store) read(ctx context.Context, parts []named) ([]record, error) {
 			return nil, err
 		}
 		for _, i := range missing {
-			s.cached.Put(parts[i].key, out[i], now)
+			if s.cached.Put(parts[i].key, out[i], now); s.flushes.Load() != flushes {
+				s.cached.Forget(parts[i].key)
+			}
 		}
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for i, p := range parts {
-		if d, ok := s.noted[p.key]; ok {
-			out[i] = out[i].plus(d)
+		for _, d := range [...]record{s.flying.noted[p.key], s.noted[p.key]} {
+			if d != (record{}) {
+				out[i] = out[i].plus(d)
+			}
 		}
 	}
 	return out, nil

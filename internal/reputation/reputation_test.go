@@ -487,3 +487,48 @@ func BenchmarkSeen(b *testing.B) {
 		}
 	})
 }
+
+// slow is a database whose low lane waits.
+type slow struct {
+	db.Database
+	begun, go_ chan struct{}
+}
+
+func (d *slow) UpdateLow(ctx context.Context, fn func(db.Tx) error) error {
+	d.begun <- struct{}{}
+	<-d.go_
+	return d.Database.UpdateLow(ctx, fn)
+}
+
+// TestSeenWhileWritten: what is on its way to the database counts meanwhile.
+func TestSeenWhileWritten(t *testing.T) {
+	t.Parallel()
+	d := &slow{dbtest.SQLite(t), make(chan struct{}), make(chan struct{})}
+	if err := db.Migrate(t.Context(), d.Database, []db.Component{reputation.Component()}); err != nil {
+		t.Fatal(err)
+	}
+	s := open(t, d, &clock{now: start}, nil)
+	sub := subject(t, "", "jan@example.net")
+	check := func(when string) {
+		t.Helper()
+		items, err := s.Seen(t.Context(), sub)
+		if diff := cmp.Diff([]string{"reputation_domain_bad 0.67", "reputation_sender_bad 0.67"}, names(items)); err != nil || diff != "" {
+			t.Errorf("%s: %v %s", when, err, diff)
+		}
+		if a, err := s.Knows(t.Context(), 1, sub.Address); err != nil || !a.Wrote {
+			t.Errorf("%s: %+v, %v", when, a, err)
+		}
+	}
+	s.Note(t.Context(), sub, true, 5)
+	s.Wrote(t.Context(), 1, sub.Address)
+	check("before")
+	done := make(chan error, 1)
+	go func() { done <- s.Flush(t.Context()) }()
+	<-d.begun
+	check("meanwhile")
+	close(d.go_)
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	check("after")
+}

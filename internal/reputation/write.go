@@ -82,35 +82,60 @@ func (s *Store) complain(err error) {
 	}
 }
 
+// flight is a batch on its way to the database.
+type flight struct {
+	noted map[key]record
+	met   map[pair]mark
+}
+
 // Flush writes what was noted. What could not be written waits for the next call.
 func (s *Store) Flush(ctx context.Context) error {
+	s.flushing.Lock()
+	defer s.flushing.Unlock()
 	for {
-		noted, met := s.batch()
-		if len(noted)+len(met) == 0 {
+		b := s.batch()
+		rows := len(b.noted) + len(b.met)
+		if rows == 0 {
 			return nil
 		}
 		begun := time.Now()
-		err := s.cfg.DB.UpdateLow(ctx, func(tx db.Tx) error { return s.write(tx, noted, met) })
+		err := s.cfg.DB.UpdateLow(ctx, func(tx db.Tx) error { return s.write(tx, b) })
+		s.land(b, err != nil && !errors.Is(err, db.ErrUnknownOutcome))
 		if err != nil {
-			if !errors.Is(err, db.ErrUnknownOutcome) {
-				s.putBack(noted, met)
-			}
 			return fmt.Errorf("write reputation: %w", err)
 		}
-		for k := range noted {
-			s.cached.Forget(k)
-		}
-		for p := range met {
-			s.known.Forget(p)
-		}
 		if s.cfg.Hooks.Written != nil {
-			s.cfg.Hooks.Written(len(noted)+len(met), time.Since(begun))
+			s.cfg.Hooks.Written(rows, time.Since(begun))
 		}
 	}
 }
 
+// land ends a flight. What memory has of its rows is read anew; unwritten, it waits again.
+func (s *Store) land(b flight, unwritten bool) {
+	s.flushes.Add(1)
+	for k := range b.noted {
+		s.cached.Forget(k)
+	}
+	for p := range b.met {
+		s.known.Forget(p)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.flying = flight{}
+	if !unwritten {
+		return
+	}
+	for k, r := range b.noted {
+		s.noted[k] = s.noted[k].plus(r)
+	}
+	for p, m := range b.met {
+		s.met[p] = s.met[p].later(m)
+	}
+}
+
 // write runs the statements of a batch; rows are locked in one order by all nodes.
-func (s *Store) write(tx db.Tx, noted map[key]record, met map[pair]mark) error {
+func (s *Store) write(tx db.Tx, b flight) error {
+	noted, met := b.noted, b.met
 	today := day(s.cfg.Now())
 	byKey := func(a, b key) int { return cmp.Or(cmp.Compare(a.kind, b.kind), cmp.Compare(a.hash, b.hash)) }
 	for _, k := range slices.SortedFunc(maps.Keys(noted), byKey) {
@@ -130,7 +155,7 @@ func (s *Store) write(tx db.Tx, noted map[key]record, met map[pair]mark) error {
 }
 
 // batch takes some of what waits.
-func (s *Store) batch() (map[key]record, map[pair]mark) {
+func (s *Store) batch() flight {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	noted, met := map[key]record{}, map[pair]mark{}
@@ -151,18 +176,8 @@ func (s *Store) batch() (map[key]record, map[pair]mark) {
 			s.touched[p.account] = struct{}{}
 		}
 	}
-	return noted, met
-}
-
-func (s *Store) putBack(noted map[key]record, met map[pair]mark) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for k, r := range noted {
-		s.noted[k] = s.noted[k].plus(r)
-	}
-	for p, m := range met {
-		s.met[p] = s.met[p].later(m)
-	}
+	s.flying = flight{noted, met}
+	return s.flying
 }
 
 // keepDays is how long a subject is kept after it was last seen: after three half-lives little
