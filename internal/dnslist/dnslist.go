@@ -114,7 +114,12 @@ type Config struct {
 // concurrent bounds the look-ups of one call that are under way at once.
 const concurrent = 32
 
-// Lists asks all lists of a Config. Safe for concurrent use.
+// maxFailures is how many questions in a row a list may leave without an answer before it is
+// switched off, so that messages do not wait for it.
+const maxFailures = 8
+
+// Lists asks all lists of a Config. One that refuses us, is silent or fails its test is left alone
+// until a test succeeds, for which Run must run. Safe for concurrent use.
 type Lists struct {
 	cfg   Config
 	lists []*list
@@ -123,8 +128,9 @@ type Lists struct {
 // list is a List with what is known of its health.
 type list struct {
 	List
-	mu  sync.Mutex
-	off error // why it is switched off; nil: it is on
+	mu       sync.Mutex
+	off      error // why it is switched off; nil: it is on
+	failures int   // questions in a row without an answer
 }
 
 // New makes Lists, or names all that is wrong with the configuration.

@@ -131,7 +131,7 @@ func (li *list) isOff() bool {
 func (l *Lists) turn(li *list, why error) {
 	li.mu.Lock()
 	changed := (li.off == nil) != (why == nil)
-	li.off = why
+	li.off, li.failures = why, 0
 	li.mu.Unlock()
 	if changed && l.cfg.Hooks.Health != nil {
 		l.cfg.Hooks.Health(li.Zone, why)

@@ -55,6 +55,9 @@ func (l *Lists) lookUp(ctx context.Context, li *list, s subject) listing {
 			l.refused(li, refused)
 		}
 	}
+	if !errors.Is(ctx.Err(), context.Canceled) { // else it is the asker who had no patience
+		l.heard(li, err, out)
+	}
 	if l.cfg.Hooks.Asked != nil {
 		l.cfg.Hooks.Asked(li.Zone, out, time.Since(begun))
 	}
@@ -124,6 +127,21 @@ func (l *Lists) reason(ctx context.Context, name string) string {
 		}
 		return r
 	}, ans.Records[0].Text[:min(len(ans.Records[0].Text), 120)])
+}
+
+// heard counts the questions in a row that a list leaves without an answer.
+func (l *Lists) heard(li *list, err error, out Outcome) {
+	li.mu.Lock()
+	if err == nil || out != Failed {
+		li.failures = 0
+	} else {
+		li.failures++
+	}
+	silent := li.failures >= maxFailures
+	li.mu.Unlock()
+	if silent && !li.NoTest {
+		l.turn(li, fmt.Errorf("%w: %w", ErrSilent, err))
+	}
 }
 
 // refused tells of a list that does not answer us, and leaves it alone until its test succeeds.
