@@ -95,22 +95,21 @@ func (c Canonicalization) Unvalued(dst []byte, f message.Field) []byte {
 
 // index finds the fields of a header section by their names.
 type index struct {
-	ids    map[string]int // by name in lower case
-	places [][]int        // of the fields with that id, in their order
+	last map[string]int // by name in lower case: its last field
+	prev []int          // by field: the one with the same name in front of it, -1 when there is none
 }
 
 func newIndex(fields []message.Field) index {
-	x := index{ids: make(map[string]int, len(fields))}
+	x := index{last: make(map[string]int, len(fields)), prev: make([]int, len(fields))}
 	var buf [64]byte
 	for i, f := range fields {
 		name := appendLower(buf[:0], f.Name())
-		id, known := x.ids[string(name)]
+		at, known := x.last[string(name)]
 		if !known {
-			id = len(x.places)
-			x.ids[string(name)] = id
-			x.places = append(x.places, nil)
+			at = -1
 		}
-		x.places[id] = append(x.places[id], i)
+		x.prev[i] = at
+		x.last[string(name)] = i
 	}
 	return x
 }
@@ -130,24 +129,25 @@ func appendLower(dst []byte, s string) []byte {
 // comes first (RFC 6376 §5.4.2); a name without a field left adds nothing. The field with index
 // skip, the signature itself, is never chosen.
 func (x index) hash(w io.Writer, c Canonicalization, fields []message.Field, names []string, skip int) {
-	taken := make([]int, len(x.places))
-	var buf []byte
+	next := make([]int, len(fields)) // by the last field of a name: the one to take next and 2; 0 is itself
+	buf := make([]byte, 0, 512)
 	for _, n := range names {
-		id, there := x.ids[n]
+		last, there := x.last[n]
 		if !there {
 			continue
 		}
-		at := x.places[id]
-		left := len(at) - taken[id]
-		if left > 0 && at[left-1] == skip {
-			left--
-			taken[id]++
+		at := last
+		if next[last] != 0 {
+			at = next[last] - 2
 		}
-		if left == 0 {
+		if at >= 0 && at == skip {
+			at = x.prev[at]
+		}
+		if at < 0 {
 			continue
 		}
-		taken[id]++
-		buf = c.AppendField(buf[:0], fields[at[left-1]])
+		next[last] = x.prev[at] + 2
+		buf = c.AppendField(buf[:0], fields[at])
 		_, _ = w.Write(buf)
 	}
 }

@@ -212,15 +212,14 @@ func (s *Signature) readFields(tags map[string]string) error {
 	if !there {
 		return fmt.Errorf("%w: h=", ErrMissing)
 	}
-	names := list(h)
+	names := list(strings.ToLower(h))
 	if len(names) > MaxSignedFields {
 		return fmt.Errorf("%w: h= has more than %d names", ErrSyntax, MaxSignedFields)
 	}
-	for i, n := range names {
+	for _, n := range names {
 		if n == "" || strings.ContainsFunc(n, func(r rune) bool { return r <= ' ' || r >= 0x7f }) {
 			return fmt.Errorf("%w: h= has %.40q, which is no field name", ErrSyntax, n)
 		}
-		names[i] = strings.ToLower(n)
 	}
 	s.Fields = names
 	if !slices.Contains(names, "from") {

@@ -226,7 +226,7 @@ func (c *Verification) Results(ctx context.Context) *Report {
 	_, r.IgnoredSignatures = c.dkim.Signatures()
 	r.ARC = c.arc.Results(ctx, began)
 	c.v.judge(ctx, r)
-	c.v.observe(r)
+	c.v.observe(ctx, r)
 	if c.v.c.Hooks.Waited != nil {
 		c.v.c.Hooks.Waited(c.v.c.Now().Sub(began))
 	}
@@ -234,13 +234,16 @@ func (c *Verification) Results(ctx context.Context) *Report {
 }
 
 // observe tells the hooks and the log.
-func (v *Verifier) observe(r *Report) {
+func (v *Verifier) observe(ctx context.Context, r *Report) {
 	if v.c.Hooks.Result != nil {
 		for _, res := range r.Field().Results {
 			v.c.Hooks.Result(res.Method, res.Value)
 		}
 	}
-	v.c.Logger.Debug("message verified", "conn_id", r.origin.ConnID, "peer", r.Peer, "reverse_path", r.reversePath.String(), "spf", r.MailFrom.Status.String(),
+	if !v.c.Logger.Enabled(ctx, slog.LevelDebug) {
+		return
+	}
+	v.c.Logger.DebugContext(ctx, "message verified", "conn_id", r.origin.ConnID, "peer", r.Peer, "reverse_path", r.reversePath.String(), "spf", r.MailFrom.Status.String(),
 		"dmarc", r.DMARC.Status.String(), "arc", r.ARC.Status.String(), "from", r.From.String())
 }
 
