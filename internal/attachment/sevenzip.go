@@ -237,63 +237,79 @@ func (s *sevenStreams) unpack(r io.ReaderAt, size int64) []byte {
 	return nil
 }
 
-// list7z reads the names of a header. What is in front of the files is only searched for
-// encryption: its properties have no length by which they could be passed over.
+// list7z reads the names of a header. What is in front of the files can't be passed over, as its
+// properties have no length; so every place is tried at which a list of files may begin, and a
+// false one in front of the true one hides nothing.
 func list7z(p *sevenParser, limit int) (l listing) {
-	l.packed = true
-	// kFilesInfo, its count, and the property kNames in it, which has a length.
-	encrypted := bytes.Contains(p.b, []byte{6, 0xf1, 7, 1})
-	for i := 0; i < len(p.b); i++ {
+	encrypted := bytes.Contains(p.b, []byte{6, 0xf1, 7, 1}) // the method's id, AES-256
+	tries := 0
+	for i := 0; i < len(p.b) && len(l.files) < limit && tries < maxLists; i++ {
 		if p.b[i] != 5 {
 			continue
 		}
-		if names, ok := names7z(&sevenParser{b: p.b[i+1:]}, limit); ok {
-			for _, n := range names {
-				l.files = append(l.files, listed{name: n, encrypted: encrypted})
-			}
-			l.more = len(names) == limit
-			return l
+		list, count, ok := names7z(&sevenParser{b: p.b[i+1:]})
+		if !ok {
+			continue
+		}
+		tries++
+		names := split7z(list, limit-len(l.files))
+		if uint64(len(names)) != count && len(names) < limit-len(l.files) {
+			continue
+		}
+		for _, n := range names {
+			l.files = append(l.files, listed{name: n, encrypted: encrypted})
 		}
 	}
-	l.broken = true
+	l.more = len(l.files) >= limit
+	l.packed = true
+	l.broken = len(l.files) == 0 || tries == maxLists
 	return l
 }
 
-// names7z reads a FilesInfo from its count on; ok when it makes sense to its end.
-func names7z(p *sevenParser, limit int) (names []string, ok bool) {
-	count := p.number()
+// The bounds of what is taken for a list of files: properties in it, and lists.
+const (
+	maxProperties = 64
+	maxLists      = 16
+)
+
+// names7z reads a FilesInfo from its count on, and gives the names as they are written; ok when
+// it makes sense to its end.
+func names7z(p *sevenParser) (list []byte, count uint64, ok bool) {
+	count = p.number()
 	if p.bad || count == 0 || count > uint64(len(p.b)) {
-		return nil, false
+		return nil, 0, false
 	}
-	var list []byte
-	for id := p.number(); id != 0; id = p.number() {
+	for range maxProperties {
+		id := p.number()
+		if id == 0 {
+			return list, count, !p.bad && list != nil
+		}
 		property := p.octets(p.number())
 		if p.bad || id > 0x19 {
-			return nil, false
+			return nil, 0, false
 		}
 		if id == 0x11 {
 			if len(property) < 3 || property[0] != 0 {
-				return nil, false
+				return nil, 0, false
 			}
 			list = property[1:]
 		}
 	}
-	if p.bad || list == nil {
-		return nil, false
-	}
+	return nil, 0, false
+}
+
+// split7z takes names in UTF-16 apart that each end with NUL, at most limit.
+func split7z(list []byte, limit int) (names []string) {
 	var units []uint16
-	for i := 0; i+1 < len(list); i += 2 {
+	for i := 0; i+1 < len(list) && len(names) < limit; i += 2 {
 		if u := binary.LittleEndian.Uint16(list[i:]); u != 0 {
 			units = append(units, u)
 			continue
 		}
-		if len(names) == limit {
-			return names, true
-		}
 		names = append(names, string(utf16.Decode(units)))
 		units = units[:0]
 	}
-	return names, uint64(len(names)) == count || len(names) == limit
+	return names
 }
 
 // sevenZip judges the names in a 7z archive.
