@@ -274,6 +274,29 @@ func (e *Evaluator) discoverBySuffix(ctx context.Context, w *walker, author stri
 	return r
 }
 
+// ErrNoRecord: a domain itself publishes no record.
+var ErrNoRecord = errors.New("the domain publishes no DMARC record")
+
+// Record looks up the record of a domain itself, not that of those above it. The error is
+// ErrNoRecord, ErrMany, wraps ErrSyntax, or is temporary.
+func (e *Evaluator) Record(ctx context.Context, d address.Domain) (*Record, error) {
+	f, err := newWalker(e.cfg.Records).at(ctx, d.String())
+	switch {
+	case err != nil:
+		return nil, err
+	case f.broken != nil:
+		return nil, f.broken
+	case f.many:
+		return nil, ErrMany
+	case f.record == nil:
+		return nil, ErrNoRecord
+	}
+	return f.record, nil
+}
+
+// Mode is the standard that the Evaluator follows.
+func (e *Evaluator) Mode() Mode { return e.cfg.Mode }
+
 // Organizational finds a domain's organizational domain (RFC 9989 §4.10.2, RFC 7489 §3.2).
 // The error is temporary.
 func (e *Evaluator) Organizational(ctx context.Context, d address.Domain) (address.Domain, error) {

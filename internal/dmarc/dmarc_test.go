@@ -261,6 +261,19 @@ example.com._report._dmarc.other.example.    TXT "no"
 	}
 }
 
+func TestRecord(t *testing.T) {
+	t.Parallel()
+	e := evaluator(t, dmarc.RFC9989, zone)
+	for name, want := range map[string]error{
+		"example.com": nil, "real.example.com": dmarc.ErrNoRecord, "many.example": dmarc.ErrMany, "broken.example": dmarc.ErrSyntax, "dead.example": resolver.ErrTemporary,
+	} {
+		r, err := e.Record(t.Context(), domain(t, name))
+		if !errors.Is(err, want) || (err == nil) != (r != nil) {
+			t.Errorf("%s: got %v, %v; want %v", name, r, err, want)
+		}
+	}
+}
+
 func TestNew(t *testing.T) {
 	t.Parallel()
 	if _, err := dmarc.New(dmarc.Config{}); err == nil {

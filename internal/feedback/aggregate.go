@@ -121,12 +121,12 @@ func (l Limits) orDefaults() Limits {
 
 // Further bounds.
 const (
-	maxText    = 255  // octets of any text that is kept
-	maxDepth   = 32   // of XML elements
-	maxResults = 20   // of DKIM or SPF in one record
-	maxReasons = 10   // of one record
-	maxErrors  = 10   // of one report
-	maxCount   = 1e12 // messages of one record
+	maxText    = 255 // octets of any text that is kept
+	maxDepth   = 32  // of XML elements
+	maxResults = 20  // of DKIM or SPF in one record
+	maxReasons = 10  // of one record
+	maxErrors  = 10  // of one report
+	maxCount   = 1e9 // messages of one record; sums of very many must fit
 )
 
 // word returns the first of known that s is, in any case; "" if it is none.
