@@ -193,18 +193,27 @@ func (s *Signature) readCanonicalization(tags map[string]string) error {
 		return nil // simple/simple
 	}
 	header, body, both := strings.Cut(c, "/")
-	words := map[string]Canonicalization{"simple": Simple, "relaxed": Relaxed}
 	var known bool
-	if s.Header, known = words[strings.ToLower(header)]; !known {
+	if s.Header, known = canonicalization(header); !known {
 		return fmt.Errorf("%w: c=%.40q", ErrSyntax, c)
 	}
 	if !both {
 		return nil // the body is simple
 	}
-	if s.Body, known = words[strings.ToLower(body)]; !known {
+	if s.Body, known = canonicalization(body); !known {
 		return fmt.Errorf("%w: c=%.40q", ErrSyntax, c)
 	}
 	return nil
+}
+
+func canonicalization(word string) (c Canonicalization, known bool) {
+	switch {
+	case strings.EqualFold(word, "relaxed"):
+		return Relaxed, true
+	case strings.EqualFold(word, "simple"):
+		return Simple, true
+	}
+	return Simple, false
 }
 
 func (s *Signature) readFields(tags map[string]string) error {
