@@ -91,14 +91,14 @@ func (e *evaluation) follow(ctx context.Context, spec, domain string) (outcome, 
 	}
 	target, err := e.target(ctx, spec, domain)
 	if errors.Is(err, errNowhere) {
-		return outcome{}, permanent("the SPF record of %s redirects: %w", domain, err)
+		return outcome{}, permanent("the SPF record of %s redirects: %w", printable(domain), err)
 	}
 	if err != nil {
 		return outcome{}, err
 	}
 	out, err := e.checkHost(ctx, target)
 	if err == nil && out.status == None {
-		err = permanent("the SPF record of %s redirects to %s, which has none", domain, clip(target, 255))
+		err = permanent("the SPF record of %s redirects to %s, which has none", printable(domain), printable(target))
 	}
 	return out, err
 }
@@ -155,7 +155,7 @@ func (e *evaluation) match(ctx context.Context, t *term, domain string) (bool, s
 // include evaluates another domain's record (RFC 7208 §5.2).
 func (e *evaluation) include(ctx context.Context, target, domain string, err error) (bool, string, error) {
 	if errors.Is(err, errNowhere) {
-		return false, "", permanent("the SPF record of %s includes another: %w", domain, err)
+		return false, "", permanent("the SPF record of %s includes another: %w", printable(domain), err)
 	}
 	if err != nil {
 		return false, "", err
@@ -165,7 +165,7 @@ func (e *evaluation) include(ctx context.Context, target, domain string, err err
 		return false, "", err
 	}
 	if out.status == None {
-		return false, "", permanent("the SPF record of %s includes that of %s, which has none", domain, clip(target, 255))
+		return false, "", permanent("the SPF record of %s includes that of %s, which has none", printable(domain), printable(target))
 	}
 	return out.status == Pass, out.mechanism, nil
 }
@@ -198,7 +198,7 @@ func (e *evaluation) matchMX(ctx context.Context, name string, t *term) (bool, e
 		return false, err
 	}
 	if len(answer) > MaxNames {
-		return false, permanent("%s has %d MX records; SPF allows %d", clip(name, 255), len(answer), MaxNames) // RFC 7208 §4.6.4
+		return false, permanent("%s has %d MX records; SPF allows %d", printable(name), len(answer), MaxNames) // RFC 7208 §4.6.4
 	}
 	for _, r := range answer {
 		if !isHost(r.Host) {

@@ -144,6 +144,9 @@ func FuzzCheck(f *testing.F) {
 					t.Errorf("octet %#x in %+v", c, got)
 				}
 			}
+			if err := got.Err; err != nil && strings.ContainsFunc(got.Domain+err.Error(), func(r rune) bool { return r < ' ' || r > '~' }) {
+				t.Errorf("octets that can't be shown in %q", err)
+			}
 			if (got.Err != nil) != (got.Status == spf.TempError || got.Status == spf.PermError) {
 				t.Errorf("%v with error %v", got.Status, got.Err)
 			}

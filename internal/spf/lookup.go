@@ -35,11 +35,11 @@ func (e *evaluation) fetch(ctx context.Context, domain string) (*Record, error) 
 		return nil, nil
 	case 1:
 	default:
-		return nil, permanent("%s has %d SPF records; only one may be there", clip(domain, 255), found)
+		return nil, permanent("%s has %d SPF records; only one may be there", printable(domain), found)
 	}
 	rec, err := ParseRecord(text)
 	if err != nil {
-		return nil, permanent("%s: %w", clip(domain, 255), err)
+		return nil, permanent("%s: %w", printable(domain), err)
 	}
 	return rec, nil
 }

@@ -165,6 +165,9 @@ func (e *evaluation) expand(ctx context.Context, s, domain string, explaining, t
 			b = append(b, literal...)
 		} else {
 			value, err := e.value(ctx, m.letter, domain)
+			if err != nil && explaining {
+				value, err = "unknown", nil // RFC 7208 §7.3 of %{p}; the result stands already
+			}
 			if err != nil {
 				return "", err
 			}

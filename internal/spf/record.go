@@ -90,7 +90,7 @@ func ParseRecord(txt string) (*Record, error) {
 			err = checkMacros(value, true) // ignored, but not its syntax (RFC 7208 §6)
 		}
 		if err != nil {
-			return nil, fmt.Errorf("%w: %q: %w", ErrSyntax, clip(text, maxMechanismOctets), err)
+			return nil, fmt.Errorf("%w: %+q: %w", ErrSyntax, clip(text, maxMechanismOctets), err)
 		}
 	}
 	if all {

@@ -75,7 +75,7 @@ type Request struct {
 // Result is what came of a check.
 type Result struct {
 	Status Status
-	Domain string // whose record was asked, in A-labels, in lower case
+	Domain string // whose record was asked, in A-labels, in lower case; empty when there was none to ask
 	// Mechanism is the term that decided, as written; with " of DOMAIN" when it stands in another
 	// domain's record. "default" when none matched. Empty for None and the errors.
 	Mechanism string
@@ -116,10 +116,10 @@ func New(c Config) (*Checker, error) {
 // (Config.MaxLookups + 1) * (MaxNames + 1) + 1 questions.
 func (c *Checker) Check(ctx context.Context, q Request) Result {
 	e := c.begin(q)
-	res := Result{Domain: e.top}
 	if !e.ip.IsValid() || !lookable(e.top) {
-		return res // RFC 7208 §4.3
+		return Result{} // RFC 7208 §4.3
 	}
+	res := Result{Domain: e.top}
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
 	defer cancel()
 	out, err := e.checkHost(ctx, e.top)
@@ -177,11 +177,11 @@ func aLabels(s string) string {
 // well-formed (RFC 7208 §4.3), and no address.
 func lookable(domain string) bool {
 	dot := strings.LastIndexByte(domain, '.')
-	if dot < 0 || !wellFormed(domain) || strings.ContainsAny(domain, "[]\\ @\x00") {
+	if dot < 0 || !wellFormed(domain) || strings.ContainsAny(domain, `[]\@"`) {
 		return false
 	}
 	for i := range len(domain) {
-		if domain[i] >= 0x80 {
+		if domain[i] <= ' ' || domain[i] > '~' {
 			return false
 		}
 	}

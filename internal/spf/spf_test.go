@@ -41,6 +41,9 @@ xn--jkry-bta.example.seen.example. A 127.0.0.2
 local.example.      TXT "v=spf1 exists:%{l}.seen.example -all exp=why.example"
 fail.example.       TXT "v=spf1 a:broken.example -all"
 exp.example.        TXT "v=spf1 -all exp=why.example"
+late2.example.      TXT "v=spf1 a:x.e.org a:x.e.org a:x.e.org a:x.e.org a:x.e.org a:x.e.org a:x.e.org a:x.e.org a:x.e.org a:x.e.org -all exp=p.example"
+p.example.          TXT "%{p}"
+x.e.org.            A   192.0.2.200
 shout.example.      TXT "v=spf1 -all exp=bell.example"
 bell.example.       TXT "bell \007"
 void.example.       TXT "v=spf1 a:v1.example a:v2.example a:v3.example +all"
@@ -102,6 +105,9 @@ func TestCheck(t *testing.T) {
 		{"HELO and a sender elsewhere", spf.Request{IP: netip.MustParseAddr("192.0.2.7"), Helo: "example.org", Domain: "example.org", Sender: "postmaster@x.example"}, result{Status: spf.Pass, Mechanism: "ip4:192.0.2.0/24"}},
 		{"explanation", spf.Request{IP: netip.MustParseAddr("2001:db8::9"), Sender: "exp.example", Receiver: "mx.example.com"}, result{
 			Status: spf.Fail, Mechanism: "-all", Explanation: "postmaster@exp.example from 2001:db8::9 at mx.example.com at 1000: not ours"}},
+		{"explanation whose name of the host can't be had", spf.Request{IP: netip.MustParseAddr("192.0.2.9"), Sender: "a@late2.example"}, result{
+			Status: spf.Fail, Mechanism: "-all", Explanation: "unknown", Lookups: 10}},
+		{"control octets in the domain", req("192.0.2.1", "a@x\x07y.example.org"), result{}},
 		{"explanation of a stranger in UTF-8", spf.Request{IP: netip.MustParseAddr("192.0.2.9"), Sender: "ą@exp.example"}, result{Status: spf.Fail, Mechanism: "-all"}},
 		{"explanation with a bell", req("192.0.2.9", "a@shout.example"), result{Status: spf.Fail, Mechanism: "-all"}},
 	} {
