@@ -260,7 +260,7 @@ func (w *Watch) Purge(tx db.Tx, account envelope.AccountID) error {
 }
 
 // MaxListed is how many trips List returns at once.
-const MaxListed = 1000
+const MaxListed = 500
 
 // List returns the rules that hold accounts back now, by account, those after the one given.
 func (w *Watch) List(ctx context.Context, after envelope.AccountID) (trips []Trip, err error) {

@@ -2,7 +2,6 @@ package preference
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -91,12 +90,12 @@ func (p *Preferences) Remove(ctx context.Context, id envelope.AccountID, pattern
 }
 
 // List returns a page of an account's entries by pattern, those after the one given ("" is the
-// first page), at most 1,000.
+// first page), at most MaxPage.
 func (p *Preferences) List(ctx context.Context, id envelope.AccountID, after string) (entries []Entry, err error) {
 	err = p.cfg.DB.View(ctx, func(tx db.Tx) error {
 		entries = nil
 		rows, err := tx.Query(`SELECT pattern, allow, note, added FROM preference_entry WHERE account = ? AND pattern > ? ORDER BY pattern LIMIT ?`,
-			int64(id), after, int64(MaxEntries))
+			int64(id), after, int64(MaxPage))
 		if err != nil {
 			return err
 		}
@@ -184,8 +183,8 @@ func (p *Preferences) Traps(ctx context.Context) (traps []string, err error) {
 		}
 		return rows.Err()
 	})
-	if err != nil && !errors.Is(err, context.Canceled) {
-		err = fmt.Errorf("read spam traps: %w", err)
+	if err != nil {
+		return nil, fmt.Errorf("read spam traps: %w", err)
 	}
-	return traps, err
+	return traps, nil
 }

@@ -29,6 +29,7 @@ const (
 	MaxCommonEntries = 20_000 // of the server's
 	MaxTraps         = 1000
 	MaxNoteOctets    = 200
+	MaxPage          = 500 // entries that List returns
 )
 
 // Errors that callers branch on; test with errors.Is.
@@ -117,24 +118,13 @@ func (p *Preferences) of(ctx context.Context, id envelope.AccountID) (*known, er
 		return k, nil
 	}
 	changes := p.changes.Load()
-	err := p.cfg.DB.View(ctx, func(tx db.Tx) error {
-		row := known{}
-		err := tx.QueryRow(`SELECT version, level, wish, digest, language, bulk FROM preference_account WHERE account = ?`, int64(id)).
-			Scan(&row.version, &row.settings.Level, &row.settings.Wish, &row.settings.Digest, &row.settings.Language, &row.settings.Bulk)
-		if err != nil && !errors.Is(err, db.ErrNotFound) {
-			return err
+	row, err := p.row(ctx, id)
+	if err == nil && (k == nil || k.version != row.version) {
+		// The lists are read after the version: what changes meanwhile is seen at the next look.
+		if k = row; row.version > 0 {
+			err = p.load(ctx, id, row)
 		}
-		if k != nil && k.version == row.version {
-			return nil
-		}
-		if row.version > 0 {
-			if err := row.load(tx, id); err != nil {
-				return err
-			}
-		}
-		k = &row
-		return nil
-	})
+	}
 	if err != nil {
 		return nil, fmt.Errorf("read filter preferences of account %d: %w", id, err)
 	}
@@ -144,39 +134,45 @@ func (p *Preferences) of(ctx context.Context, id envelope.AccountID) (*known, er
 	return k, nil
 }
 
-// load reads the lists of an account.
-func (k *known) load(tx db.Tx, id envelope.AccountID) error {
-	rows, err := tx.Query(`SELECT pattern, allow FROM preference_entry WHERE account = ?`, int64(id))
-	if err != nil {
+// row reads the settings of an account and its version, 0 when it has none.
+func (p *Preferences) row(ctx context.Context, id envelope.AccountID) (*known, error) {
+	var k *known
+	err := p.cfg.DB.View(ctx, func(tx db.Tx) error {
+		k = &known{}
+		err := tx.QueryRow(`SELECT version, level, wish, digest, language, bulk FROM preference_account WHERE account = ?`, int64(id)).
+			Scan(&k.version, &k.settings.Level, &k.settings.Wish, &k.settings.Digest, &k.settings.Language, &k.settings.Bulk)
+		if errors.Is(err, db.ErrNotFound) {
+			return nil
+		}
 		return err
-	}
-	defer rows.Close()
-	for rows.Next() {
-		var pattern string
-		var allow bool
-		if err := rows.Scan(&pattern, &allow); err != nil {
+	})
+	return k, err
+}
+
+// load reads the lists of an account, page by page.
+func (p *Preferences) load(ctx context.Context, id envelope.AccountID, k *known) error {
+	for after := ""; ; {
+		page, err := p.List(ctx, id, after)
+		if err != nil {
 			return err
 		}
-		k.lists.add(pattern, allow)
-	}
-	if err := rows.Err(); err != nil || id != Common {
-		return err
-	}
-	rows.Close()
-	traps, err := tx.Query(`SELECT address FROM preference_trap`)
-	if err != nil {
-		return err
-	}
-	defer traps.Close()
-	k.traps = map[string]bool{}
-	for traps.Next() {
-		var a string
-		if err := traps.Scan(&a); err != nil {
-			return err
+		for _, e := range page {
+			k.lists.add(e.Pattern, e.Allow)
 		}
+		if len(page) < MaxPage {
+			break
+		}
+		after = page[len(page)-1].Pattern
+	}
+	if id != Common {
+		return nil
+	}
+	traps, err := p.Traps(ctx)
+	k.traps = make(map[string]bool, len(traps))
+	for _, a := range traps {
 		k.traps[a] = true
 	}
-	return traps.Err()
+	return err
 }
 
 // change runs fn and raises the version of an account, whose row it makes if need be and holds

@@ -352,8 +352,22 @@ func TestLists(t *testing.T) {
 		if err := p.Add(ctx, 1, preference.Entry{Pattern: "more.example"}); !errors.Is(err, preference.ErrFull) {
 			t.Errorf("one more: %v", err)
 		}
-		if got, err := p.List(ctx, 1, ""); err != nil || len(got) != preference.MaxEntries {
-			t.Errorf("%d entries, %v", len(got), err)
+		n := 0
+		for after := ""; ; {
+			page, err := p.List(ctx, 1, after)
+			must(t, err)
+			if n += len(page); len(page) < preference.MaxPage {
+				break
+			}
+			after = page[len(page)-1].Pattern
+		}
+		if n != preference.MaxEntries {
+			t.Errorf("%d entries in pages", n)
+		}
+		for _, d := range []string{"d1.example", "d999.example"} { // of the first page and of the last
+			if items, err := p.Match(ctx, 1, preference.Sender{From: addr(t, "x@"+d)}); err != nil || len(items) != 1 {
+				t.Errorf("%s: %v, %v", d, items, err)
+			}
 		}
 	})
 }
