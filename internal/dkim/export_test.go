@@ -41,3 +41,6 @@ func Forge(key ed25519.PrivateKey, domain, selector, extra, msg string) string {
 	sum := sha256.Sum256(HashedHeader(all, 0, Relaxed, []string{"From"}))
 	return field + base64.StdEncoding.EncodeToString(ed25519.Sign(key, sum[:])) + "\r\n" + msg
 }
+
+// CachedKeys is how many parsed keys a Verifier keeps.
+func CachedKeys(v *Verifier) int { return len(v.keys.keys) }

@@ -103,7 +103,7 @@ func (r *Report) gatherDKIM() {
 		switch {
 		case d.Status == dkim.Pass:
 			passed = append(passed, d.Signature.Domain.String())
-		case errors.Is(d.Err, dkim.ErrWeak), errors.Is(d.Err, dkim.ErrKeySize):
+		case errors.Is(d.Err, dkim.ErrWeak), errors.Is(d.Err, dkim.ErrKeySize) && d.Bits < dkim.MinRSABits:
 			weak = d
 		case errors.Is(d.Err, dkim.ErrPartial):
 			partial = d
