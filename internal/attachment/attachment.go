@@ -10,6 +10,9 @@
 // objects, RTF, HTML, SVG and PDF for what acts by itself. What is merely known by its first
 // octets (zstd, ARJ, LHA, ACE, CAB …) counts as not inspected.
 //
+// The readers are our own because those of libraries refuse what mail programs still open, trust
+// one of two places that tell different names, and take as much memory as a header asks for.
+//
 // # Bounds
 //
 // A message costs at most Config.Unpacked octets of unpacking, Config.Files files and

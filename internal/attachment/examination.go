@@ -124,12 +124,28 @@ func (x *examination) part(r io.ReaderAt, p *mime.Part, within *file, depth int)
 	f.within = within
 	f.open = func() (io.Reader, error) { return p.Open(r), nil }
 	if p.Encoding == mime.Identity && plain(p) {
-		f.at, f.size = io.NewSectionReader(r, p.Body, p.End-p.Body), p.End-p.Body
+		f.at, f.size = &watched{x, f, io.NewSectionReader(r, p.Body, p.End-p.Body)}, p.End-p.Body
 	}
 	if f.declared == "text/html" && p.Disposition != "attachment" && len(f.names) == 0 {
 		return // what is read, not attached; package content looks at it
 	}
 	x.file(f)
+}
+
+// watched is a message whose failure to be read is evidence.
+type watched struct {
+	x *examination
+	f *file
+	r io.ReaderAt
+}
+
+// ReadAt is io.ReaderAt's.
+func (w *watched) ReadAt(p []byte, off int64) (int, error) {
+	n, err := w.r.ReadAt(p, off)
+	if err != nil && !errors.Is(err, io.EOF) {
+		w.x.note(verdict.Uninspected, w.f, "could not be read: %v", err)
+	}
+	return n, err
 }
 
 // plain reports whether the part's offsets count in the message itself.

@@ -137,7 +137,7 @@ func (x *examination) zip(f *file, at io.ReaderAt, size int64, whole bool) {
 		x.note(verdict.OddAttachment, f, "has files at the same place, as a bomb has")
 	}
 	if a.differing {
-		x.note(verdict.TypeDiffers, f, "has files with one name in its directory and another at their place")
+		x.note(verdict.TypeDiffers, f, "tells other names, sizes or methods in its directory than at its files")
 	}
 	isDocument := x.document(f, a)
 	for _, e := range a.entries {

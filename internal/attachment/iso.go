@@ -114,8 +114,13 @@ func readTNEF(r io.ReaderAt, size int64, limit int) (l listing) {
 		}
 		current = listed{}
 	}
+	attributes := 0
 	for off := int64(6); off < size; {
 		var h [9]byte
+		if attributes++; attributes > maxCandidates*limit {
+			l.more = true
+			return l
+		}
 		if n, _ := r.ReadAt(h[:], off); n < len(h) {
 			l.broken = true
 			break

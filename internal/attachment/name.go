@@ -68,7 +68,8 @@ func lastDot(name string) (stem, ext string) {
 	return name[:i], strings.ToLower(strings.TrimFunc(name[i+1:], blank))
 }
 
-// direction reports the marks that turn the direction of writing over other characters.
+// direction reports the marks that set the direction of writing. Only two of them, the
+// overrides, show letters in another order; people who write from right to left use the others.
 func direction(r rune) bool { return r >= 0x202a && r <= 0x202e || r >= 0x2066 && r <= 0x2069 }
 
 // blank reports what a person sees as nothing.
@@ -99,7 +100,7 @@ func (x *examination) name(f *file, name string) {
 	case x.suspicious[ext]:
 		x.note(verdict.OddAttachment, f, "is of the type %s, which is seldom sent for good", ext)
 	}
-	if strings.ContainsFunc(name, direction) {
+	if strings.ContainsAny(name, "\u202d\u202e") {
 		x.note(verdict.DoubleExt, f, "turns the direction of writing")
 	} else if bad {
 		if _, before := lastDot(strings.TrimRightFunc(stem, blank)); documents[before] {

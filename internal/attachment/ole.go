@@ -11,8 +11,11 @@ import (
 
 // The bounds of what is read of an OLE2 compound file.
 const (
-	maxStreams      = 8192
-	maxStreamOctets = 256 << 10
+	maxStreams      = 4096
+	maxStreamOctets = 256 << 10 // read of one stream
+	maxMiniOctets   = 64 << 10  // of the table of small sectors
+	maxSmallOctets  = 512 << 10 // of the small sectors
+	maxReadOctets   = 2 << 20   // read of all streams
 )
 
 // compound is an OLE2 compound file ([MS-CFB]): a file system in a file.
@@ -24,7 +27,8 @@ type compound struct {
 	mini    []byte   // the table of small sectors
 	small   []byte   // what the small sectors lie in
 	streams []stream
-	whole   bool // the directory was read to its end
+	whole   bool  // the directory was read to its end
+	left    int64 // octets of streams that may still be read
 }
 
 // stream is an entry of a compound file's directory.
@@ -46,7 +50,7 @@ func readCompound(r io.ReaderAt, size int64) (*compound, bool) {
 	if shift != 9 && shift != 12 {
 		return nil, false
 	}
-	c := &compound{r: r, size: size, sector: 1 << shift}
+	c := &compound{r: r, size: size, sector: 1 << shift, left: maxReadOctets}
 	c.tables(h[:])
 	directory := c.chain(binary.LittleEndian.Uint32(h[48:]), maxStreams*128)
 	c.whole = len(directory) > 0 && len(directory) < maxStreams*128
@@ -54,8 +58,8 @@ func readCompound(r io.ReaderAt, size int64) (*compound, bool) {
 		c.streams = append(c.streams, entry(directory[:128]))
 	}
 	if len(c.streams) > 0 && c.streams[0].kind == 5 {
-		c.mini = c.chain(binary.LittleEndian.Uint32(h[60:]), maxStreamOctets)
-		c.small = c.chain(c.streams[0].start, 4*maxStreamOctets)
+		c.mini = c.chain(binary.LittleEndian.Uint32(h[60:]), maxMiniOctets)
+		c.small = c.chain(c.streams[0].start, maxSmallOctets)
 	}
 	return c, len(c.streams) > 0
 }
@@ -120,9 +124,10 @@ func (c *compound) chain(start uint32, most int64) []byte {
 	return out
 }
 
-// content is a stream's content, at most maxStreamOctets of it.
+// content is a stream's content, as much of it as the bounds allow.
 func (c *compound) content(s stream) []byte {
-	n := min(s.size, maxStreamOctets)
+	n := min(s.size, maxStreamOctets, c.left)
+	c.left -= n
 	var out []byte
 	if s.size >= 4096 {
 		out = c.chain(s.start, (n+c.sector-1)/c.sector*c.sector)

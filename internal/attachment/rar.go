@@ -25,6 +25,9 @@ type listing struct {
 	more      bool // there are more files than the limit
 }
 
+// maxBlocks bounds the headers that are read, for each file of the limit.
+const maxBlocks = 8
+
 // maxHeader bounds a header that is read, in octets.
 const maxHeader = 64 << 10
 
@@ -39,8 +42,13 @@ func readRAR(r io.ReaderAt, size int64, limit int) listing {
 }
 
 func readRAR4(r io.ReaderAt, size int64, limit int) (l listing) {
+	blocks := 0
 	for off := int64(7); ; {
 		var h [11]byte
+		if blocks++; blocks > maxBlocks*limit {
+			l.more = true
+			return l
+		}
 		if n, _ := r.ReadAt(h[:], off); n < 7 {
 			l.broken = off != size
 			return l
@@ -106,7 +114,12 @@ func (l *listing) add4(b []byte, flags uint16, at int64) bool {
 
 func readRAR5(r io.ReaderAt, size int64, limit int) (l listing) {
 	buffer := make([]byte, maxHeader)
+	blocks := 0
 	for off := int64(8); ; {
+		if blocks++; blocks > maxBlocks*limit {
+			l.more = true
+			return l
+		}
 		n, _ := r.ReadAt(buffer[:min(maxHeader, max(0, size-off))], off)
 		if n < 7 {
 			l.broken = off != size

@@ -19,6 +19,7 @@ type zipEntry struct {
 	encrypted bool
 	method    uint16
 	packed    int64 // octets, negative when unknown
+	span      int64 // octets by the smaller of two claims
 	header    int64 // offset of the local header
 	data      int64 // offset of the data, 0 when there is none
 	listed    bool  // the directory has it
@@ -31,7 +32,7 @@ type zipArchive struct {
 	broken    bool // there is no directory that can be read
 	hidden    bool // files that the directory does not have
 	overlap   bool // data of several files at the same place
-	differing bool // a file's names differ
+	differing bool // a file's names, sizes or methods differ
 }
 
 // Signatures of zip's records.
@@ -41,7 +42,8 @@ var (
 	zipEnd     = []byte("PK\x05\x06")
 )
 
-const maxZipName = 4 << 10
+// maxZipName is how much of a name is kept, in octets.
+const maxZipName = 512
 
 // readZip reads the directory of a zip archive and the headers in front of its files, at most
 // limit entries. Programs differ in which of the two they believe, so both count.
@@ -57,7 +59,7 @@ func readZip(r io.ReaderAt, size int64, limit int) zipArchive {
 	for _, e := range a.entries {
 		if e.listed {
 			a.overlap = a.overlap || e.header < end
-			end = max(end, e.data+max(0, e.packed))
+			end = max(end, e.end())
 		}
 	}
 	return a
@@ -187,20 +189,27 @@ func (a *zipArchive) local(r io.ReaderAt, size int64, e *zipEntry) {
 	}
 	e.encrypted = e.encrypted || h[6]&1 != 0
 	e.data = e.header + 30 + n + m
-	if e.listed && sameName(e.names[0], name) {
-		return
+	method, packed := binary.LittleEndian.Uint16(h[8:]), int64(binary.LittleEndian.Uint32(h[18:]))
+	if h[6]&8 != 0 && packed == 0 || packed == 1<<32-1 {
+		packed = -1 // told behind the data, or in an extra field
 	}
-	if e.listed {
-		a.differing = true
-	} else {
-		e.method, e.packed = binary.LittleEndian.Uint16(h[8:]), int64(binary.LittleEndian.Uint32(h[18:]))
-		if h[6]&8 != 0 && e.packed == 0 || e.packed == 1<<32-1 {
-			e.packed = -1
-		}
-	}
-	e.names = append(e.names, name)
 	if e.data > size {
 		e.data = 0
+	}
+	if !e.listed {
+		e.method, e.packed, e.span = method, packed, packed
+		e.names = append(e.names, name)
+		return
+	}
+	e.span = e.packed
+	if packed >= 0 && packed != e.packed {
+		a.differing = true
+		e.span = min(packed, max(0, e.packed))
+	}
+	a.differing = a.differing || method != e.method
+	if !sameName(e.names[0], name) {
+		a.differing = true
+		e.names = append(e.names, name)
 	}
 }
 
@@ -209,48 +218,61 @@ func sameName(a, b string) bool {
 	return strings.ReplaceAll(a, `\`, "/") == strings.ReplaceAll(b, `\`, "/")
 }
 
+// maxCandidates bounds the places, for each entry of the limit, that are tried for a file or header.
+const maxCandidates = 64
+
 // scan finds the files that the directory does not have. Entries are in order of their headers.
 func (a *zipArchive) scan(r io.ReaderAt, size int64, limit int) {
-	listed := len(a.entries)
+	listed, i, tried := len(a.entries), 0, 0
 	const window = 64 << 10
-	buffer := make([]byte, window+3)
-	i := 0
-	for off := int64(0); off < size; {
-		n, _ := r.ReadAt(buffer[:min(int64(len(buffer)), size-off)], off)
-		j := bytes.Index(buffer[:n], zipLocal)
-		if j < 0 {
-			if n < len(buffer) {
-				return
+	buffer := make([]byte, window+len(zipLocal)-1)
+	skip := int64(0) // what is in front of it is no place to look
+	for start := int64(0); start < size; start += window {
+		n, _ := r.ReadAt(buffer[:min(int64(len(buffer)), size-start)], start)
+		for j := max(0, skip-start); j < int64(n); j = max(j+1, skip-start) {
+			k := bytes.Index(buffer[j:n], zipLocal)
+			if k < 0 {
+				break
 			}
-			off += window
-			continue
-		}
-		off += int64(j)
-		for i < listed && a.entries[i].end() <= off && a.entries[i].header < off {
-			i++
-		}
-		if i < listed && a.entries[i].header <= off {
-			off = max(off+4, a.entries[i].end())
-			continue
-		}
-		e := zipEntry{header: off}
-		a.local(r, size, &e)
-		if e.data > 0 && e.method < 100 && len(e.names[0]) > 0 {
-			if len(a.entries) >= limit {
+			j += int64(k)
+			off := start + j
+			for i < listed && a.entries[i].end() <= off {
+				i++
+			}
+			if i < listed && a.entries[i].header <= off {
+				skip = a.entries[i].end()
+				continue
+			}
+			if tried++; tried > maxCandidates*limit || len(a.entries) >= limit {
 				a.more = true
 				return
 			}
-			a.entries = append(a.entries, e)
-			a.hidden = true
-			off = e.data + max(0, e.packed)
-			continue
+			if e := (zipEntry{header: off}); a.hiddenAt(r, size, &e) {
+				a.entries = append(a.entries, e)
+				a.hidden = true
+				skip = e.end()
+			}
 		}
-		off += 4
 	}
 }
 
+// hiddenAt reads the file at e.header, if there is one.
+func (a *zipArchive) hiddenAt(r io.ReaderAt, size int64, e *zipEntry) bool {
+	var h [30]byte
+	if n, _ := r.ReadAt(h[:], e.header); n < len(h) || binary.LittleEndian.Uint16(h[8:]) >= 100 {
+		return false
+	}
+	a.local(r, size, e)
+	return e.data > 0 && len(e.names) > 0 && e.names[0] != ""
+}
+
 // end is the offset behind an entry's data.
-func (e *zipEntry) end() int64 { return max(e.header+4, e.data+max(0, e.packed)) }
+func (e *zipEntry) end() int64 {
+	if e.data == 0 {
+		return e.header + 4
+	}
+	return e.data + max(0, e.span)
+}
 
 var errMethod = errors.New("it is compressed in a way that can't be read here")
 
