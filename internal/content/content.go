@@ -19,20 +19,32 @@ import (
 type Facts struct {
 	// From is the reverse-path's address; zero for the null reverse-path.
 	From address.Address
-	// OurDomain reports whether the domain (lower case, A-labels) is one of ours; nil: none is.
+	// OurDomain reports whether the domain (lower case, A-labels) is one of ours; nil: none is,
+	// as for mail of our own people, who may name themselves so.
 	OurDomain func(domain string) bool
-	// Outside says that the message comes from strangers, so that our domains in a display-name count.
-	Outside bool
-	Now     time.Time // for Date; zero: dates are not judged
+	Now       time.Time // for Date; zero: dates are not held against it
 }
 
 // Limits bound what is read; zero fields are the defaults.
 type Limits struct {
 	MIME  mime.Limits
 	Text  int // octets of visible text; 256 KiB
-	HTML  int // octets of HTML that are read for it; 1 MiB
+	Raw   int // octets of readable parts that are decoded for it; 1 MiB
 	Links int // links; 500
 	URL   int // octets of a link's URL and of what it shows; 2,048
+}
+
+func (l Limits) withDefaults() Limits {
+	set := func(v *int, d int) {
+		if *v <= 0 {
+			*v = d
+		}
+	}
+	set(&l.Text, 256<<10)
+	set(&l.Raw, 1<<20)
+	set(&l.Links, 500)
+	set(&l.URL, 2048)
+	return l
 }
 
 // Content is what a message says.
@@ -42,7 +54,8 @@ type Content struct {
 	Subject string // decoded
 	From    []message.Mailbox
 	// Text is the visible text of the readable parts in order, in UTF-8: plain text, and of
-	// HTML what a person sees. Of multipart/alternative both are there. Cut at Limits.Text.
+	// HTML what a person sees, those of enclosed messages too. Of multipart/alternative all
+	// are there. Invisible characters are left out. Cut at Limits.Text.
 	Text  string
 	Links []Link
 	// Parts are the leaves that are attachments or no text, enclosed messages' too.
@@ -52,8 +65,10 @@ type Content struct {
 
 // Link is where the text leads to.
 type Link struct {
-	URL   string // as written, entities decoded; cut at Limits.URL
-	Host  string // lower case, A-labels, without port; an address literal without brackets; "" when there is none
+	URL string // as written, entities decoded; cut at Limits.URL
+	// Host is lower case, in A-labels, without port, as a browser reads it; an address in
+	// digits and dots, or IPv6 without brackets; "" when there is none, as in mailto.
+	Host  string
 	Shown string // the text that a person clicks, blanks squeezed; of a plain-text URL, the URL
 	Kind  Kind
 }
@@ -71,9 +86,27 @@ const (
 
 // Read reads a message of size octets. It never fails on bad mail; an error is r's alone.
 func Read(r io.ReaderAt, size int64, f Facts, l Limits) (*Content, error) {
+	l = l.withDefaults()
 	root, err := mime.Parse(r, size, l.MIME)
 	if err != nil {
 		return nil, err
 	}
-	return &Content{Root: root, Header: root.Header}, nil
+	c := &Content{Root: root, Header: root.Header}
+	h := readHeader(root.Header)
+	c.Subject, c.From = h.subject, h.from
+	b := body{l: l, room: l.Raw, text: make([]byte, 0, min(int64(l.Text), size, 4<<10))}
+	for p := range root.All() {
+		if err := b.part(r, p); err != nil {
+			return nil, err
+		}
+	}
+	c.Text, c.Links, c.Parts = string(b.text), b.links, b.parts
+	e := evidence{}
+	e.header(&h, root, f)
+	e.names(&h, f)
+	e.structure(root)
+	e.body(&b)
+	e.look(c)
+	c.Items = e.items
+	return c, nil
 }
