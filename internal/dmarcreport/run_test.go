@@ -67,7 +67,7 @@ func TestRun(t *testing.T) {
 		defer cancel()
 		done := make(chan error)
 		go func() { done <- r.Run(ctx) }()
-		time.Sleep(3*time.Hour + 30*time.Minute + 500*time.Millisecond)
+		<-time.After(3*time.Hour + 30*time.Minute + 500*time.Millisecond)
 		r.Note(row)
 		if err := <-done; err != nil {
 			t.Error(err)
