@@ -53,7 +53,8 @@ type Result struct {
 	// Sealers are d= of the ARC-Seals: that of instance 1 first. Unproven unless Status is Pass.
 	Sealers []address.Domain
 	// Oldest is the oldest instance whose ARC-Message-Signature still holds: from there on nobody
-	// has changed what it signs. 1 when all of them do. 0 unless Status is Pass.
+	// has changed what it signs. 1 when all of them do; only the newest ten are looked at. 0 unless
+	// Status is Pass.
 	Oldest int
 	// AuthResults are the ARC-Authentication-Results, that of instance 1 first; the ID is empty
 	// where one can't be read. Unproven unless Status is Pass.

@@ -229,21 +229,27 @@ func (c *Validation) read() error {
 	return nil
 }
 
+// maxMessages is how many message signatures are looked at, the newest ones: older ones decide nothing
+// but Result.Oldest, and each may hash a header section of its own choice.
+const maxMessages = 10
+
 // digest reads the message signatures and hashes what the fields sign of the header section.
 func (c *Validation) digest() error {
 	fields := c.m.Fields()
 	seals := sha256.New()
 	for i := range c.chain {
 		s := &c.chain[i]
-		var err error
-		if s.ams, err = messageSignature(fields[s.message-1]); err != nil {
-			if i == len(c.chain)-1 {
-				return fmt.Errorf("%w: ARC-Message-Signature %d: %w", ErrSyntax, i+1, err)
-			}
-			s.ams = nil // an older one need not hold (RFC 8617 §5.2, step 5)
-		} else {
-			s.body = c.m.Body(s.ams.Body, s.ams.Length)
-			s.amsDigest = c.m.Digest(s.ams, s.message-1)
+		newest := i == len(c.chain)-1
+		ams, err := messageSignature(fields[s.message-1])
+		switch {
+		case err != nil && newest:
+			return fmt.Errorf("%w: ARC-Message-Signature %d: %w", ErrSyntax, i+1, err)
+		case err != nil, !newest && ams.Length >= 0, len(c.chain)-i > maxMessages:
+			// an older one need not hold (RFC 8617 §5.2, step 5); with l= it would need a hash of its own
+		default:
+			s.ams = ams
+			s.body = c.m.Body(ams.Body, ams.Length)
+			s.amsDigest = c.m.Digest(ams, s.message-1)
 		}
 		if s.asDigest, err = sealDigest(seals, fields, s); err != nil {
 			return err

@@ -77,7 +77,7 @@ func (r *Report) addAuthor(d address.Domain) {
 // domainsIn finds what looks like domains behind "@" in text that is no address list.
 func domainsIn(s string) []address.Domain {
 	var out []address.Domain
-	for len(out) < maxFound {
+	for tries := 0; tries < 4*maxFound && len(out) < maxFound; tries++ {
 		_, rest, ok := strings.Cut(s, "@")
 		if !ok {
 			break
