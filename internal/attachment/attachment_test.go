@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"os"
 	"os/exec"
 	"runtime"
 	"slices"
@@ -167,7 +168,8 @@ func TestTrueTypes(t *testing.T) {
 		{"a.doc", "{\\rtf1 hello}", nil},
 		{"a.doc", "<html>hello", nil},
 		{"a.pdf", "<html>hello", []verdict.Name{differs}},
-		{"a.jpg", "#!/bin/sh\nrm -rf /\n", []verdict.Name{differs, verdict.OddAttachment}},
+		{"a.jpg", "#!/bin/sh\nrm -rf /\n", []verdict.Name{differs}},
+		{"rotate", "#!/bin/sh\n", nil},
 		{"a.zip", "Rar!\x1a\x07\x00\xcf\x90\x73\x00\x00\x0d\x00\x00\x00\x00\x00\x00\x00", []verdict.Name{differs}},
 		{"a.zst", "\x28\xb5\x2f\xfd\x00", []verdict.Name{un}},
 		{"a.cab", "MSCF\x00\x00\x00\x00", []verdict.Name{bad, un}},
@@ -477,6 +479,9 @@ func compound(entries ...entryOf) string {
 func tool(t *testing.T, stdin string, name string, args ...string) string {
 	t.Helper()
 	if _, err := exec.LookPath(name); err != nil {
+		if os.Getenv("POCZTA_REQUIRE_SERVICES") == "1" {
+			t.Fatalf("no %s: install the packages xz-utils and bzip2", name)
+		}
 		t.Skipf("skipped: no %s", name)
 	}
 	cmd := exec.CommandContext(t.Context(), name, args...)
@@ -508,7 +513,7 @@ func TestXZ(t *testing.T) {
 	expect(t, look(t, i, "a.pdf.xz", tool(t, program(), "xz", "-c")), verdict.BadAttachment, verdict.TypeDiffers)
 	expect(t, look(t, i, "a.tar.xz", tool(t, tarred(member{"a.exe", plain}), "xz", "-c")), verdict.BadAttachment)
 	expect(t, look(t, i, "a.txt.bz2", tool(t, program(), "bzip2", "-c")), verdict.BadAttachment, verdict.TypeDiffers)
-	expect(t, look(t, i, "a.xz", tool(t, strings.Repeat("\x00", 9<<20), "xz", "-c")))
+	expect(t, look(t, i, "a.xz", tool(t, strings.Repeat("\x00", 1<<20), "xz", "-c")))
 }
 
 // nested makes a zip archive nested n times, with a file beside it.
@@ -523,7 +528,7 @@ func nested(n int) string {
 // TestBombs holds what bombs cost against the bounds: files, octets unpacked, memory.
 func TestBombs(t *testing.T) {
 	t.Parallel()
-	zeros := strings.Repeat("\x00", 64<<20)
+	zeros := strings.Repeat("\x00", 20<<20)
 	many := make([]member, 3000)
 	for i := range many {
 		many[i] = member{fmt.Sprintf("%d.txt", i), ""}
@@ -585,7 +590,7 @@ func TestBombs(t *testing.T) {
 
 // TestAllocation: what is looked at costs memory by the configuration, not by its size.
 func TestAllocation(t *testing.T) {
-	bomb := archive(member{"b.zip", "PK\x03\x04" + strings.Repeat("\x00", 64<<20)})
+	bomb := archive(member{"b.zip", "PK\x03\x04" + strings.Repeat("\x00", 20<<20)})
 	i := inspector(t, attachment.Config{Spool: 1 << 20, Memory: 1 << 20})
 	look(t, i, "a.zip", bomb)
 	var before, after runtime.MemStats
