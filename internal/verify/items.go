@@ -24,8 +24,10 @@ func (r *Report) gather() {
 		r.add(verdict.ARCTrusted, "%s, a trusted sealer, says that %s was proven.", r.vouched, r.From)
 	case r.failedChain():
 		r.add(verdict.ARCFail, "The ARC chain does not hold: %v.", r.ARC.Err)
-	case r.ARC.Status == arc.Fail:
-		r.add(verdict.AuthTempError, "A key of the ARC chain could not be fetched.") // not TempError: RFC 8617 §5.2.1
+	case r.ARC.Status == arc.Fail && r.awaited:
+		r.tempError("A key of the ARC chain of %s, a trusted sealer, could not be fetched.", r.ARC.Sealers[len(r.ARC.Sealers)-1])
+	case r.ARC.Status == arc.Fail: // for good, as far as ARC goes (RFC 8617 §5.2.1)
+		r.add(verdict.AuthTempError, "A key of the ARC chain could not be fetched.")
 	}
 }
 

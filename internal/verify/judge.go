@@ -135,7 +135,11 @@ func (v *Verifier) vouches(ctx context.Context, r *Report) string {
 	if r.FromErr != nil || r.DMARC.Status == dmarc.Pass {
 		return ""
 	}
-	n := r.ARC.Trusted(func(d address.Domain) bool { return listed(v.c.TrustedSealers, d) })
+	trusts := func(d address.Domain) bool { return listed(v.c.TrustedSealers, d) }
+	if n := len(r.ARC.Sealers); errors.Is(r.ARC.Err, dkim.ErrKeyFetch) && n > 0 {
+		r.awaited = trusts(r.ARC.Sealers[n-1])
+	}
+	n := r.ARC.Trusted(trusts)
 	if n == 0 || !v.says(ctx, r.ARC.AuthResults[n-1], r.From) {
 		return ""
 	}

@@ -105,6 +105,7 @@ type Report struct {
 	sound       bool           // one From field, which can be read
 	lists       []string       // List-Id, lower case
 	vouched     string         // the trusted sealer who vouches for From
+	awaited     bool           // a trusted sealer's key could not be fetched, who might have vouched
 }
 
 func newReport(v *Verifier, m Message) *Report {

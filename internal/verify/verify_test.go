@@ -48,6 +48,8 @@ _dmarc.down.example.         TXT  "v=DMARC1; p=reject"
 !servfail s._domainkey.late.example
 _dmarc.late.example.         TXT  "v=DMARC1; p=reject"
 !servfail _dmarc.dead.example
+!servfail arc._domainkey.down.lists.example
+!servfail arc._domainkey.late.example
 ours.example.                TXT  "v=spf1 ip4:192.0.2.50 -all"
 list.example.                TXT  "v=spf1 ip4:192.0.2.1 -all"
 `
@@ -179,6 +181,7 @@ func names(items []verdict.Item) string {
 func TestEvidence(t *testing.T) {
 	t.Parallel()
 	good, bad, list := arctest.New("good.example"), arctest.New("bad.example"), arctest.New("a.lists.example")
+	down, late := arctest.New("down.lists.example"), arctest.New("late.example")
 	v := verifier(t, config(t, world(t, good, bad, list)))
 	const host, helo = "192.0.2.1", "mx.example.com"
 	const stranger = "192.0.2.8"
@@ -222,6 +225,8 @@ func TestEvidence(t *testing.T) {
 		{"trusted forwarder speaks of another", stranger, "x.example", "l@nopolicy.example", good.Seal(t, ala, 1, "none", aar("dmarc=pass header.from=soft.example")), "dmarc_reject iprev_fail spf_none", false, false},
 		{"trusted forwarder speaks of DKIM", stranger, "x.example", "l@nopolicy.example", good.Seal(t, ala, 1, "none", aar("dkim=pass header.i=@example.com")), "arc_trusted dmarc_override iprev_fail spf_none", false, false},
 		{"trusted forwarder speaks of a stranger's SPF", stranger, "x.example", "l@nopolicy.example", good.Seal(t, ala, 1, "none", aar("spf=pass smtp.mailfrom=x@bad.example")), "dmarc_reject iprev_fail spf_none", false, false},
+		{"trusted forwarder's key down", stranger, "x.example", "l@nopolicy.example", down.Seal(t, ala, 1, "none", passed), "auth_temperror dmarc_reject iprev_fail spf_none", false, true},
+		{"stranger's key down", stranger, "x.example", "l@nopolicy.example", late.Seal(t, ala, 1, "none", passed), "auth_temperror dmarc_reject iprev_fail spf_none", false, false},
 		{"sealed last by a stranger", stranger, "x.example", "l@nopolicy.example", bad.Seal(t, good.Seal(t, ala, 1, "none", passed), 2, "pass", passed), "dmarc_reject iprev_fail spf_none", false, false},
 		{"a stranger between trusted ones", stranger, "x.example", "l@nopolicy.example", good.Seal(t, bad.Seal(t, good.Seal(t, ala, 1, "none", passed), 2, "pass", passed), 3, "pass", aar("arc=pass; dmarc=fail")), "dmarc_reject iprev_fail spf_none", false, false},
 		{"two trusted ones", stranger, "x.example", "l@nopolicy.example", good.Seal(t, list.Seal(t, ala, 1, "none", passed), 2, "pass", aar("arc=pass; dmarc=fail")), "arc_trusted dmarc_override iprev_fail spf_none", false, false},
