@@ -186,6 +186,8 @@ func (m *Model) readPart(part int, b []byte) error {
 			return fmt.Errorf("part %d counts what can't be", part)
 		}
 		slots[at] = [2]uint16{uint16(v[1]), uint16(v[2])}
+		m.sums[classHam] += int64(v[1])
+		m.sums[classSpam] += int64(v[2])
 	}
 	return nil
 }

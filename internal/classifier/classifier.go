@@ -150,8 +150,8 @@ func (a Answer) String() string { return [...]string{"unsure", "ham", "spam"}[a]
 
 // From which probability on an answer is sure enough to count.
 const (
-	spamFrom = 0.75
-	hamTo    = 0.25
+	spamFrom = 0.8
+	hamTo    = 0.2
 )
 
 // Judgement is what is thought of a message.
@@ -177,7 +177,7 @@ func (j Judgement) Answer() Answer {
 	return Unsure
 }
 
-// Items is the evidence: one item when the answer is sure, or none. Its scale grows from 0.5
+// Items is the evidence: one item when the answer is sure, or none. Its scale grows from 0.6
 // to 1 with the probability.
 func (j Judgement) Items() []verdict.Item {
 	name, p := verdict.ClassSpam, j.Probability

@@ -39,9 +39,9 @@ func (c *Classifier) Explain(ctx context.Context, account envelope.AccountID, ct
 		if common == nil {
 			common = nothing
 		}
-		for _, h := range f.hashes {
-			if p, seen := common.weigh(own, h); seen > 0 {
-				words = append(words, Word{Text: b.names[h], Probability: p, Seen: seen})
+		for h, w := range common.weigh(own, f) {
+			if w.seen > 0 {
+				words = append(words, Word{Text: b.names[h], Probability: w.p, Seen: w.seen})
 			}
 		}
 	})

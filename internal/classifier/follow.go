@@ -82,8 +82,8 @@ func (t *tally) stale(p page) bool { return t.gone < p.floor && t.sample > 0 }
 // reset forgets everything.
 func (t *tally) reset() {
 	clear(t.model.counts)
+	*t.model = Model{shift: t.model.shift, counts: t.model.counts}
 	*t = tally{model: t.model}
-	t.model.spam, t.model.ham = 0, 0
 }
 
 // apply counts a page and returns how many samples it changed and how many it could not read.

@@ -1,24 +1,29 @@
 package classifier
 
 import (
+	"iter"
 	"math"
 	"unsafe"
 )
 
-// How features become a probability. The figures were chosen by cross-validation on the
-// SpamAssassin corpus, coarsely: between half and twice their size little changes.
+// How features become a probability. The figures were chosen on the SpamAssassin corpus by
+// the log loss of ten-fold cross-validation, of learning 50 and 200 messages of each class,
+// and of judging mail of kinds that were not learned. Between half and twice their size
+// little changes.
 const (
 	// A feature seen n times moves n/(n+strength) of the way from what was expected of it
 	// to what was seen (Robinson).
-	strength = 0.1
+	strength = 0.5
 	// The same for a feature in an account's own samples, where what the server knows is
 	// what is expected.
 	ownStrength = 0.5
 	// Features nearer than this to 0.5 say nothing and are left out.
-	indifference = 0.1
-	// The log odds of n features are divided by √(n+damping): words hang together, so that n
-	// of them count as about √n that do not.
-	damping = 10
+	indifference = 0.15
+	// The log odds of n features count slope/(n+damping)^power of their sum: words hang
+	// together, so that more of them say less each, and a few say little.
+	slope, damping, power = 3, 30, 0.8
+	// With n samples of the rarer class, the log odds are n/(n+novice) of that.
+	novice = 50
 )
 
 // Model counts in how many samples of each class a feature was. Counting is exact and its
@@ -28,6 +33,7 @@ type Model struct {
 	counts [][2]uint16 // ham, spam
 	spam   int
 	ham    int
+	sums   [2]int64 // of all counts
 }
 
 // maxSamples is how many samples a Model can hold, so that no count overflows.
@@ -66,11 +72,12 @@ func (m *Model) change(f Features, spam bool, by int) {
 	}
 	for s := range f.slots(m.shift) {
 		m.counts[s][class] += uint16(by)
+		m.sums[class] += int64(by)
 	}
 }
 
 // slots yields the slot of each feature, once.
-func (f Features) slots(shift uint) func(func(uint32) bool) {
+func (f Features) slots(shift uint) iter.Seq[uint32] {
 	return func(yield func(uint32) bool) {
 		last := uint32(math.MaxUint32)
 		for _, h := range f.hashes {
@@ -84,15 +91,25 @@ func (f Features) slots(shift uint) func(func(uint32) bool) {
 	}
 }
 
-// feature is how probable spam is when a feature is seen, if all messages that were seen
-// with it and were expected with it are taken together, and how many were seen.
-func (m *Model) feature(h uint32, expected, strength float64) (p float64, seen int) {
+// sizes are what counts are compared with, ham's and spam's: the geometric mean of messages
+// and of features. By messages alone, words that mean nothing would speak against the class
+// with the longer messages; by features alone, against that with the shorter ones.
+func (m *Model) sizes() (s [2]float64) {
+	for class, n := range [2]int{m.ham, m.spam} {
+		s[class] = math.Sqrt(float64(max(n, 1)) * float64(max(m.sums[class], 1)))
+	}
+	return s
+}
+
+// feature is how probable spam is when a feature is seen, between what was expected and what
+// was counted, and how often it was seen.
+func (m *Model) feature(h uint32, sizes [2]float64, expected, strength float64) (p float64, seen int) {
 	c := m.counts[h>>m.shift]
 	seen = int(c[0]) + int(c[1])
 	if seen == 0 {
 		return expected, 0
 	}
-	inSpam, inHam := float64(c[1])/float64(max(m.spam, 1)), float64(c[0])/float64(max(m.ham, 1))
+	inHam, inSpam := float64(c[0])/sizes[0], float64(c[1])/sizes[1]
 	n := float64(seen)
 	return (strength*expected + n*inSpam/(inSpam+inHam)) / (strength + n), seen
 }
@@ -102,27 +119,47 @@ func (m *Model) feature(h uint32, expected, strength float64) (p float64, seen i
 // counted replaces what m expects, the more the oftener it saw a feature.
 func (m *Model) Judge(own *Model, f Features) (probability float64, known int) {
 	sum, n := 0.0, 0
-	for _, h := range f.hashes {
-		p, seen := m.weigh(own, h)
-		if seen > 0 {
+	for _, w := range m.weigh(own, f) {
+		if w.seen > 0 {
 			known++
 		}
-		if p > 0.5-indifference && p < 0.5+indifference {
+		if w.p > 0.5-indifference && w.p < 0.5+indifference {
 			continue
 		}
-		sum += math.Log(p / (1 - p))
+		sum += math.Log(w.p / (1 - w.p))
 		n++
 	}
-	return 1 / (1 + math.Exp(-sum/math.Sqrt(float64(n+damping)))), known
+	samples := float64(min(m.spam, m.ham))
+	if own != nil {
+		samples += float64(min(own.spam, own.ham))
+	}
+	odds := sum * slope / math.Pow(float64(n+damping), power) * samples / (samples + novice)
+	return 1 / (1 + math.Exp(-odds)), known
 }
 
-// weigh is the probability that a feature stands for, and how often it was seen.
-func (m *Model) weigh(own *Model, h uint32) (p float64, seen int) {
-	p, seen = m.feature(h, 0.5, strength)
-	if own != nil {
-		var n int
-		p, n = own.feature(h, p, ownStrength)
-		seen += n
+// weight is the probability that a feature stands for, and how often it was seen.
+type weight struct {
+	p    float64
+	seen int
+}
+
+// weigh yields each feature with its weight.
+func (m *Model) weigh(own *Model, f Features) iter.Seq2[uint32, weight] {
+	return func(yield func(uint32, weight) bool) {
+		sizes, ownSizes := m.sizes(), [2]float64{}
+		if own != nil {
+			ownSizes = own.sizes()
+		}
+		for _, h := range f.hashes {
+			p, seen := m.feature(h, sizes, 0.5, strength)
+			if own != nil {
+				var n int
+				p, n = own.feature(h, ownSizes, p, ownStrength)
+				seen += n
+			}
+			if !yield(h, weight{p, seen}) {
+				return
+			}
+		}
 	}
-	return p, seen
 }

@@ -104,14 +104,17 @@ func (b *builder) flush(size int, found func([]byte)) int {
 		return 0
 	}
 	digits, letters, ascii := 0, 0, true
-	for _, c := range w {
+	for _, r := range string(w) {
 		switch {
-		case '0' <= c && c <= '9':
+		case '0' <= r && r <= '9':
 			digits++
-		case 'a' <= c && c <= 'z':
+		case 'a' <= r && r <= 'z':
 			letters++
-		case c >= utf8.RuneSelf:
-			letters, ascii = letters+1, false
+		case r >= utf8.RuneSelf:
+			ascii = false
+			if !unicode.Is(unicode.Sc, r) {
+				letters++
+			}
 		}
 	}
 	if !ascii {
@@ -119,7 +122,7 @@ func (b *builder) flush(size int, found func([]byte)) int {
 		w = []byte(strings.ToLower(string(b.folded)))
 	}
 	switch {
-	case digits+letters == 0 && w[0] != '$' && w[0] != '!':
+	case digits+letters == 0 && ascii && w[0] != '$' && w[0] != '!':
 		return 0
 	case digits > 0 && letters == 0:
 		for i, c := range w {
