@@ -66,7 +66,7 @@ func (b *body) part(r io.ReaderAt, p *mime.Part) error {
 
 // read reads what there is room for; the result is valid until the next call.
 func (b *body) read(r io.Reader, size int64) ([]byte, error) {
-	want := int(min(int64(b.room), size*2+64))
+	want := int(min(int64(b.room), size+512)) // decoding makes it shorter, as a rule
 	if cap(b.buf) < want && cap(b.buf) < 16<<10 {
 		b.buf = make([]byte, 0, min(want, 16<<10))
 	}

@@ -107,6 +107,9 @@ func parseDate(s string) (time.Time, bool) {
 	if len(s) > 200 {
 		return time.Time{}, false
 	}
+	if t, err := time.Parse("Mon, 2 Jan 2006 15:04:05 -0700", s); err == nil { // nearly all; errors are dear
+		return t, true
+	}
 	if t, err := mail.ParseDate(s); err == nil {
 		return t, true
 	}

@@ -45,17 +45,25 @@ func (h *htmlReader) read(raw []byte) {
 			return
 		case html.TextToken:
 			if h.skip == 0 {
-				h.text(z.Text())
+				h.text(unescaped(z.Raw()))
 			}
 		case html.StartTagToken:
 			h.start(z, false)
 		case html.SelfClosingTagToken:
 			h.start(z, true)
 		case html.EndTagToken:
-			name, _ := z.TagName()
-			h.end(atom.Lookup(name))
+			tag, _ := tagOf(z.Raw())
+			h.end(tag)
 		}
 	}
+}
+
+// unescaped decodes entities; z.Text would also copy each text to change its line ends.
+func unescaped(t []byte) []byte {
+	if bytes.IndexByte(t, '&') < 0 {
+		return t
+	}
+	return []byte(html.UnescapeString(string(t)))
 }
 
 // text takes text with its entities decoded.
@@ -166,10 +174,26 @@ func first(s *string, value []byte) {
 	}
 }
 
+// tagOf reads the name of a tag; more says that attributes may follow. z.TagName would copy it.
+func tagOf(raw []byte) (tag atom.Atom, more bool) {
+	raw = bytes.TrimPrefix(raw[1:], []byte{'/'})
+	var name [16]byte // longer ones do not matter here
+	n := 0
+	for n < len(raw) && raw[n] > ' ' && raw[n] != '>' && raw[n] != '/' {
+		if n == len(name) {
+			return 0, true
+		}
+		if name[n] = raw[n]; 'A' <= raw[n] && raw[n] <= 'Z' {
+			name[n] += 'a' - 'A'
+		}
+		n++
+	}
+	return atom.Lookup(name[:n]), n+1 < len(raw)
+}
+
 // start takes a start tag.
 func (h *htmlReader) start(z *html.Tokenizer, selfClosing bool) {
-	name, more := z.TagName()
-	tag := atom.Lookup(name)
+	tag, more := tagOf(z.Raw())
 	if h.skip != 0 {
 		if tag == h.skip && tag != atom.Head && !selfClosing {
 			h.depth++

@@ -51,8 +51,8 @@ func hostOf(url string) (host, trick string) {
 		rest = rest[:i]
 	}
 	if i := strings.LastIndexByte(rest, '@'); i >= 0 {
-		if user := rest[:i]; strings.ContainsRune(user, '.') || strings.ContainsRune(user, '%') {
-			trick = "a link has what looks like a host in front of its true one"
+		if i > 0 { // nobody sends passwords in links, but what looks like a host
+			trick = "a link has a name in front of its host"
 		}
 		rest = rest[i+1:]
 	}

@@ -9,7 +9,6 @@ import (
 
 	"golang.org/x/net/html/charset"
 	"golang.org/x/text/encoding"
-	"golang.org/x/text/encoding/charmap"
 	"golang.org/x/text/encoding/japanese"
 	"golang.org/x/text/encoding/unicode"
 	"golang.org/x/text/transform"
@@ -71,7 +70,8 @@ type decodeReader struct {
 }
 
 func newDecoder(r *io.SectionReader, d decoder) io.Reader {
-	return &decodeReader{r: r, d: d, in: make([]byte, min(8<<10, r.Size()+1)+maxRest)}
+	n := min(8<<10, r.Size()+1)
+	return &decodeReader{r: r, d: d, in: make([]byte, n+maxRest), out: make([]byte, 0, n)}
 }
 
 // Read implements io.Reader.
@@ -106,7 +106,7 @@ func (r *decodeReader) Read(b []byte) (int, error) {
 const sniffOctets = 4096
 
 // Text is Open in UTF-8: by the declared charset, by a byte order mark, or by a guess where
-// nothing, or nothing true, is declared (UTF-8, what HTML declares, Windows-1252). What can't
+// nothing, or nothing true, is declared (UTF-8, what HTML declares, Cyrillic, Chinese, Windows-1252). What can't
 // be decoded becomes U+FFFD.
 func (p *Part) Text(r io.ReaderAt) io.Reader {
 	raw := p.Open(r)
@@ -153,9 +153,9 @@ func (p *Part) guessCharset(head []byte, cut bool) encoding.Encoding {
 		return unicode.UTF8
 	}
 	if p.Subtype == "html" {
-		if e, name, _ := charset.DetermineEncoding(head, ""); name != "utf-8" && e != encoding.Replacement {
-			return e
+		if e, name, _ := charset.DetermineEncoding(head, ""); name != "utf-8" && name != "windows-1252" && e != encoding.Replacement {
+			return e // Windows-1252 is its answer where nothing is declared, too
 		}
 	}
-	return charmap.Windows1252
+	return legacy(head)
 }

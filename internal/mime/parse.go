@@ -9,7 +9,7 @@ import (
 // 32 KiB. It never fails on bad mail, however odd: an error is that of r, and then there is no
 // part. Time is linear in size; memory is bounded by l.
 func Parse(r io.ReaderAt, size int64, l Limits) (*Part, error) {
-	p := &parser{l: l.withDefaults(), r: r}
+	p := &parser{l: l.withDefaults(), r: r, hdr: make([]byte, 0, min(size, 2<<10))}
 	root := p.newPart(nil, 0)
 	if err := p.section(r, size, root); err != nil {
 		return nil, err

@@ -20,7 +20,7 @@ func (u *uublock) line(p *parser, l piece) {
 	switch {
 	case u.part != nil:
 		if string(text) == "end" {
-			u.end(p, p.ended)
+			u.end(p, l.off+int64(len(text)))
 		}
 	case u.name != "":
 		if name := u.name; uuLine(text) {
