@@ -179,7 +179,13 @@ func TestSend(t *testing.T) {
 		for range 4 {
 			other.Note(w.row("example.org", "192.0.2.7", "example.org"))
 		}
-		odd := w.row("example.org", "192.0.2.8")
+		forged := w.row("example.org", "192.0.2.6")
+		forged.Disposition = dmarc.PolicyQuarantine
+		w.reports.Note(forged)
+		w.reports.Note(forged)
+		w.flush(w.reports)
+		odd := w.row("example.org", "192.0.2.8", "stranger.example")
+		odd.DKIM = append([]feedback.DKIMResult{{Domain: "a.example.org", Selector: "s", Result: "fail"}}, odd.DKIM...)
 		odd.Disposition, odd.Reasons = dmarc.PolicyNone, []feedback.Reason{{Type: "mailing_list", Comment: "list.example"}}
 		other.Note(odd)
 		mail := w.row("example.org", "192.0.2.9")
@@ -211,8 +217,11 @@ func TestSend(t *testing.T) {
 					AuthDKIM: []feedback.DKIMResult{{Domain: "example.org", Selector: "s", Result: "pass"}}, AuthSPF: []feedback.SPFResult{{Domain: "bounce.example.org", Scope: "mfrom", Result: "none"}}},
 				{Source: netip.MustParseAddr("2001:db8::7"), Count: 3, Disposition: "quarantine", DKIM: "fail", SPF: "fail", EnvelopeFrom: "bounce.sub.example.org", HeaderFrom: "sub.example.org",
 					AuthSPF: []feedback.SPFResult{{Domain: "bounce.sub.example.org", Scope: "mfrom", Result: "none"}}},
-				{Source: netip.MustParseAddr("192.0.2.8"), Count: 1, Disposition: "none", DKIM: "fail", SPF: "fail", Reasons: odd.Reasons, EnvelopeFrom: "bounce.example.org", HeaderFrom: "example.org",
+				{Source: netip.MustParseAddr("192.0.2.6"), Count: 2, Disposition: "quarantine", DKIM: "fail", SPF: "fail", Reasons: []feedback.Reason{{Type: "local_policy"}}, EnvelopeFrom: "bounce.example.org", HeaderFrom: "example.org",
 					AuthSPF: []feedback.SPFResult{{Domain: "bounce.example.org", Scope: "mfrom", Result: "none"}}},
+				{Source: netip.MustParseAddr("192.0.2.8"), Count: 1, Disposition: "none", DKIM: "fail", SPF: "fail", Reasons: odd.Reasons, EnvelopeFrom: "bounce.example.org", HeaderFrom: "example.org",
+					AuthDKIM: []feedback.DKIMResult{{Domain: "stranger.example", Selector: "s", Result: "pass"}, {Domain: "a.example.org", Selector: "s", Result: "fail"}},
+					AuthSPF:  []feedback.SPFResult{{Domain: "bounce.example.org", Scope: "mfrom", Result: "none"}}},
 			},
 		}
 		if diff := cmp.Diff(want, a, sameAddr); diff != "" {

@@ -10,6 +10,7 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"poczta.example/poczta/internal/address"
 	"poczta.example/poczta/internal/db"
@@ -26,7 +27,7 @@ type Row struct {
 	// Disposition is what became of the message because of the policy; it counts for those that failed.
 	Disposition dmarc.Policy
 	// Reasons say why it is not the policy: "local_policy", "mailing_list", "trusted_forwarder" or "other". That of t=y or
-	// pct need not be given.
+	// pct need not be given; without any, it is "local_policy".
 	Reasons []feedback.Reason
 	DKIM    []feedback.DKIMResult // what each signature came to; at most ten are told
 	SPF     []feedback.SPFResult
@@ -64,7 +65,7 @@ const maxSignatures = 10
 // lost, which costs a report its exactness and nothing else.
 func (r *Reports) Note(row Row) {
 	res := row.Result
-	if r.cfg.NoSending || row.Report || res.Record == nil || len(res.Record.Aggregate) == 0 || res.Status != dmarc.Pass && res.Status != dmarc.Fail {
+	if r.cfg.NoSending || row.Report || !row.Source.IsValid() || res.Record == nil || len(res.Record.Aggregate) == 0 || res.Status != dmarc.Pass && res.Status != dmarc.Fail {
 		return
 	}
 	day, domain := Day(r.cfg.Now()), res.PolicyDomain.String()
@@ -130,7 +131,7 @@ func (r *Reports) detail(row Row) detail {
 	d := detail{Policy: published(res.PolicyDomain, rec, r.cfg.Policies.Mode()), Record: feedback.Record{
 		Source: row.Source.WithZone("").Unmap(), Count: 1, Disposition: row.Disposition.String(), DKIM: outcome(res.AlignedDKIM), SPF: outcome(res.AlignedSPF),
 		EnvelopeFrom: row.EnvelopeFrom.String(), HeaderFrom: row.From.String(),
-		Reasons: row.Reasons, AuthDKIM: row.DKIM[:min(len(row.DKIM), maxSignatures)], AuthSPF: row.SPF[:min(len(row.SPF), maxSignatures)],
+		Reasons: row.Reasons, AuthDKIM: signatures(row), AuthSPF: row.SPF[:min(len(row.SPF), maxSignatures)],
 	}}
 	if res.Status == dmarc.Pass {
 		d.Record.Disposition = "pass"
@@ -142,10 +143,33 @@ func (r *Reports) detail(row Row) detail {
 	case res.SampledOut:
 		own.Type = "sampled_out"
 	}
+	if own.Type == "" && len(row.Reasons) == 0 && res.Status == dmarc.Fail && row.Disposition != res.Policy {
+		own.Type = "local_policy" // RFC 9990: a reason must stand there
+	}
 	if own.Type != "" {
 		d.Record.Reasons = append([]feedback.Reason{own}, row.Reasons...)
 	}
 	return d
+}
+
+// signatures are those that are told, those that say most first (RFC 9990): which pass for From's domain,
+// for its organization, for others, and which do not pass.
+func signatures(row Row) []feedback.DKIMResult {
+	from, org := row.From.String(), row.Result.PolicyDomain.String()
+	rank := func(d feedback.DKIMResult) int {
+		switch {
+		case d.Result != "pass":
+			return 3
+		case d.Domain == from:
+			return 0
+		case d.Domain == org || strings.HasSuffix(d.Domain, "."+org):
+			return 1
+		}
+		return 2
+	}
+	out := slices.Clone(row.DKIM)
+	slices.SortStableFunc(out, func(a, b feedback.DKIMResult) int { return rank(a) - rank(b) })
+	return out[:min(len(out), maxSignatures)]
 }
 
 func outcome(aligned bool) string {

@@ -90,14 +90,14 @@ func (r *Reports) unreported(ctx context.Context, day int64, after string) (out 
 
 // report sends one domain its report. A domain that asks for none any more is marked as done.
 func (r *Reports) report(ctx context.Context, day int64, domain address.Domain) (sent bool, err error) {
-	uris, err := r.destinations(ctx, domain)
+	rec, uris, err := r.destinations(ctx, domain)
 	if err != nil {
 		return false, err
 	}
 	if len(uris) == 0 {
 		return false, r.mark(ctx, day, domain)
 	}
-	a, err := r.aggregate(ctx, day, domain)
+	a, err := r.aggregate(ctx, day, published(domain, rec, r.cfg.Policies.Mode()))
 	if err != nil {
 		return false, err
 	}
@@ -126,15 +126,15 @@ func (r *Reports) report(ctx context.Context, day int64, domain address.Domain) 
 	return err == nil, err
 }
 
-// destinations are the places that a domain's record names now and that agree. The error says
-// that it may be other ones later.
-func (r *Reports) destinations(ctx context.Context, domain address.Domain) ([]dmarc.URI, error) {
+// destinations are the places that a domain's record names now and that agree; none is no error. The
+// error says that it may be other ones later.
+func (r *Reports) destinations(ctx context.Context, domain address.Domain) (*dmarc.Record, []dmarc.URI, error) {
 	rec, err := r.cfg.Policies.Record(ctx, domain)
 	if errors.Is(err, dmarc.ErrNoRecord) || errors.Is(err, dmarc.ErrMany) || errors.Is(err, dmarc.ErrSyntax) {
-		return nil, nil
+		return nil, nil, nil
 	}
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	var out []dmarc.URI
 	var failed error
@@ -155,9 +155,9 @@ func (r *Reports) destinations(ctx context.Context, domain address.Domain) ([]dm
 		}
 	}
 	if len(out) > 0 {
-		return out, nil
+		return rec, out, nil
 	}
-	return nil, failed
+	return rec, nil, failed
 }
 
 func (r *Reports) mark(ctx context.Context, day int64, domain address.Domain) error {
@@ -177,9 +177,9 @@ func (r *Reports) markIn(tx db.Tx, day int64, domain address.Domain) error {
 	return err
 }
 
-// aggregate makes the report of a day, the commonest sorts of messages first. Had the policy changed within the day, the
-// one with the most messages is shown.
-func (r *Reports) aggregate(ctx context.Context, day int64, domain address.Domain) (*feedback.Aggregate, error) {
+// aggregate makes the report of a day, the commonest sorts of messages first. Had the policy changed within
+// the day, the present one is shown, if messages were seen under it (RFC 9990), else the one with the most.
+func (r *Reports) aggregate(ctx context.Context, day int64, now feedback.Published) (*feedback.Aggregate, error) {
 	begin := time.Unix(day*86400, 0).UTC()
 	a := &feedback.Aggregate{
 		Organization: r.cfg.Organization, Email: r.cfg.From.String(), Begin: begin, End: begin.Add(24*time.Hour - time.Second),
@@ -188,7 +188,7 @@ func (r *Reports) aggregate(ctx context.Context, day int64, domain address.Domai
 	err := r.cfg.DB.View(ctx, func(tx db.Tx) error {
 		a.Records = nil
 		policies := map[feedback.Published]int64{}
-		rows, err := tx.Query("SELECT detail, messages FROM dmarc_count WHERE day = ? AND domain = ? ORDER BY messages DESC, hash LIMIT ?", day, domain.String(), int64(maxRecords))
+		rows, err := tx.Query("SELECT detail, messages FROM dmarc_count WHERE day = ? AND domain = ? ORDER BY messages DESC, hash LIMIT ?", day, now.Domain, int64(maxRecords))
 		if err != nil {
 			return err
 		}
@@ -209,6 +209,9 @@ func (r *Reports) aggregate(ctx context.Context, day int64, domain address.Domai
 				a.Policy = d.Policy
 			}
 			a.Records = append(a.Records, d.Record)
+		}
+		if policies[now] > 0 {
+			a.Policy = now
 		}
 		return rows.Err()
 	})

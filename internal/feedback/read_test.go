@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -348,8 +349,10 @@ func TestWrite(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	spf := a.Records[0].AuthSPF
 	for _, legacy := range []bool{false, true} {
 		a.Legacy = legacy
+		a.Records[0].AuthSPF = append([]feedback.SPFResult{{Domain: "h.example", Scope: "helo", Result: "pass"}}, spf...)
 		file, err := a.Gzip()
 		if err != nil {
 			t.Fatal(err)
@@ -360,17 +363,98 @@ func TestWrite(t *testing.T) {
 		}
 		want := *a
 		want.Legacy = false
+		if !legacy {
+			want.Errors = want.Errors[:1]
+		}
 		if legacy {
 			want.Generator, want.Policy.NonExistent, want.Policy.Testing, want.Policy.Discovery = "", "", false, ""
 			want.Records[0].Disposition = "none"
 		}
+		if !legacy {
+			want.Records = slices.Clone(want.Records)
+			want.Records[0].AuthSPF = spf
+		}
 		if diff := cmp.Diff(&want, got, cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); diff != "" {
 			t.Errorf("legacy %v: %s", legacy, diff)
+		}
+		if legacy != (len(got.Records[0].AuthSPF) == 2) {
+			t.Errorf("legacy %v: got %v", legacy, got.Records[0].AuthSPF)
 		}
 		xml, err := a.XML()
 		if err != nil || bytes.Contains(xml, []byte(feedback.Namespace)) == legacy {
 			t.Errorf("legacy %v: %v\n%s", legacy, err, xml)
 		}
+	}
+}
+
+// golden is a report as it is written: elements in the order of RFC 9990's schema.
+const golden = `<?xml version="1.0" encoding="UTF-8"?>
+<feedback xmlns="urn:ietf:params:xml:ns:dmarc-2.0">
+ <version>1.0</version>
+ <report_metadata>
+  <org_name>A &amp; B</org_name>
+  <email>dmarc@sender.example</email>
+  <report_id>1@sender.example</report_id>
+  <date_range>
+   <begin>1728000000</begin>
+   <end>1728086399</end>
+  </date_range>
+  <generator>Poczta</generator>
+ </report_metadata>
+ <policy_published>
+  <domain>example.org</domain>
+  <discovery_method>treewalk</discovery_method>
+  <adkim>r</adkim>
+  <aspf>s</aspf>
+  <p>reject</p>
+  <np>none</np>
+  <testing>n</testing>
+ </policy_published>
+ <record>
+  <row>
+   <source_ip>2001:db8::1</source_ip>
+   <count>7</count>
+   <policy_evaluated>
+    <disposition>none</disposition>
+    <dkim>fail</dkim>
+    <spf>fail</spf>
+    <reason>
+     <type>mailing_list</type>
+    </reason>
+   </policy_evaluated>
+  </row>
+  <identifiers>
+   <envelope_from></envelope_from>
+   <header_from>example.org</header_from>
+  </identifiers>
+  <auth_results>
+   <dkim>
+    <domain>example.org</domain>
+    <selector>s</selector>
+    <result>fail</result>
+   </dkim>
+   <spf>
+    <domain>list.example</domain>
+    <scope>mfrom</scope>
+    <result>pass</result>
+   </spf>
+  </auth_results>
+ </record>
+</feedback>
+`
+
+func TestGolden(t *testing.T) {
+	t.Parallel()
+	got, err := (&feedback.Aggregate{
+		Organization: "A & B", Email: "dmarc@sender.example", ID: "1@sender.example", Begin: time.Unix(1728000000, 0), End: time.Unix(1728086399, 0), Generator: "Poczta",
+		Policy: feedback.Published{Domain: "example.org", Discovery: "treewalk", DKIM: "r", SPF: "s", Policy: "reject", NonExistent: "none"},
+		Records: []feedback.Record{{
+			Source: netip.MustParseAddr("2001:db8::1"), Count: 7, Disposition: "none", DKIM: "fail", SPF: "fail", Reasons: []feedback.Reason{{Type: "mailing_list"}}, HeaderFrom: "example.org",
+			AuthDKIM: []feedback.DKIMResult{{Domain: "example.org", Selector: "s", Result: "fail"}}, AuthSPF: []feedback.SPFResult{{Domain: "list.example", Result: "pass"}},
+		}},
+	}).XML()
+	if diff := cmp.Diff(golden, string(got)); diff != "" || err != nil {
+		t.Error(diff, err)
 	}
 }
 

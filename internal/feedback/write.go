@@ -74,7 +74,7 @@ type (
 	}
 	xmlDKIM struct {
 		Domain   string `xml:"domain"`
-		Selector string `xml:"selector,omitempty"`
+		Selector string `xml:"selector"`
 		Result   string `xml:"result"`
 		Human    string `xml:"human_result,omitempty"`
 	}
@@ -86,7 +86,8 @@ type (
 	}
 )
 
-// XML writes the report in RFC 9990's form, or in RFC 7489's when a.Legacy.
+// XML writes the report in RFC 9990's form, which has room for one error and one result of SPF, that of
+// MAIL FROM; or in RFC 7489's when a.Legacy.
 func (a *Aggregate) XML() ([]byte, error) {
 	x := xmlReport{
 		Version: "1.0",
@@ -102,6 +103,7 @@ func (a *Aggregate) XML() ([]byte, error) {
 		x.Meta.Generator = ""
 		x.Policy.Percent = a.Policy.Percent
 	} else {
+		x.Meta.Errors = x.Meta.Errors[:min(len(x.Meta.Errors), 1)]
 		x.XMLNS, x.Policy.NonExistent, x.Policy.Discovery, x.Policy.Testing = Namespace, a.Policy.NonExistent, a.Policy.Discovery, "n"
 		if a.Policy.Testing {
 			x.Policy.Testing = "y"
@@ -132,6 +134,12 @@ func (a *Aggregate) record(r Record) xmlRecord {
 		x.Auth.DKIM = append(x.Auth.DKIM, xmlDKIM(d))
 	}
 	for _, s := range r.AuthSPF {
+		if !a.Legacy { // RFC 9990 tells of MAIL FROM alone, once
+			if s.Scope == "helo" || len(x.Auth.SPF) > 0 {
+				continue
+			}
+			s.Scope = "mfrom"
+		}
 		x.Auth.SPF = append(x.Auth.SPF, xmlSPF(s))
 	}
 	return x
