@@ -110,10 +110,7 @@ func parseDate(s string) (time.Time, bool) {
 	if t, err := time.Parse("Mon, 2 Jan 2006 15:04:05 -0700", s); err == nil { // nearly all; errors are dear
 		return t, true
 	}
-	if t, err := mail.ParseDate(s); err == nil {
-		return t, true
-	}
-	s = strings.Join(strings.Fields(dropComment(s)), " ")
+	s = plainDate(s)
 	if t, err := mail.ParseDate(s); err == nil {
 		return t, true
 	}
@@ -125,10 +122,40 @@ func parseDate(s string) (time.Time, bool) {
 	return time.Time{}, false
 }
 
-// dropComment removes a comment at the end.
-func dropComment(s string) string {
-	if i := strings.IndexByte(s, '('); i > 0 && strings.HasSuffix(strings.TrimSpace(s), ")") {
-		return s[:i]
+// plainDate removes comments, squeezes blanks and writes obsolete zones in digits
+// (RFC 5322 §4.3: what is unknown is -0000).
+func plainDate(s string) string {
+	if strings.IndexByte(s, '(') >= 0 {
+		depth := 0
+		s = strings.Map(func(r rune) rune {
+			switch {
+			case r == '(':
+				depth++
+			case r == ')' && depth > 0:
+				depth--
+				return ' '
+			}
+			if depth > 0 {
+				return -1
+			}
+			return r
+		}, s)
 	}
-	return s
+	words := strings.Fields(s)
+	if n := len(words); n > 3 {
+		last := strings.ToUpper(words[n-1])
+		zone, known := zones[last]
+		switch {
+		case known:
+			words[n-1] = zone
+		case strings.Trim(last, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") == "" && last != "AM" && last != "PM":
+			words[n-1] = "-0000"
+		}
+	}
+	return strings.Join(words, " ")
+}
+
+var zones = map[string]string{
+	"EST": "-0500", "EST5EDT": "-0500", "EDT": "-0400", "CST": "-0600", "CDT": "-0500", "MST": "-0700", "MDT": "-0600", "PST": "-0800", "PDT": "-0700",
+	"CET": "+0100", "CEST": "+0200", "BST": "+0100", "MSK": "+0300", "JST": "+0900",
 }

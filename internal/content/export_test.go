@@ -1,0 +1,4 @@
+package content
+
+// ParseDate is parseDate.
+var ParseDate = parseDate
