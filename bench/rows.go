@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -11,7 +12,7 @@ import (
 // receiving and the reading side.
 func allRows() []row {
 	once, reused := load{sessions: 20, octets: 4096}, load{sessions: 20, octets: 4096, reuse: true}
-	return []row{
+	return slices.Concat([]row{
 		{"inbound 4 KiB, 20 sessions, one message a connection, delivered", "≥ 15 ×", inboundAgainstPair(once)},
 		{"inbound 4 KiB, 20 sessions, connections reused, delivered", "", inboundAgainstPair(reused)},
 		{"inbound, against a server that discards, one message a connection", "≥ 60 %", inboundAgainstSink(once)},
@@ -40,7 +41,7 @@ func allRows() []row {
 		{"start with 1,000,000 stored messages, to ready", "≤ 0.5 s", startHuge},
 		{"memory that one message of 100 MiB adds, in and out", "≤ 8 MiB", hugeMessage},
 		{"p99 of the reply to DATA while 1,000,000 rows are purged", "≤ 3 ×", latencyWhilePurging},
-	}
+	}, classifierRows())
 }
 
 // inboundAgainstPair delivers the load to us and to Postfix with Dovecot, in turn.

@@ -399,7 +399,7 @@ func TestCheckpoint(t *testing.T) {
 					}
 				}
 			}, func(int) { reports++ })
-			if err != nil || done != count || reports < count/100 {
+			if err != nil || done != count || reports < count/200 {
 				t.Fatalf("learned %d with %d reports (%v), want %d", done, reports, err, count)
 			}
 		}

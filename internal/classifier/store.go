@@ -61,7 +61,7 @@ type Sample struct {
 }
 
 // learnChunk is how many samples LearnMany commits at a time.
-const learnChunk = 64
+const learnChunk = 128
 
 // Learn remembers a message as spam or ham for an account, or of account Common for all. A
 // message that was learned before is learned anew if its class differs. Of an account's marks
