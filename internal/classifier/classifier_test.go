@@ -465,6 +465,45 @@ func execute(t *testing.T, d db.Database, query string, args ...any) {
 	}
 }
 
+// TestManyRemovals holds that a node which missed more removals than it reads at a time
+// counts right, also where samples were learned and removed meanwhile.
+func TestManyRemovals(t *testing.T) {
+	each(t, func(t *testing.T, d db.Database) {
+		c := newClock()
+		n, other := node(t, d, c, nil), node(t, d, c, nil)
+		change := func(from, to int, do func(int) error) {
+			t.Helper()
+			for i := from; i < to; i++ {
+				if err := do(i); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		learn := func(i int) error {
+			f, hash := letter(true, i)
+			return n.Learn(t.Context(), classifier.Common, f, hash, true)
+		}
+		forget := func(i int) error {
+			_, hash := letter(true, i)
+			_, err := n.Forget(t.Context(), classifier.Common, hash)
+			return err
+		}
+		change(0, 200, learn)
+		if err := other.Refresh(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		change(0, 180, forget)
+		change(300, 450, learn)
+		change(320, 440, forget)
+		if err := other.Refresh(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if spam, _ := other.CommonModel().Samples(); spam != 50 || !other.CommonModel().Equal(n.CommonModel()) {
+			t.Errorf("the other node counts %d, want 50, or counts otherwise", spam)
+		}
+	})
+}
+
 // TestAwayForLong holds that a node that missed removals, whose notes are dropped, counts anew.
 func TestAwayForLong(t *testing.T) {
 	each(t, func(t *testing.T, d db.Database) {

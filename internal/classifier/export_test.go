@@ -40,8 +40,16 @@ func (c *Classifier) OwnModel(ctx context.Context, id envelope.AccountID) (*Mode
 	return own.tally.model, nil
 }
 
-// Cached is how many accounts' models are in memory, and what they take.
-func (c *Classifier) Cached() (n int, octets int64) { return len(c.owns.byID), c.owns.octets }
+// Cached is how many accounts are in memory, and what their models take.
+func (c *Classifier) Cached() (n int, octets int64) {
+	for e := c.owns.order.Front(); e != nil; e = e.Next() {
+		n++
+		if octets += entryOctets; e.Value.(*owned).tally.model != nil {
+			octets += e.Value.(*owned).tally.model.Octets()
+		}
+	}
+	return n, octets
+}
 
 // Refresh is what Run does every Config.Poll.
 func (c *Classifier) Refresh(ctx context.Context) error { return c.refresh(ctx) }

@@ -13,6 +13,8 @@ import (
 // Limits of what is looked at.
 const (
 	maxWords    = 4000 // words of subject and text
+	maxSubject  = 1024 // octets of the subject, so that it leaves words to the text
+	maxName     = 256  // octets of an author's name
 	maxLinks    = 100  // links
 	maxParts    = 50   // parts
 	maxWord     = 24   // octets of a word that is kept as it is
@@ -96,8 +98,9 @@ func (b *builder) features() Features {
 
 func (b *builder) content(ct *content.Content) {
 	b.from(ct)
-	b.sequence(kindSubject, subject(ct.Subject))
-	b.sequence(kindWord, subject(ct.Subject))
+	subject := subject(ct.Subject[:min(len(ct.Subject), maxSubject)])
+	b.sequence(kindSubject, subject)
+	b.sequence(kindWord, subject)
 	b.sequence(kindWord, withoutFooter(ct.Text))
 	for _, l := range ct.Links[:min(len(ct.Links), maxLinks)] {
 		b.link(l)
@@ -108,7 +111,7 @@ func (b *builder) content(ct *content.Content) {
 // from reads the author.
 func (b *builder) from(ct *content.Content) {
 	for _, m := range ct.From[:min(len(ct.From), 4)] {
-		b.alone(kindName, m.Name)
+		b.alone(kindName, m.Name[:min(len(m.Name), maxName)])
 		if m.Address.IsZero() {
 			continue
 		}

@@ -136,6 +136,10 @@ func TestFeaturesAreBounded(t *testing.T) {
 	if n := classifier.FeaturesOf(ct).Len(); n > 10_000 {
 		t.Errorf("%d features of a huge message, want 10,000 at most", n)
 	}
+	flooded := &content.Content{Subject: b.String(), From: []message.Mailbox{{Name: b.String()}}}
+	if n := classifier.FeaturesOf(flooded).Len(); n > 1100 {
+		t.Errorf("%d features of a huge subject and name, want the text to have its share", n)
+	}
 	if n := classifier.FeaturesOf(&content.Content{}).Len(); n != 0 {
 		t.Errorf("%d features of nothing, want none", n)
 	}
