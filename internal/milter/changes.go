@@ -34,6 +34,7 @@ func (s *session) end() error {
 		if err != nil {
 			return err
 		}
+		s.whole = !done
 		return s.finish(done)
 	}
 }

@@ -247,12 +247,15 @@ func (c *Client) over(ctx context.Context, k *conn, m Message) (Result, error) {
 	stop := context.AfterFunc(ctx, k.interrupt)
 	s := session{c: c, k: k, m: m, ctx: ctx}
 	r, err := s.run()
-	if !stop() || err != nil {
+	switch {
+	case !stop() || err != nil:
 		_ = k.Conn.Close()
-		return r, err
+	case s.whole:
+		c.keep(k)
+	default:
+		k.quit()
 	}
-	c.keep(k)
-	return r, nil
+	return r, err
 }
 
 func (c *Client) takeIdle() *conn {
@@ -269,7 +272,9 @@ func (c *Client) takeIdle() *conn {
 	return nil
 }
 
-// keep ends a message and makes the connection ready for another. Only version 6 knows how.
+// keep ends a message and makes the connection ready for another. Only version 6 knows how, and
+// libmilter only where it has said "continue" at the end of the message: after any other verdict
+// its state table (engine.c) has no way to the next connection, and it passes over what is said.
 func (c *Client) keep(k *conn) {
 	if k.version < 6 || c.cfg.MaxIdle < 0 {
 		k.quit()

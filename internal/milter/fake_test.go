@@ -77,6 +77,7 @@ func (f *fake) serve(c net.Conn) {
 	f.conns++
 	f.mu.Unlock()
 	r := bufio.NewReader(c)
+	whole, deaf := false, false // as libmilter: after a verdict that is not "continue" at the end, it hears nothing but Q
 	for {
 		var head [4]byte
 		if _, err := io.ReadFull(r, head[:]); err != nil {
@@ -87,7 +88,11 @@ func (f *fake) serve(c net.Conn) {
 			return
 		}
 		f.note(b)
+		if deaf = deaf || b[0] == 'K' && !whole; deaf && b[0] != 'Q' {
+			continue
+		}
 		for _, reply := range f.replies(b[0], b[1:]) {
+			whole = b[0] == 'E' && reply == "c"
 			if reply == "cut" {
 				return
 			}

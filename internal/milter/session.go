@@ -69,6 +69,7 @@ type session struct {
 	progress int
 	result   Result
 	skip     bool // no more of the body, please
+	whole    bool // the milter has heard all and said "continue"
 
 	headerOctets int
 	body         Spool
