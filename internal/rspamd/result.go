@@ -43,7 +43,7 @@ type Result struct {
 	Score         float64 // limited to ±MaxScore
 	Required      float64 // score from which on Rspamd rejects
 	Symbols       []Symbol
-	Skipped       bool     // Rspamd was told not to look
+	Skipped       bool     // Rspamd did not look further; the action may yet say something
 	Message       string   // what it would have the client read on a refusal; printable ASCII, one line
 	AddHeaders    []Header // one line each
 	RemoveHeaders []string
@@ -178,7 +178,7 @@ const noPoints = 1e-9
 // Items is the opinion as evidence: the score as the scale, and with Config.Obey the action as
 // demand. None when Rspamd did not look.
 func (r Result) Items() []verdict.Item {
-	if r.Skipped || r.Action == "" {
+	if r.Action == "" || r.Skipped && r.Action == NoAction { // GTUBE is skipped and rejected
 		return nil
 	}
 	names := make([]string, 0, detailSymbols)

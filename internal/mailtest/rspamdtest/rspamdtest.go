@@ -1,0 +1,153 @@
+// Package rspamdtest runs a real Rspamd for tests: on loopback, without network, Redis or any
+// rule but GTUBE, as a user who is not root.
+package rspamdtest
+
+import (
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+// RequireEnv, when set, makes a missing Rspamd a failure.
+const RequireEnv = "POCZTA_REQUIRE_SERVICES"
+
+// Password is what the controller asks for.
+const Password = "secret"
+
+// GTUBE is a line that Rspamd rejects.
+const GTUBE = "XJS*C4JDBQADN1.NSBN3*2IDNEN*GTUBE-STANDARD-ANTI-UBE-TEST-EMAIL*C.34X"
+
+// Server is a running Rspamd. All addresses are HOST:PORT.
+type Server struct {
+	Check      string // worker that checks
+	Controller string // worker that learns
+	Milter     string // worker that speaks the milter protocol
+	Process    *os.Process
+	folder     string
+}
+
+const config = `
+options {
+  pidfile = "%[1]s/pid"; tempdir = "%[1]s"; url_tld = "%[1]s/tld"; hs_cache_dir = "%[1]s"; disable_hyperscan = true;
+  dynamic_conf = "%[1]s/dyn"; history_file = "%[1]s/hist"; stats_file = "%[1]s/stats"; control_socket = "%[1]s/control mode=0600";
+  filters = ""; dns { nameserver = ["127.0.0.1:9"]; timeout = 0.1s; retransmits = 1; }
+}
+logging { type = "console"; level = "warning"; }
+actions { reject = 15; add_header = 6; greylist = 4; }
+worker "normal" { bind_socket = "%[2]s"; count = 1; task_timeout = 5s; }
+worker "controller" { bind_socket = "%[3]s"; count = 1; password = "` + Password + `"; enable_password = "` + Password + `"; secure_ip = ""; }
+worker "rspamd_proxy" { bind_socket = "%[4]s"; count = 1; milter = yes; timeout = 5s; upstream "local" { default = yes; hosts = "%[2]s"; } }
+`
+
+// Start starts an Rspamd that ends with the test; without one the test is skipped.
+func Start(t testing.TB) *Server {
+	t.Helper()
+	path, err := exec.LookPath("rspamd")
+	who, uerr := user.Lookup("_rspamd")
+	if err != nil || uerr != nil || os.Getuid() != 0 {
+		if os.Getenv(RequireEnv) != "" {
+			t.Fatal("rspamd is not installed, or the test does not run as root")
+		}
+		t.Skip("rspamd is not installed, or the test does not run as root")
+	}
+	s := &Server{Check: free(t), Controller: free(t), Milter: free(t)}
+	if s.folder, err = os.MkdirTemp("", "pr"); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(s.folder) })
+	uid, _ := strconv.Atoi(who.Uid)
+	gid, _ := strconv.Atoi(who.Gid)
+	if err := os.Chown(s.folder, uid, gid); err != nil {
+		t.Fatal(err)
+	}
+	conf := filepath.Join(s.folder, "rspamd.conf")
+	for name, text := range map[string]string{conf: fmt.Sprintf(config, s.folder, s.Check, s.Controller, s.Milter), filepath.Join(s.folder, "tld"): "com\ntest\n"} {
+		if err := os.WriteFile(name, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var out strings.Builder
+	cmd := exec.Command(path, "-f", "-u", "_rspamd", "-g", "_rspamd", "-c", conf)
+	cmd.Stdout, cmd.Stderr = &out, &out
+	cmd.WaitDelay = 5 * time.Second
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	s.Process = cmd.Process
+	ended := make(chan struct{})
+	go func() { defer close(ended); _ = cmd.Wait() }()
+	t.Cleanup(func() { s.stop(ended) })
+	s.await(t, ended, &out)
+	return s
+}
+
+// stop ends the main process, which ends its workers; those of a main process that was killed
+// leave by themselves or are ended by their ids.
+func (s *Server) stop(ended chan struct{}) {
+	for _, id := range append(s.Workers(), s.Process.Pid) {
+		if p, err := os.FindProcess(id); err == nil {
+			_ = p.Kill()
+		}
+	}
+	<-ended
+}
+
+// Workers are the process ids of the workers, found by the folder they were started with.
+func (s *Server) Workers() []int {
+	var ids []int
+	task := fmt.Sprintf("/proc/%d/task/%d/children", s.Process.Pid, s.Process.Pid)
+	text, err := os.ReadFile(task)
+	if err != nil {
+		return nil
+	}
+	for _, f := range strings.Fields(string(text)) {
+		if id, err := strconv.Atoi(f); err == nil {
+			ids = append(ids, id)
+		}
+	}
+	return ids
+}
+
+func (s *Server) await(t testing.TB, ended chan struct{}, out *strings.Builder) {
+	t.Helper()
+	late := time.After(60 * time.Second)
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 5 * time.Second}
+	for tick := time.NewTicker(50 * time.Millisecond); ; {
+		up := 0
+		for _, address := range []string{s.Check, s.Controller} {
+			if r, err := client.Get("http://" + address + "/ping"); err == nil {
+				r.Body.Close()
+				up++
+			}
+		}
+		if c, err := net.Dial("tcp", s.Milter); err == nil && up == 2 {
+			c.Close()
+			return
+		}
+		select {
+		case <-ended:
+			t.Fatalf("rspamd ended: %s", out.String())
+		case <-late:
+			t.Fatal("rspamd does not answer")
+		case <-tick.C:
+		}
+	}
+}
+
+func free(t testing.TB) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
