@@ -17,10 +17,12 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"net/url"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -216,43 +218,62 @@ func outcomeOf(r Result, err error) string {
 	return "failed"
 }
 
+// ask sends the request, and once more when a kept connection turns out to be closed.
 func (c *Client) ask(ctx context.Context, m Message) (Result, error) {
 	b, err := c.bodyOf(m)
 	if err != nil {
 		return Result{}, err
 	}
-	src := b.open(ctx)
-	defer func() { _ = src.Close() }()
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.url, src)
-	if err != nil {
-		return Result{}, err
-	}
-	req.ContentLength = b.size
-	req.GetBody = func() (io.ReadCloser, error) {
-		_ = src.Close()
-		src = b.open(ctx)
-		return src, nil
-	}
-	req.Header.Set("User-Agent", "poczta")
-	req.Header.Set("Accept", "application/json")
-	req.Header.Set("Content-Type", b.kind)
-	req.Header[KeyField] = []string{m.QueueID} // net/http repeats a request that has one
+	fields := http.Header{"User-Agent": {"poczta"}, "Accept": {"application/json"}, "Content-Type": {b.kind}, KeyField: {headerValue(m.QueueID)}}
 	if len(c.cfg.Secret) > 0 {
 		signature, err := c.sign(b.open(ctx))
 		if err != nil {
 			return Result{}, fmt.Errorf("reading the message: %w", err)
 		}
-		req.Header.Set(SignatureField, signature)
+		fields.Set(SignatureField, signature)
 	}
+	r, stale, err := c.once(ctx, b, fields)
+	if err != nil && stale && ctx.Err() == nil {
+		c.transport.CloseIdleConnections()
+		r, _, err = c.once(ctx, b, fields)
+	}
+	return r, err
+}
+
+// once sends the request over one connection. stale means that it served before and said nothing.
+func (c *Client) once(ctx context.Context, b *body, fields http.Header) (r Result, stale bool, err error) {
+	src := b.open(ctx)
+	defer func() { _ = src.Close() }()
+	var reused, heard atomic.Bool
+	traced := httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		GotConn:              func(i httptrace.GotConnInfo) { reused.Store(i.Reused) },
+		GotFirstResponseByte: func() { heard.Store(true) },
+	})
+	req, err := http.NewRequestWithContext(traced, http.MethodPost, c.url, src)
+	if err != nil {
+		return Result{}, false, err
+	}
+	req.ContentLength, req.Header = b.size, fields.Clone()
 	reply, err := c.transport.RoundTrip(req) // follows no redirect
 	if err != nil {
 		if e := src.failed(); e != nil && ctx.Err() == nil {
-			return Result{}, fmt.Errorf("reading the message: %w", e)
+			return Result{}, false, fmt.Errorf("reading the message: %w", e)
 		}
-		return Result{}, fmt.Errorf("%w: %w", ErrUnavailable, err)
+		return Result{}, reused.Load() && !heard.Load(), fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
 	defer reply.Body.Close()
-	return c.read(reply)
+	r, err = c.read(reply)
+	return r, false, err
+}
+
+// headerValue takes out what can't stand in an HTTP header field.
+func headerValue(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r >= 0x7f {
+			return -1
+		}
+		return r
+	}, s)
 }
 
 // sign makes the value of SignatureField.

@@ -22,12 +22,12 @@ type Message struct {
 	Origin   envelope.Origin
 	Envelope envelope.Envelope
 	QueueID  string
-	Outgoing bool            // sent by one of our own people
-	Header   []byte          // the header section; for SendHeader
-	Content  io.ReaderAt     // all of the message; for SendMessage
-	Size     int64           // of the message, octets
-	Evidence []verdict.Item  // what is known so far
-	Verified []string        // domains that are proven to have sent it
+	Outgoing bool           // sent by one of our own people
+	Header   []byte         // the header section; for SendHeader
+	Content  io.ReaderAt    // all of the message; for SendMessage
+	Size     int64          // of the message, octets
+	Evidence []verdict.Item // what is known so far
+	Verified []string       // domains that are proven to have sent it
 }
 
 // facts is the JSON of a request; docs/hook.md describes it.

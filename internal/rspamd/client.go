@@ -15,10 +15,12 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"net/url"
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -208,49 +210,62 @@ func (s *source) failed() error {
 	return s.err
 }
 
-// post sends a message and returns status and text of the answer.
+// post sends a message and returns status and text of the answer. When a kept connection turns
+// out to be closed and r can be read again, it is sent once more over a new one.
 func (c *Client) post(ctx context.Context, e endpoint, path string, fields http.Header, r io.Reader, size int64) (int, []byte, error) {
 	if size > c.cfg.MaxSize {
 		return 0, nil, fmt.Errorf("%w: %d octets, %d are the limit", ErrTooLarge, size, c.cfg.MaxSize)
 	}
 	inner, cancel := context.WithTimeoutCause(ctx, c.cfg.Timeout, fmt.Errorf("%w within %s", ErrTimeout, c.cfg.Timeout))
 	defer cancel()
+	again, start := io.Seeker(nil), int64(0)
+	if seeker, ok := r.(io.Seeker); ok {
+		if at, err := seeker.Seek(0, io.SeekCurrent); err == nil {
+			again, start = seeker, at
+		}
+	}
+	status, text, stale, err := c.once(inner, e, path, fields, r, size)
+	if err != nil && stale && again != nil && inner.Err() == nil {
+		e.transport.CloseIdleConnections()
+		if _, err := again.Seek(start, io.SeekStart); err != nil {
+			return 0, nil, fmt.Errorf("rspamd: reading the message: %w", err)
+		}
+		status, text, _, err = c.once(inner, e, path, fields, r, size)
+	}
+	return status, text, err
+}
+
+// once sends a message over one connection. stale means that it served before and said nothing.
+func (c *Client) once(ctx context.Context, e endpoint, path string, fields http.Header, r io.Reader, size int64) (status int, text []byte, stale bool, err error) {
 	src := &source{r: r}
 	defer func() { _ = src.Close() }()
-	req, err := http.NewRequestWithContext(inner, http.MethodPost, e.base+path, src)
+	var reused, heard atomic.Bool
+	traced := httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		GotConn:              func(i httptrace.GotConnInfo) { reused.Store(i.Reused) },
+		GotFirstResponseByte: func() { heard.Store(true) },
+	})
+	req, err := http.NewRequestWithContext(traced, http.MethodPost, e.base+path, src)
 	if err != nil {
-		return 0, nil, err
+		return 0, nil, false, err
 	}
 	req.Header, req.ContentLength = fields, size
 	if size == 0 {
 		req.Body = http.NoBody
 	}
-	if again, ok := r.(io.Seeker); ok { // a kept connection may turn out to be closed: asked once more over another
-		start, err := again.Seek(0, io.SeekCurrent)
-		if err == nil {
-			req.Header["X-Idempotency-Key"] = nil // tells net/http that it may; nothing is sent
-			req.GetBody = func() (io.ReadCloser, error) {
-				_ = src.Close()
-				src = &source{r: r}
-				_, err := again.Seek(start, io.SeekStart)
-				return src, err
-			}
-		}
-	}
-	status, text, err := c.roundTrip(e, req)
+	status, text, err = c.roundTrip(e, req)
+	stale = reused.Load() && !heard.Load()
 	switch {
-	case err == nil:
-		return status, text, nil
+	case err == nil, errors.Is(err, ErrReply):
 	case src.failed() != nil:
-		return 0, nil, fmt.Errorf("rspamd: reading the message: %w", src.failed())
-	case inner.Err() != nil:
-		return 0, nil, context.Cause(inner)
+		stale, err = false, fmt.Errorf("rspamd: reading the message: %w", src.failed())
+	case ctx.Err() != nil:
+		err = context.Cause(ctx)
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		return 0, nil, fmt.Errorf("%w: %w", ErrTimeout, err)
-	case errors.Is(err, ErrReply):
-		return 0, nil, err
+		err = fmt.Errorf("%w: %w", ErrTimeout, err)
+	default:
+		err = fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
-	return 0, nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
+	return status, text, stale, err
 }
 
 func (c *Client) roundTrip(e endpoint, req *http.Request) (int, []byte, error) {

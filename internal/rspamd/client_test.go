@@ -244,7 +244,11 @@ func TestMisbehaving(t *testing.T) {
 			_, _ = io.WriteString(c, ok+"100\r\n\r\n{")
 			_, _ = c.Read(make([]byte, 1))
 		}, rspamd.ErrTimeout},
-		"answers before time": {func(c net.Conn) { _, _ = io.WriteString(c, "HTTP/1.1 400 Bad\r\nContent-Length: 0\r\n\r\n"); drain(c) }, rspamd.ErrReply},
+		"answers before the end": {func(c net.Conn) {
+			_, _ = c.Read(make([]byte, 1))
+			_, _ = io.WriteString(c, "HTTP/1.1 400 Bad\r\nContent-Length: 0\r\n\r\n")
+			drain(c)
+		}, rspamd.ErrReply},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
