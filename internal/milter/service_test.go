@@ -21,6 +21,7 @@ import (
 
 	"poczta.example/poczta/internal/address"
 	"poczta.example/poczta/internal/dkim"
+	"poczta.example/poczta/internal/mailtest/rspamdtest"
 	"poczta.example/poczta/internal/milter"
 )
 
@@ -325,5 +326,27 @@ func TestMilterDies(t *testing.T) {
 	r, err := c.Filter(t.Context(), sample(t))
 	if err == nil || len(r.Changes) > 0 {
 		t.Errorf("got %+v, %v", r, err)
+	}
+}
+
+// TestRspamdMilter asks a real Rspamd as a milter, over TCP: several messages, of which one is
+// refused in between.
+func TestRspamdMilter(t *testing.T) {
+	t.Parallel()
+	server := rspamdtest.Start(t)
+	c := newClient(t, server.Milter, nil)
+	spam := sample(t)
+	spam.Body, spam.Size = strings.NewReader(rspamdtest.GTUBE+"\r\n"), int64(len(rspamdtest.GTUBE)+2)
+	for i, test := range []struct {
+		m    milter.Message
+		want milter.Action
+	}{{sample(t), milter.Accept}, {spam, milter.Reject}, {sample(t), milter.Accept}} {
+		r, err := c.Filter(t.Context(), test.m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r.Action != test.want || r.Action == milter.Reject && r.Reply.Code/100 != 5 {
+			t.Errorf("message %d: %+v", i, r)
+		}
 	}
 }
