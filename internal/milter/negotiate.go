@@ -82,7 +82,7 @@ func (c *Client) offered() (action, step) {
 func (c *Client) negotiate(k *conn) error {
 	acts, steps := c.offered()
 	var b []byte
-	b = binary.BigEndian.AppendUint32(b, uint32(c.cfg.Version)) //nolint:gosec // 2 to 6
+	b = binary.BigEndian.AppendUint32(b, uint32(c.cfg.Version)) // 2 to 6
 	b = binary.BigEndian.AppendUint32(b, uint32(acts))
 	b = binary.BigEndian.AppendUint32(b, uint32(steps))
 	writePacket(k.w, cmdOptions, b)
@@ -98,7 +98,7 @@ func (c *Client) negotiate(k *conn) error {
 	}
 	version := binary.BigEndian.Uint32(data)
 	k.actions, k.steps = action(binary.BigEndian.Uint32(data[4:])), step(binary.BigEndian.Uint32(data[8:]))
-	if version < 2 || version > uint32(c.cfg.Version) { //nolint:gosec // 2 to 6
+	if version < 2 || version > uint32(c.cfg.Version) { // 2 to 6
 		return fmt.Errorf("%w: it wants version %d, offered are 2 to %d", ErrProtocol, version, c.cfg.Version)
 	}
 	if more := k.actions &^ acts; more != 0 {

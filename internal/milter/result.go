@@ -189,7 +189,7 @@ func enhanced(s string) (class, subject, detail int, ok bool) {
 		if err != nil || len(p) > 3 {
 			return 0, 0, 0, false
 		}
-		n[i] = int(v) //nolint:gosec // ten bits
+		n[i] = int(v) // ten bits
 	}
 	return n[0], n[1], n[2], true
 }

@@ -136,7 +136,7 @@ func noEOF(err error) error {
 // writePacket writes one packet; errors stay in w until it is flushed.
 func writePacket(w *bufio.Writer, cmd byte, data []byte) {
 	var head [5]byte
-	binary.BigEndian.PutUint32(head[:], uint32(len(data)+1)) //nolint:gosec // data is a chunk or a field
+	binary.BigEndian.PutUint32(head[:], uint32(len(data)+1)) // data is a chunk or a field
 	head[4] = cmd
 	_, _ = w.Write(head[:])
 	_, _ = w.Write(data)
