@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"poczta.example/poczta/internal/authres"
+	"poczta.example/poczta/internal/dkim"
 	"poczta.example/poczta/internal/dsn"
 	"poczta.example/poczta/internal/envelope"
 	"poczta.example/poczta/internal/message"
@@ -52,6 +53,9 @@ func (t *Transaction) Data(ctx context.Context, msg io.Reader) (smtpserver.Outco
 		t.in.c.Returns.CameBack(ctx, d, header)
 	}
 	t.logAccepted(ctx, d)
+	if t.accepting != nil {
+		t.accepting()
+	}
 	if t.in.c.Hooks.Accepted != nil {
 		t.in.c.Hooks.Accepted(d.Staged.Octets(), len(d.Locals), len(d.Remotes), t.in.c.Now().Sub(began))
 	}
@@ -69,7 +73,7 @@ func (t *Transaction) refuse(ctx context.Context, err error) error {
 func (t *Transaction) outcome(id message.ID) smtpserver.Outcome {
 	reply := smtp.Reply{Code: 250, Text: "Accepted as " + id.String()}
 	o := smtpserver.Outcome{Reply: reply}
-	if strings.Contains(t.env.Origin.Protocol, "LMTP") {
+	if t.lmtp() {
 		o.Recipients = make([]smtp.Reply, t.accepted)
 		for i := range o.Recipients {
 			o.Recipients[i] = reply
@@ -77,6 +81,9 @@ func (t *Transaction) outcome(id message.ID) smtpserver.Outcome {
 	}
 	return o
 }
+
+// lmtp reports whether each recipient gets a reply of its own.
+func (t *Transaction) lmtp() bool { return strings.Contains(t.env.Origin.Protocol, "LMTP") }
 
 // read takes the message from its first octet to its last into staging. On an
 // error nothing stays staged. The header section returned is a copy of the edited
@@ -95,6 +102,11 @@ func (t *Transaction) read(ctx context.Context, msg io.Reader) (*post.Delivery, 
 	if draft.ID, err = message.NewID(draft.Time, t.in.c.Random); err != nil {
 		return nil, nil, err
 	}
+	looking, err := t.inspect(ctx, &draft, buf.b[:h.section:h.section])
+	if err != nil {
+		return nil, nil, err
+	}
+	defer looking.abort()
 	if err := t.edit(ctx, &draft, buf.b[:h.section:h.section]); err != nil {
 		return nil, nil, err
 	}
@@ -107,12 +119,16 @@ func (t *Transaction) read(ctx context.Context, msg io.Reader) (*post.Delivery, 
 		return nil, nil, fmt.Errorf("stage message: %w", err)
 	}
 	err = fill(d.Staged, draft.Header, buf.b[h.section:h.have])
-	w := signing.tee(d.Staged, buf.b[h.section:h.have])
+	rest := buf.b[h.section:h.have]
+	w := looking.tee(signing.tee(d.Staged, rest), rest)
 	if err == nil && !h.eof {
 		err = copyBody(w, msg, buf.b)
 	}
 	if err == nil {
 		err = signing.finish(d, draft.Time)
+	}
+	if err == nil {
+		err = t.judge(ctx, looking, d, &draft, emptyLine(rest))
 	}
 	if err != nil {
 		d.Staged.Discard()
@@ -122,6 +138,17 @@ func (t *Transaction) read(ctx context.Context, msg io.Reader) (*post.Delivery, 
 		return d, nil, nil
 	}
 	return d, append([]byte(nil), draft.Header...), nil // the buffer goes back to its pool
+}
+
+// emptyLine is how many octets part the staged header section from the body.
+func emptyLine(rest []byte) int64 {
+	switch {
+	case len(rest) == 0:
+		return 0
+	case rest[0] != '\r' && rest[0] != '\n':
+		return int64(len("\r\n")) // fill makes one
+	}
+	return int64(len(rest) - len(dkim.AfterEmptyLine(rest)))
 }
 
 // asksReport says whether a success report may have to be written.
@@ -178,7 +205,6 @@ func copyBody(w io.Writer, msg io.Reader, buf []byte) error {
 
 // edit removes what must go, refuses loops, and lets the rules judge.
 func (t *Transaction) edit(ctx context.Context, draft *Draft, header []byte) error {
-	id := t.in.c.Hostname.String()
 	var way passage
 	draft.Header = message.Strip(header, func(f message.Field) bool {
 		switch {
@@ -188,12 +214,8 @@ func (t *Transaction) edit(ctx context.Context, draft *Draft, header []byte) err
 		case f.Is("TLS-Required"):
 			t.noteTLSRequired(f.Value())
 			return false
-		case message.IsReturnPath(f), message.IsMboxLine(f):
-			return true
-		case f.Is("Authentication-Results"):
-			return authres.Claims(f.Value(), id)
 		}
-		return t.rules.StripBcc && message.IsBcc(f)
+		return t.unwanted(f)
 	})
 	if err := way.judge(ctx, t); err != nil {
 		return err
@@ -204,22 +226,31 @@ func (t *Transaction) edit(ctx context.Context, draft *Draft, header []byte) err
 	return t.rules.Judge(ctx, draft)
 }
 
+// unwanted reports a field that must not stay in a message: what only final delivery
+// writes, what claims to be ours, and Bcc of a submission.
+func (t *Transaction) unwanted(f message.Field) bool {
+	switch {
+	case message.IsReturnPath(f), message.IsMboxLine(f):
+		return true
+	case f.Is("Authentication-Results"):
+		return authres.Claims(f.Value(), t.in.c.Hostname.String())
+	case f.Is(VerdictField):
+		return true
+	}
+	return t.rules.StripBcc && message.IsBcc(f)
+}
+
+// VerdictField is the field by which a copy tells its reader what the filters found; nobody
+// else may write it.
+const VerdictField = "X-Poczta-Verdict"
+
 // maxMessageIDOctets is how much of a Message-ID the trace keeps: a line's length.
 const maxMessageIDOctets = 998
 
 // delivery makes the delivery of a judged draft.
 func (t *Transaction) delivery(draft *Draft) *post.Delivery {
-	origin := &t.env.Origin
-	trace := message.Received{
-		Helo: origin.Helo, PeerName: origin.PeerName, Peer: origin.Peer.Addr(), HideClient: t.rules.HideClient,
-		By: t.in.c.Hostname.String(), With: origin.Protocol, TLS: origin.TLS, ID: draft.ID, Time: draft.Time,
-		Priority: t.env.Priority,
-	}
-	if len(t.env.Recipients) == 1 {
-		trace.For = t.env.Recipients[0].ForwardPath
-	}
 	d := &post.Delivery{
-		ID: draft.ID, Envelope: t.env, Head: t.appendMarks(trace.Append(make([]byte, 0, 256))),
+		ID: draft.ID, Envelope: t.env, Head: t.traceFields(draft),
 		Locals: t.plan.locals, Remotes: t.plan.remotes, Ours: t.rules.Ours, TLSOptional: t.tlsOptional(),
 	}
 	if d.MessageID, _ = message.Get(draft.Header, "Message-ID"); len(d.MessageID) > maxMessageIDOctets {
@@ -230,6 +261,20 @@ func (t *Transaction) delivery(draft *Draft) *post.Delivery {
 		d.UTF8 = d.UTF8 || message.NeedsUTF8(l.Prefix)
 	}
 	return d
+}
+
+// traceFields makes our Received and what stands with it.
+func (t *Transaction) traceFields(draft *Draft) []byte {
+	origin := &t.env.Origin
+	trace := message.Received{
+		Helo: origin.Helo, PeerName: origin.PeerName, Peer: origin.Peer.Addr(), HideClient: t.rules.HideClient,
+		By: t.in.c.Hostname.String(), With: origin.Protocol, TLS: origin.TLS, ID: draft.ID, Time: draft.Time,
+		Priority: t.env.Priority,
+	}
+	if len(t.env.Recipients) == 1 {
+		trace.For = t.env.Recipients[0].ForwardPath
+	}
+	return t.appendMarks(trace.Append(make([]byte, 0, 256)))
 }
 
 // attachReports adds the reports that NOTIFY=SUCCESS asks for now: delivery into

@@ -55,10 +55,10 @@ func (t *Transaction) forwardedBy(r *post.Remote, by account.Forwarder) {
 	t.plan.by[by.Source] = by
 }
 
-// verified reports whether the reverse-path is known to be the sender's own: today, that
-// of people and devices who submit here.
+// verified reports whether the reverse-path is known to be the sender's own: that of people
+// and devices who submit here, and what SPF or DKIM has proven.
 func (t *Transaction) verified() bool {
-	return t.rules.Ours || t.env.Origin.Account != 0
+	return t.rules.Ours || t.env.Origin.Account != 0 || t.proven
 }
 
 // rewrite gives the copies that go on elsewhere their reverse-path.

@@ -158,6 +158,9 @@ type Rules struct {
 	// Sign begins to sign a message that was judged; nil, and a nil Signing, leave it
 	// unsigned. It is called in the session's goroutine. An error is temporary.
 	Sign func(ctx context.Context, d *Draft) (Signing, error)
+	// Inspect begins to look at a message, before Judge may change it; nil, and a nil
+	// Inspection, look at nothing.
+	Inspect func(ctx context.Context, m Incoming) (Inspection, error)
 }
 
 // Signing takes the body, the octets behind the empty line, while it is staged, and

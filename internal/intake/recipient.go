@@ -25,6 +25,9 @@ type Transaction struct {
 	releases []func()
 	marks    []string // of the forwards that this message takes
 	away     []vacation.Away
+
+	proven    bool   // an inspection has verified the reverse-path
+	accepting func() // to be called once the message is durable
 }
 
 // plan is where a message goes.

@@ -91,14 +91,21 @@ func (p *Post) Accept(ctx context.Context, d *Delivery) error {
 
 // run stores the bodies and commits the transaction that names them.
 func (p *Post) run(ctx context.Context, j *job) error {
-	locs, release, err := p.cfg.Body.Commit(ctx, j.records)
-	if err != nil {
-		return fmt.Errorf("store body: %w", err)
+	var locs []body.Location
+	if len(j.records) > 0 {
+		var release func()
+		var err error
+		if locs, release, err = p.cfg.Body.Commit(ctx, j.records); err != nil {
+			return fmt.Errorf("store body: %w", err)
+		}
+		defer release()
 	}
-	defer release()
-	for i := range j.letters {
-		j.letters[i].loc = locs[i]
-		j.octets += locs[i].Octets
+	for i, stored := 0, 0; i < len(j.letters); i++ {
+		if j.letters[i].refs > 0 {
+			j.letters[i].loc = locs[stored]
+			j.octets += locs[stored].Octets
+			stored++
+		}
 	}
 	committed, err := p.commit(ctx, j)
 	p.cfg.Mailboxes.Settled(committed, j.entries...)

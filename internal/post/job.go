@@ -85,15 +85,19 @@ func (p *Post) add(j *job, d *Delivery, now time.Time) error {
 	if len(j.letters) > maxAlso {
 		return fmt.Errorf("more than %d messages in one transaction", maxAlso)
 	}
-	l := letter{d: d, refs: len(d.Locals)}
+	l := letter{d: d}
 	l.trace = traceRecord(d, now)
 	meta := body.Meta{Received: now, ReversePath: reversePath(d.Envelope.ReversePath)}
 	uniqueID := d.ID.String()
 	for i := range d.Locals {
+		if d.Locals[i].State == trace.Discarded {
+			continue
+		}
 		c, err := p.copyFor(d, &d.Locals[i], now)
 		if err != nil {
 			return err
 		}
+		l.refs++
 		j.copies = append(j.copies, copied{c})
 		meta.Owners = append(meta.Owners, body.Owner{Account: int64(c.Account), Login: c.Login, Mailbox: c.Mailbox, UniqueID: uniqueID, Prefix: c.Prefix})
 	}
@@ -106,7 +110,9 @@ func (p *Post) add(j *job, d *Delivery, now time.Time) error {
 		}
 	}
 	j.letters = append(j.letters, l)
-	j.records = append(j.records, body.Record{ID: d.ID, Head: d.Head, Staged: d.Staged, Meta: meta})
+	if l.refs > 0 { // nothing is kept of what everybody has discarded
+		j.records = append(j.records, body.Record{ID: d.ID, Head: d.Head, Staged: d.Staged, Meta: meta})
+	}
 	for i := range d.Also {
 		if err := p.add(j, &d.Also[i], now); err != nil {
 			return err
@@ -215,6 +221,9 @@ func queueMessage(d *Delivery, now time.Time) *queue.Message {
 		to := &e.Recipients[r.Recipient]
 		q := queue.Recipient{N: i, Fate: first + i, ForwardPath: forwardPath(r.ForwardPath),
 			Destination: r.ForwardPath.Address().Domain().String(), ReversePath: reversePath(r.ReversePath), Notify: to.Notify, Original: to.Original, State: queue.Waiting}
+		if r.Held != "" {
+			q.State, q.LastStatus = queue.Held, r.Held
+		}
 		if r.Forward != "" {
 			q.Forward, q.Notify, q.Written = r.Forward, r.Notify, forwardPath(to.ForwardPath)
 		}
@@ -245,6 +254,9 @@ func traceRecord(d *Delivery, now time.Time) trace.Record {
 			if !strings.EqualFold(l.Login, f.Recipient) {
 				f.Target = l.Login
 			}
+			if l.State != 0 {
+				f.State, f.Detail = l.State, cmp.Or(l.Why, name)
+			}
 			r.Fates = append(r.Fates, f)
 		}
 	}
@@ -252,6 +264,9 @@ func traceRecord(d *Delivery, now time.Time) trace.Record {
 		f := trace.Fate{N: len(r.Fates), Recipient: forwardPath(e.Recipients[d.Remotes[i].Recipient].ForwardPath), State: trace.Queued, Changed: now}
 		if target := forwardPath(d.Remotes[i].ForwardPath); target != f.Recipient {
 			f.Target = target
+		}
+		if why := d.Remotes[i].Held; why != "" {
+			f.State, f.Detail = trace.Held, why
 		}
 		r.Fates = append(r.Fates, f)
 	}
@@ -273,6 +288,9 @@ func (p *Post) write(tx db.Tx, j *job) error {
 	j.entries = j.entries[:0]
 	for i := range j.letters {
 		l := &j.letters[i]
+		if l.refs == 0 {
+			continue
+		}
 		if err := body.Insert(tx, l.d.ID, l.loc, l.refs); err != nil {
 			return fmt.Errorf("insert body: %w", err)
 		}

@@ -11,6 +11,7 @@ import (
 	"poczta.example/poczta/internal/db"
 	"poczta.example/poczta/internal/envelope"
 	"poczta.example/poczta/internal/message"
+	"poczta.example/poczta/internal/trace"
 )
 
 // ErrFull is returned when no space is left for mail; temporary, 452 4.3.1.
@@ -23,6 +24,11 @@ type Local struct {
 	Login      string
 	Mailbox    string // folder; "" is INBOX
 	Prefix     []byte // Return-Path, Delivered-To …: header fields of this copy alone
+	// State is trace.Quarantined for a copy that is set apart, and trace.Discarded for one
+	// that is dropped by a named rule and not stored; zero is trace.Delivered. Why names the
+	// rule, for the trace.
+	State trace.State
+	Why   string
 }
 
 // Remote is a recipient for relay.
@@ -35,6 +41,8 @@ type Remote struct {
 	// ReversePath is that of this copy, as XVERP or SRS makes it; null is the envelope's.
 	ReversePath address.ReversePath
 	Notify      envelope.Notify // of this copy (RFC 3461 §5.2.7); counts only with Forward
+	// Held says why the recipient waits for an operator; "" goes.
+	Held string
 }
 
 // Delivery is a decided message: who gets it, and how.

@@ -69,10 +69,14 @@ func (q *Queue) insertMessage(tx db.Tx, m *Message) error {
 
 // insertRecipient writes a recipient's row.
 func insertRecipient(tx db.Tx, m *Message, r *Recipient) error {
+	state := Waiting
+	if r.State == Held { // set apart by a rule, until an operator releases it
+		state = Held
+	}
 	_, err := tx.Exec(`INSERT INTO queued_recipient (id, n, fate, forward_path, forward_key, destination, notify, orcpt_type, orcpt, state, attempts, next_attempt, priority, last_status,
-		forward, reverse_path, written, shard) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, ?, ?, '', ?, ?, ?, ?)`,
+		forward, reverse_path, written, shard) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, ?, ?, ?, ?, ?, ?, ?)`,
 		m.ID[:], int64(r.N), int64(r.Fate), db.Text(r.ForwardPath), db.Text(fold(r.ForwardPath)), r.Destination, int64(r.Notify),
-		db.Text(r.Original.Type), db.Text(r.Original.Address), int64(Waiting), db.Micros(m.due()), int64(m.Priority),
+		db.Text(r.Original.Type), db.Text(r.Original.Address), int64(state), db.Micros(m.due()), int64(m.Priority), db.Text(r.LastStatus),
 		db.Text(r.Forward), db.Text(r.ReversePath), db.Text(r.Written), int64(r.Shard))
 	return err
 }

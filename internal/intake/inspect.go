@@ -1,0 +1,237 @@
+package intake
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+
+	"poczta.example/poczta/internal/db"
+	"poczta.example/poczta/internal/dkim"
+	"poczta.example/poczta/internal/envelope"
+	"poczta.example/poczta/internal/message"
+	"poczta.example/poczta/internal/post"
+	"poczta.example/poczta/internal/trace"
+)
+
+// Incoming is a message whose header section has come in, as it came.
+type Incoming struct {
+	ID       message.ID
+	Envelope *envelope.Envelope
+	Header   []byte // before any edit, without the empty line; it stays as it is until the inspection has ended
+	Outgoing bool   // Rules.Ours
+}
+
+// Inspection looks at a message while it comes in, and judges it when it is here. It is a
+// writer for the body, the octets behind the empty line. Used by one goroutine; Judge or
+// Abort is called once.
+type Inspection interface {
+	io.Writer
+	// Judge says what shall become of the message. An error is temporary (451), or an
+	// *smtp.Error that refuses the message.
+	Judge(ctx context.Context, w *Whole) (Judgement, error)
+	// Abort ends an inspection without a judgement. It is harmless after Judge.
+	Abort()
+}
+
+// Whole is a message that has come in.
+type Whole struct {
+	Message  io.ReaderAt // as it came: header section, empty line, body
+	Size     int64       // octets
+	Header   []byte      // as Incoming.Header
+	Body     io.ReaderAt // behind the empty line
+	BodySize int64
+	Locals   []post.Local  // who gets it here
+	Remotes  []post.Remote // and elsewhere
+	// LMTP gives each recipient a reply of its own.
+	LMTP bool
+}
+
+// Judgement is what shall become of a message.
+type Judgement struct {
+	// Verified says that the reverse-path is proven to be the sender's own.
+	Verified bool
+	PeerName string // the peer's verified name, for Received; "" leaves it
+	// Fields stand below our Received, for all recipients: Authentication-Results.
+	Fields []byte
+	// Locals and Remotes are in the order of Whole's; nil delivers to all.
+	Locals  []Placement
+	Remotes []string // why a recipient is held; "" sends
+	// Header, where not nil, replaces the message's header section, Body its body: both as a
+	// filter has changed them. They come without and behind the empty line.
+	Header []byte
+	Body   io.Reader
+	// Within runs in the transaction that accepts the message, and may run more than once.
+	Within func(tx db.Tx) error
+	// Accepted is called once the message is durable.
+	Accepted func()
+}
+
+// Placement is where a copy goes.
+type Placement struct {
+	Mailbox string      // "" is INBOX
+	Prefix  []byte      // fields of this copy alone, above its others
+	State   trace.State // zero is trace.Delivered; trace.Quarantined, trace.Discarded
+	Why     string      // the rule, for State
+}
+
+// inspecting is what inspects a message, if anything does.
+type inspecting struct {
+	Inspection
+	original []byte // the header section as it came
+}
+
+// inspect begins to look at a message whose header section has come in.
+func (t *Transaction) inspect(ctx context.Context, draft *Draft, header []byte) (inspecting, error) {
+	if t.rules.Inspect == nil {
+		return inspecting{}, nil
+	}
+	i, err := t.rules.Inspect(ctx, Incoming{ID: draft.ID, Envelope: &t.env, Header: header, Outgoing: t.rules.Ours})
+	if err != nil {
+		return inspecting{}, fmt.Errorf("inspect message %s: %w", draft.ID, err)
+	}
+	return inspecting{Inspection: i, original: header}, nil
+}
+
+// tee gives the beginning of the body to the inspection, and returns where the
+// remaining octets go.
+func (i inspecting) tee(w io.Writer, rest []byte) io.Writer {
+	if i.Inspection == nil {
+		return w
+	}
+	_, _ = i.Write(dkim.AfterEmptyLine(rest)) // an error is kept and comes with Judge
+	return io.MultiWriter(w, i)
+}
+
+// abort ends an inspection that came to nothing.
+func (i inspecting) abort() {
+	if i.Inspection != nil {
+		i.Abort()
+	}
+}
+
+// judge has the inspection decide, and carries it out on the delivery.
+func (t *Transaction) judge(ctx context.Context, i inspecting, d *post.Delivery, draft *Draft, gap int64) error {
+	if i.Inspection == nil {
+		return nil
+	}
+	body := int64(len(draft.Header)) + gap
+	w := &Whole{Header: i.original, Body: io.NewSectionReader(d.Staged, body, d.Staged.Octets()-body), BodySize: d.Staged.Octets() - body,
+		Locals: t.plan.locals, Remotes: t.plan.remotes, LMTP: t.lmtp()}
+	if len(draft.Header) == len(i.original) && bytes.Equal(draft.Header, i.original) {
+		w.Message, w.Size = d.Staged, d.Staged.Octets()
+	} else {
+		rest := int64(len(draft.Header))
+		w.Message = &joined{head: i.original, body: io.NewSectionReader(d.Staged, rest, d.Staged.Octets()-rest)}
+		w.Size = int64(len(i.original)) + d.Staged.Octets() - rest
+	}
+	j, err := i.Judge(ctx, w)
+	if err != nil {
+		return err
+	}
+	return t.carryOut(ctx, &j, d, draft)
+}
+
+// carryOut applies a judgement.
+func (t *Transaction) carryOut(ctx context.Context, j *Judgement, d *post.Delivery, draft *Draft) error {
+	t.proven = j.Verified
+	if j.PeerName != "" {
+		t.env.Origin.PeerName = j.PeerName
+		d.Envelope.Origin.PeerName = j.PeerName
+		if !t.rules.Ours { // signatures stand there, and names of our own people's hosts do not
+			d.Head = t.traceFields(draft)
+		}
+	}
+	d.Head = append(d.Head, j.Fields...)
+	for i := range j.Locals {
+		p, l := &j.Locals[i], &d.Locals[i]
+		l.Mailbox, l.State, l.Why = p.Mailbox, p.State, p.Why
+		if len(p.Prefix) > 0 {
+			l.Prefix = append(append(make([]byte, 0, len(l.Prefix)+len(p.Prefix)), l.Prefix...), p.Prefix...)
+		}
+	}
+	for i, why := range j.Remotes {
+		d.Remotes[i].Held = why
+	}
+	if j.Within != nil {
+		d.Within = j.Within
+	}
+	t.accepting = j.Accepted
+	if j.Header == nil && j.Body == nil {
+		return nil
+	}
+	return t.restage(ctx, j, d, draft)
+}
+
+// restage stores the message anew, as a filter has changed it.
+func (t *Transaction) restage(ctx context.Context, j *Judgement, d *post.Delivery, draft *Draft) error {
+	header, body := draft.Header, j.Body
+	if j.Header != nil {
+		header = message.Strip(j.Header, func(f message.Field) bool { return t.unwanted(f) })
+	}
+	if body == nil {
+		rest := int64(len(draft.Header))
+		body = io.NewSectionReader(d.Staged, rest, d.Staged.Octets()-rest)
+	} else {
+		body = io.MultiReader(bytes.NewReader([]byte("\r\n")), body)
+	}
+	staged, err := t.in.c.Accepter.Stage(ctx, d.Staged.Octets())
+	if err != nil {
+		return fmt.Errorf("stage message: %w", err)
+	}
+	if _, err = staged.Write(header); err == nil {
+		_, err = io.Copy(staged, body)
+	}
+	if err != nil {
+		staged.Discard()
+		return fmt.Errorf("stage message: %w", err)
+	}
+	d.Staged.Discard()
+	d.Staged, draft.Header = staged, header
+	d.UTF8 = d.UTF8 || message.NeedsUTF8(header)
+	return t.signAnew(ctx, d, draft, j.Fields)
+}
+
+// signAnew signs a message that a filter has changed, in place of its first signatures.
+func (t *Transaction) signAnew(ctx context.Context, d *post.Delivery, draft *Draft, fields []byte) error {
+	s, err := t.sign(ctx, draft)
+	if err != nil || s.Signing == nil {
+		return err
+	}
+	rest := int64(len(draft.Header))
+	body := bufio.NewReader(io.NewSectionReader(d.Staged, rest, d.Staged.Octets()-rest))
+	begin, _ := body.Peek(len("\r\n"))
+	if _, err := body.Discard(len(begin) - len(dkim.AfterEmptyLine(begin))); err != nil {
+		return fmt.Errorf("sign message %s: %w", d.ID, err)
+	}
+	if _, err := io.Copy(s, body); err != nil {
+		return fmt.Errorf("sign message %s: %w", d.ID, err)
+	}
+	d.Head = append(t.traceFields(draft), fields...)
+	return s.finish(d, draft.Time)
+}
+
+// joined is a header section in front of what is staged.
+type joined struct {
+	head []byte
+	body *io.SectionReader
+}
+
+// ReadAt implements io.ReaderAt.
+func (j *joined) ReadAt(p []byte, off int64) (int, error) {
+	n := 0
+	if off < int64(len(j.head)) {
+		n = copy(p, j.head[off:])
+	}
+	if n == len(p) {
+		return n, nil
+	}
+	m, err := j.body.ReadAt(p[n:], off+int64(n)-int64(len(j.head)))
+	return n + m, err
+}
+
+// Inspector begins inspections; *filter.Filter is one. Safe for concurrent use.
+type Inspector interface {
+	Inspect(ctx context.Context, m Incoming) (Inspection, error)
+}
