@@ -241,8 +241,8 @@ func (s *Store) Usage(ctx context.Context, account envelope.AccountID) (Usage, e
 	gen, _ := s.listings.now(slot)
 	var u Usage
 	err = s.cfg.DB.View(ctx, func(tx db.Tx) error {
-		return tx.QueryRow(`SELECT CAST(COALESCE(SUM(messages), 0) AS BIGINT), CAST(COALESCE(SUM(octets), 0) AS BIGINT), CAST(COALESCE(SUM(retained), 0) AS BIGINT) FROM mailbox WHERE account = ?`,
-			int64(account)).Scan(&u.Messages, &u.Octets, &u.Retained)
+		return tx.QueryRow(`SELECT CAST(COALESCE(SUM(messages), 0) AS BIGINT), CAST(COALESCE(SUM(octets), 0) AS BIGINT), CAST(COALESCE(SUM(retained), 0) AS BIGINT), CAST(COALESCE(SUM(CASE WHEN name IN (?, ?) THEN octets ELSE 0 END), 0) AS BIGINT) FROM mailbox WHERE account = ?`,
+			Junk, Quarantine, int64(account)).Scan(&u.Messages, &u.Octets, &u.Retained, &u.Apart)
 	})
 	if err != nil {
 		return Usage{}, fmt.Errorf("read usage of account %d: %w", account, err)

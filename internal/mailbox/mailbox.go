@@ -18,6 +18,16 @@ import (
 // Inbox is the name of the mailbox that mail is delivered to.
 const Inbox = "INBOX"
 
+// The folders of mail that was set apart. POP3 shows neither. What they hold does not count
+// against the quota up to a quarter of it; see Usage.Counted.
+const (
+	Junk       = "Junk"
+	Quarantine = "Quarantine"
+)
+
+// SetApart reports whether a mailbox is one of those folders.
+func SetApart(name string) bool { return name == Junk || name == Quarantine }
+
 // Limits and defaults.
 const (
 	MaxNameOctets        = 255                 // a mailbox's name
@@ -77,7 +87,12 @@ type Usage struct {
 	Messages int64
 	Octets   int64
 	Retained int64 // octets in retention; not counted against the quota
+	Apart    int64 // octets of Junk and Quarantine, part of Octets
 }
+
+// Counted is what counts against a quota: all but what is set apart, and of that what is
+// beyond a quarter of the quota, so that strangers can't fill a mailbox with junk, nor the disk.
+func (u Usage) Counted(quota int64) int64 { return u.Octets - min(u.Apart, quota/4) }
 
 // Entry is one message in a mailbox.
 type Entry struct {

@@ -52,8 +52,8 @@ func (s *Store) Reserve(ctx context.Context, account envelope.AccountID, quota, 
 	if err != nil {
 		return nil, err
 	}
-	if !s.inflight.take(account, quota, used.Octets, size) {
-		return nil, fmt.Errorf("account %d has %d of %d octets: %w", account, used.Octets, quota, ErrOverQuota)
+	if counted := used.Counted(quota); !s.inflight.take(account, quota, counted, size) {
+		return nil, fmt.Errorf("account %d has %d of %d octets: %w", account, counted, quota, ErrOverQuota)
 	}
 	var once sync.Once
 	return func() { once.Do(func() { s.inflight.give(account, size) }) }, nil

@@ -46,6 +46,12 @@ func (l *Listing) ranges(indexes []int) []uidRange {
 // how many there were; those already gone count as done. ErrNotFound when the
 // mailbox does not exist.
 func (s *Store) Remove(ctx context.Context, account envelope.AccountID, login, name string, uids []UID) (int, error) {
+	return s.RemoveWithin(ctx, account, login, name, uids, nil)
+}
+
+// RemoveWithin is Remove with something that must be done in the same transaction; it may run
+// more than once, and an error of it ends the whole. Nil is nothing.
+func (s *Store) RemoveWithin(ctx context.Context, account envelope.AccountID, login, name string, uids []UID, within func(db.Tx) error) (int, error) {
 	name, err := CheckName(name)
 	if err != nil {
 		return 0, err
@@ -65,7 +71,7 @@ func (s *Store) Remove(ctx context.Context, account envelope.AccountID, login, n
 	for i, uid := range uids {
 		ranges[i] = uidRange{uid, uid}
 	}
-	return s.remove(ctx, removal{mailbox: &m, login: login, ranges: ranges, update: s.cfg.DB.Update})
+	return s.remove(ctx, removal{mailbox: &m, login: login, ranges: ranges, guard: within, update: s.cfg.DB.Update})
 }
 
 // remove runs one removal.

@@ -184,6 +184,11 @@ func (b *builder) noteEvent(tx db.Tx, e *body.Event, late bool) error {
 	if err != nil {
 		name = Recovered
 	}
+	if e.Kind == body.EventMoved { // back to where it was before
+		if _, err := tx.Exec(`DELETE FROM rebuild_event WHERE body = ? AND account = ? AND mailbox = ? AND unique_id = ?`, e.ID[:], e.Account, name, db.Text(e.UniqueID)); err != nil {
+			return err
+		}
+	}
 	_, err = tx.Exec(`INSERT INTO rebuild_event (body, account, mailbox, unique_id, uid, state, flags, happened, late) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
 		ON CONFLICT (body, account, mailbox, unique_id) DO UPDATE SET
 			happened = CASE WHEN excluded.state >= state THEN excluded.happened ELSE happened END,
