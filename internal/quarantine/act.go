@@ -64,12 +64,16 @@ func (r *Room) remove(ctx context.Context, w *row, how string) (bool, error) {
 		if err != nil || was == nil {
 			return err
 		}
+		_, err = r.cfg.Mailboxes.Entry(tx, w.Account, w.Number, w.UID)
+		if there, err := done(err); !there {
+			return err // its owner has done something with it already
+		}
 		return r.settle(tx, was, stateOf(was.Kind), was.Kind.Folder()+": "+how, now)
 	})
-	if n == 0 {
-		return done(err)
+	if errors.Is(err, mailbox.ErrNotFound) {
+		err = nil
 	}
-	return true, err
+	return n > 0, err
 }
 
 // each runs a verb on the selected items, page by page.
