@@ -4,9 +4,12 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 
+	"poczta.example/poczta/internal/account"
+	"poczta.example/poczta/internal/address"
 	"poczta.example/poczta/internal/db"
 	"poczta.example/poczta/internal/dkim"
 	"poczta.example/poczta/internal/envelope"
@@ -62,8 +65,11 @@ type Judgement struct {
 	// filter has changed them. They come without and behind the empty line.
 	Header []byte
 	Body   io.Reader
-	// Within runs in the transaction that accepts the message, and may run more than once.
-	Within func(tx db.Tx) error
+	// Within makes what runs in the transaction that accepts the message, and may run more than
+	// once; nil is nothing.
+	Within func(d *post.Delivery) func(tx db.Tx) error
+	// Added are further recipients, whoever they are: a filter of the operator named them.
+	Added []address.ForwardPath
 	// Accepted is called once the message is durable.
 	Accepted func()
 }
@@ -154,15 +160,44 @@ func (t *Transaction) carryOut(ctx context.Context, j *Judgement, d *post.Delive
 	for i, why := range j.Remotes {
 		d.Remotes[i].Held = why
 	}
-	if j.Within != nil {
-		d.Within = j.Within
-	}
 	t.accepting = j.Accepted
-	if j.Header == nil && j.Body == nil {
-		return nil
+	if err := t.addAll(ctx, j.Added, d); err != nil {
+		return err
 	}
-	return t.restage(ctx, j, d, draft)
+	if j.Header != nil || j.Body != nil {
+		if err := t.restage(ctx, j, d, draft); err != nil {
+			return err
+		}
+	}
+	if j.Within != nil {
+		d.Within = j.Within(d)
+	}
+	return nil
 }
+
+// addAll adds recipients that a filter has named.
+func (t *Transaction) addAll(ctx context.Context, added []address.ForwardPath, d *post.Delivery) error {
+	t.plan.locals, t.plan.remotes = d.Locals, d.Remotes // with their placements
+	for _, p := range added {
+		if _, ok := t.named(p); ok {
+			continue
+		}
+		r := envelope.Recipient{ForwardPath: p, Notify: envelope.NotifyNever}
+		err := t.add(ctx, r)
+		if CodeOf(err) == 550 && errors.Is(errOf(t.route(ctx, r)), account.ErrNotLocal) {
+			i := t.append(r, false)
+			t.plan.remotes, err = append(t.plan.remotes, post.Remote{Recipient: i, ForwardPath: p}), nil
+		}
+		if err != nil {
+			return fmt.Errorf("add recipient %s that a filter named: %w", p, err)
+		}
+	}
+	d.Locals, d.Remotes, d.Envelope.Recipients = t.plan.locals, t.plan.remotes, t.env.Recipients
+	return nil
+}
+
+// errOf is the error of a route.
+func errOf(_ account.Route, err error) error { return err }
 
 // restage stores the message anew, as a filter has changed it.
 func (t *Transaction) restage(ctx context.Context, j *Judgement, d *post.Delivery, draft *Draft) error {

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"strings"
+	"time"
 
 	"poczta.example/poczta/internal/address"
 	"poczta.example/poczta/internal/envelope"
@@ -51,7 +52,17 @@ type Config struct {
 	// RelayDomains are asked about recipients that are not ours; nil relays for nobody.
 	// If it is Queues too, ETRN is offered to whom it names.
 	RelayDomains RelayDomains
-	Logger       *slog.Logger // nil discards
+	// Inspector looks at every message before it is taken; nil takes all.
+	Inspector intake.Inspector
+	// Probing knows hosts that guess recipients; nil bears with them.
+	Probing Probing
+	Logger  *slog.Logger // nil discards
+}
+
+// Probing counts what hosts ask for in vain; *reputation.Probing is one. Safe for concurrent use.
+type Probing interface {
+	Over(peer netip.Addr, now time.Time) bool
+	Unknown(peer netip.Addr, now time.Time)
 }
 
 // Service is the receiving side. Safe for concurrent use.
@@ -87,11 +98,14 @@ func (s *Service) Begin(ctx context.Context, session *smtpserver.Session, env en
 	if s.c.RelayDomains != nil && !lmtp {
 		rules.Relay = func(ctx context.Context, r envelope.Recipient) error { return s.relay(ctx, &env, r) }
 	}
+	if s.c.Inspector != nil {
+		rules.Inspect = s.c.Inspector.Inspect
+	}
 	t, err := s.c.Intake.Begin(env, rules)
 	if err != nil {
 		return nil, err
 	}
-	return &transaction{Transaction: t, host: session.Local.Addr().Unmap()}, nil
+	return &transaction{Transaction: t, s: s, host: session.Local.Addr().Unmap(), peer: env.Origin.Peer.Addr().Unmap()}, nil
 }
 
 // relay judges a recipient that is not ours. Other domains than those named for relay
@@ -125,7 +139,9 @@ func (s *Service) Start(ctx context.Context, session *smtpserver.Session, node s
 // transaction knows the address that the peer has reached this host by.
 type transaction struct {
 	*intake.Transaction
+	s    *Service
 	host netip.Addr // invalid on a UNIX socket
+	peer netip.Addr
 }
 
 // Rcpt implements smtpserver.Transaction. The postmaster of this very host may be
@@ -136,7 +152,19 @@ func (t *transaction) Rcpt(ctx context.Context, r envelope.Recipient) error {
 			r.ForwardPath = address.Postmaster()
 		}
 	}
-	return t.Transaction.Rcpt(ctx, r)
+	probing := t.s.c.Probing
+	if probing == nil || !t.peer.IsValid() {
+		return t.Transaction.Rcpt(ctx, r)
+	}
+	now := t.s.c.Intake.Now()
+	if probing.Over(t.peer, now) {
+		return smtp.Refuse(450, 7, 1, "Your host has asked for too many mailboxes that do not exist; try again later")
+	}
+	err := t.Transaction.Rcpt(ctx, r)
+	if e, ok := errors.AsType[*smtp.Error](err); ok && e.Reply.Code == 550 && e.Reply.Subject == 1 && e.Reply.Detail == 1 {
+		probing.Unknown(t.peer, now)
+	}
+	return err
 }
 
 var (

@@ -47,7 +47,9 @@ type Config struct {
 	ShowClient bool // write the client's name and address into Received
 	// Signers sign what is sent; nil leaves it unsigned.
 	Signers Signers
-	Logger  *slog.Logger // nil discards
+	// Inspector looks at every message before it is taken; nil takes all.
+	Inspector intake.Inspector
+	Logger    *slog.Logger // nil discards
 	Hooks   Hooks
 }
 
@@ -147,7 +149,7 @@ func (s *Service) Begin(ctx context.Context, session *smtpserver.Session, env en
 	if err := s.c.Intake.CheckVERP(ctx, &env); err != nil {
 		return nil, err
 	}
-	t, err := s.c.Intake.Begin(env, intake.Rules{
+	rules := intake.Rules{
 		Relay:      relayable,
 		Count:      func(_ context.Context, _ envelope.Recipient) error { return s.count(who) },
 		Judge:      func(ctx context.Context, d *intake.Draft) error { return s.judge(ctx, who, d) },
@@ -155,7 +157,11 @@ func (s *Service) Begin(ctx context.Context, session *smtpserver.Session, env en
 		StripBcc:   true,
 		Ours:       true,
 		Sign:       func(ctx context.Context, d *intake.Draft) (intake.Signing, error) { return s.sign(ctx, who, d) },
-	})
+	}
+	if s.c.Inspector != nil {
+		rules.Inspect = s.c.Inspector.Inspect
+	}
+	t, err := s.c.Intake.Begin(env, rules)
 	if err != nil {
 		return nil, err
 	}

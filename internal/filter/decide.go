@@ -1,0 +1,299 @@
+package filter
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"poczta.example/poczta/internal/authres"
+	"poczta.example/poczta/internal/classifier"
+	"poczta.example/poczta/internal/greylist"
+	"poczta.example/poczta/internal/intake"
+	"poczta.example/poczta/internal/mailbox"
+	"poczta.example/poczta/internal/message"
+	"poczta.example/poczta/internal/post"
+	"poczta.example/poczta/internal/preference"
+	"poczta.example/poczta/internal/reputation"
+	"poczta.example/poczta/internal/smtp"
+	"poczta.example/poczta/internal/trace"
+	"poczta.example/poczta/internal/verdict"
+)
+
+// decision is what was decided for all recipients.
+type decision struct {
+	locals  []verdict.Verdict // as Whole.Locals
+	remotes []verdict.Verdict // as Whole.Remotes
+}
+
+// all are the decisions in one list.
+func (d *decision) all() []verdict.Verdict { return slices.Concat(d.locals, d.remotes) }
+
+// least is the mildest action that any recipient takes.
+func (d *decision) least() verdict.Verdict {
+	return slices.MinFunc(d.all(), func(a, b verdict.Verdict) int { return int(a.Action) - int(b.Action) })
+}
+
+// decide has the evidence weighed for each recipient, and says what becomes of the message.
+func (i *inspection) decide(ctx context.Context) (intake.Judgement, error) {
+	f := i.f
+	if i.in.Outgoing {
+		return i.decideOutgoing(ctx)
+	}
+	if i.report != nil && i.report.TempError && f.c.Unavailable > verdict.Deliver {
+		i.items = append(i.items, verdict.Item{Name: verdict.AuthTempError, Detail: "DNS did not answer for what decides about the sender", Demand: f.c.Unavailable})
+	}
+	d := i.weigh(ctx)
+	least := d.least()
+	if reply := i.greylisted(ctx, &d); reply != nil {
+		i.tellDecided(ctx, verdict.Defer, 1)
+		return intake.Judgement{}, reply
+	}
+	i.remember(ctx, least)
+	if least.Action == verdict.Defer || least.Action == verdict.Refuse {
+		i.tellDecided(ctx, least.Action, 1)
+		return intake.Judgement{}, i.refusal(d.all())
+	}
+	j := i.place(&d)
+	for _, v := range d.all() {
+		i.tellDecided(ctx, v.Action, 0)
+	}
+	if f.c.Hooks.Verified != nil && i.report != nil {
+		f.c.Hooks.Verified(ctx, i.in.Envelope, i.report, least.Action)
+	}
+	j.Accepted = func() { i.accepted(ctx, &d) }
+	return j, nil
+}
+
+// tellDecided tells the hooks; of a refused message the report's too, since nothing more is heard of it.
+func (i *inspection) tellDecided(ctx context.Context, a verdict.Action, refused int) {
+	h := &i.f.c.Hooks
+	if h.Decided != nil {
+		h.Decided(i.in.Outgoing, a)
+	}
+	if refused > 0 && h.Verified != nil && i.report != nil {
+		h.Verified(ctx, i.in.Envelope, i.report, a)
+	}
+}
+
+// weigh decides for each recipient.
+func (i *inspection) weigh(ctx context.Context) decision {
+	f := i.f
+	var d decision
+	var features classifier.Features
+	if f.c.Classifier != nil && !f.c.NoScore {
+		features = f.c.Classifier.Features(i.content)
+	}
+	for k := range i.whole.Locals {
+		d.locals = append(d.locals, i.weighFor(ctx, &i.whole.Locals[k], features))
+	}
+	for range i.whole.Remotes {
+		items := append(slices.Clip(i.items), i.judged(ctx, classifier.Common, features)...)
+		if f.c.Preferences != nil {
+			more, err := f.c.Preferences.MatchCommon(ctx, i.sender())
+			i.note("lists", err)
+			items = append(items, more...)
+		}
+		v := verdict.Decide(items, f.c.Settings)
+		d.remotes = append(d.remotes, v)
+	}
+	return d
+}
+
+// weighFor decides for one mailbox.
+func (i *inspection) weighFor(ctx context.Context, l *post.Local, features classifier.Features) verdict.Verdict {
+	f := i.f
+	settings := f.c.Settings
+	settings.Role = i.role(l)
+	items := slices.Clip(i.items)
+	if f.c.Preferences != nil {
+		wishes, err := f.c.Preferences.Settings(ctx, l.Account)
+		i.note("settings", err)
+		settings.Thresholds = wishes.Thresholds(settings.Thresholds)
+		more, err := f.c.Preferences.Match(ctx, l.Account, i.sender())
+		i.note("lists", err)
+		items = append(items, more...)
+		if !wishes.Bulk.Or(true) && i.bulk() {
+			items = append(items, verdict.Item{Name: verdict.PreferenceBulk})
+		}
+	}
+	if f.c.Reputation != nil && !i.from.IsZero() && !f.c.NoScore {
+		known, err := f.c.Reputation.Knows(ctx, l.Account, i.from)
+		i.note("correspondents", err)
+		if err == nil {
+			items = append(items, known.Items(i.proven)...)
+		}
+	}
+	items = append(items, i.judged(ctx, l.Account, features)...)
+	return verdict.Decide(items, settings)
+}
+
+// judged asks the classifier.
+func (i *inspection) judged(ctx context.Context, account preferenceAccount, features classifier.Features) []verdict.Item {
+	f := i.f
+	if f.c.Classifier == nil || f.c.NoScore {
+		return nil
+	}
+	j, err := f.c.Classifier.Judge(ctx, account, features)
+	i.note("classifier", err)
+	if err != nil {
+		return nil
+	}
+	return j.Items()
+}
+
+// bulk reports a message of a mailing list or other bulk mail.
+func (i *inspection) bulk() bool {
+	return slices.ContainsFunc(i.items, func(it verdict.Item) bool { return it.Name == verdict.MailingList })
+}
+
+// role reports a mailbox that gets the message as postmaster or abuse (RFC 5321 §4.5.1, RFC 2142).
+func (i *inspection) role(l *post.Local) bool {
+	for _, n := range l.Recipients {
+		p := i.in.Envelope.Recipients[n].ForwardPath
+		if p.IsPostmaster() {
+			return true
+		}
+		if local := p.Address().Local(); strings.EqualFold(local, "postmaster") || strings.EqualFold(local, "abuse") {
+			return true
+		}
+	}
+	return false
+}
+
+// sender is who the message claims to come from.
+func (i *inspection) sender() preference.Sender {
+	return preference.Sender{From: i.from, ReversePath: i.in.Envelope.ReversePath, Peer: i.peer,
+		FromProven: i.proven, PathProven: i.report != nil && i.report.Verified}
+}
+
+// subject is what is proven of who sent the message.
+func (i *inspection) subject() reputation.Subject {
+	s := reputation.Subject{Peer: i.peer}
+	if i.report == nil {
+		return s
+	}
+	switch {
+	case i.proven:
+		s.Domain, s.Address = i.from.Domain(), i.from
+	case len(i.report.Proven) > 0:
+		s.Domain = i.report.Proven[0]
+	}
+	return s
+}
+
+// greylisted asks a suspicious stranger to come again: a host of the open network, whose mail
+// nobody has written for, which proves no author in good standing, and which no recipient is
+// sure about.
+func (i *inspection) greylisted(ctx context.Context, d *decision) error {
+	f := i.f
+	t := f.c.Settings.Thresholds
+	if f.c.Greylist == nil || f.c.NoScore || !i.peer.IsValid() || t.Grey <= 0 || len(d.locals) == 0 {
+		return nil
+	}
+	for _, v := range d.all() {
+		if v.Score < t.Grey || v.Action >= verdict.Defer || i.standing(v) {
+			return nil
+		}
+	}
+	p := i.in.Envelope.Recipients[d.firstRecipient(i.whole)].ForwardPath
+	try := greylist.Try{Peer: i.peer, ReversePath: i.in.Envelope.ReversePath}
+	if !p.IsPostmaster() {
+		try.Domain = p.Address().Domain()
+	}
+	g, err := f.c.Greylist.Check(ctx, try)
+	i.note("greylist", err)
+	if err == nil && g.Action == greylist.Wait {
+		return smtp.Refuse(451, 7, 1, fmt.Sprintf("This message looks suspicious and we do not know your network yet: try again in %d seconds", int(g.After.Seconds())+1))
+	}
+	for k := range d.locals {
+		d.locals[k].Items = append(d.locals[k].Items, verdict.Weigh(g.Items(), nil)...)
+	}
+	return nil
+}
+
+// firstRecipient is the index of a recipient of the first mailbox.
+func (d *decision) firstRecipient(w *intake.Whole) int { return w.Locals[0].Recipients[0] }
+
+// standing reports whether a verdict rests on somebody in good standing, or whom the recipient knows.
+func (i *inspection) standing(v verdict.Verdict) bool {
+	aligned, bad := false, false
+	for _, w := range v.Items {
+		switch w.Name {
+		case verdict.Correspondent, verdict.Allowed, verdict.AllowedCommon, verdict.GoodDomain, verdict.GoodSender, verdict.DNSAllowed:
+			return true
+		case verdict.BadDomain, verdict.BadSender:
+			bad = true
+		case verdict.DMARCPass:
+			aligned = i.report != nil && i.report.DMARC.AlignedDKIM
+		}
+	}
+	return aligned && !bad
+}
+
+// refusal is the reply to a message that every recipient refuses or puts off.
+func (i *inspection) refusal(all []verdict.Verdict) error {
+	decided := all[0]
+	for _, v := range all {
+		if v.Action == verdict.Defer { // what can't be said yet is not said
+			decided = v
+		}
+	}
+	code, text := 550, "This message was refused: "+i.plain(decided)
+	if decided.Action == verdict.Defer {
+		code, text = 451, "This message can't be taken now: "+i.plain(decided)
+	}
+	e := smtp.Refuse(code, 7, 1, text+" (id "+i.in.ID.String()+")")
+	e.Err = fmt.Errorf("%s, score %.1f: %s", decided.Action, decided.Score, explain(decided))
+	return e
+}
+
+// plain says in words that a sender understands why.
+func (i *inspection) plain(v verdict.Verdict) string {
+	if said := i.replies[verdict.Name(v.Rule)]; said != "" {
+		return strings.TrimSuffix(said, ".")
+	}
+	if row, ok := verdict.Rows[verdict.Name(v.Rule)]; ok {
+		return strings.ToLower(row.Meaning[:1]) + strings.TrimSuffix(row.Meaning[1:], ".")
+	}
+	return "it looks like spam (" + v.Rule + ")"
+}
+
+// place says where each copy goes.
+func (i *inspection) place(d *decision) intake.Judgement {
+	j := intake.Judgement{Locals: make([]intake.Placement, len(d.locals)), Remotes: make([]string, len(d.remotes))}
+	if i.report != nil {
+		j.Verified, j.PeerName = i.report.Verified, i.report.IPRev.Name
+		field := i.report.Field()
+		j.Fields = authres.Field.Append(field, nil)
+	}
+	var apart []SetApart
+	for k := range d.locals {
+		v := &d.locals[k]
+		p := &j.Locals[k]
+		switch v.Action {
+		case verdict.Junk:
+			p.Mailbox = mailbox.Junk
+		case verdict.Quarantine, verdict.Defer, verdict.Refuse: // others take it, and one reply is for all
+			p.Mailbox = mailbox.Quarantine
+		case verdict.Discard:
+			p.State, p.Why = trace.Discarded, v.Rule
+		}
+		if p.Mailbox != "" {
+			p.State, p.Why = trace.Quarantined, p.Mailbox+": "+v.Rule
+			apart = append(apart, SetApart{Local: k, Rule: v.Rule, Score: v.Score, Subject: i.subject()})
+		}
+		p.Prefix = message.AppendField(nil, intake.VerdictField, fmt.Sprintf("%s; score=%.1f; rule=%q", v.Action, v.Score, v.Rule))
+	}
+	for k := range d.remotes {
+		if v := &d.remotes[k]; v.Action >= verdict.Quarantine {
+			j.Remotes[k] = heldReason + v.Rule
+		}
+	}
+	i.edit(&j)
+	j.Within = i.within(d, apart)
+	return j
+}
+
+// heldReason begins the reason of recipients elsewhere that are set apart.
+const heldReason = "set apart: "

@@ -1,0 +1,176 @@
+package filter
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"poczta.example/poczta/internal/address"
+	"poczta.example/poczta/internal/db"
+	"poczta.example/poczta/internal/envelope"
+	"poczta.example/poczta/internal/intake"
+	"poczta.example/poczta/internal/milter"
+	"poczta.example/poczta/internal/post"
+	"poczta.example/poczta/internal/trace"
+	"poczta.example/poczta/internal/verdict"
+)
+
+type preferenceAccount = envelope.AccountID
+
+// KindVerdict is the kind of the trace's events that explain a decision: the first line is the
+// decision, each further one a piece of evidence with its points, name and detail.
+const KindVerdict = "verdict"
+
+// explain is a verdict in lines: what decided, and the evidence, the weightiest first.
+func explain(v verdict.Verdict) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s, score %.1f: %s", v.Action, v.Score, v.Rule)
+	items := slices.Clone(v.Items)
+	slices.SortStableFunc(items, func(x, y verdict.Weighed) int { return cmp.Compare(abs(y.Points), abs(x.Points)) })
+	for _, w := range items {
+		fmt.Fprintf(&b, "\n%+.1f %s", w.Points, w.Name)
+		if w.Detail != "" {
+			b.WriteString(" " + strings.ToValidUTF8(strings.Map(oneLine, w.Detail), "?"))
+		}
+	}
+	return b.String()
+}
+
+// oneLine turns what ends a line into a blank.
+func oneLine(r rune) rune {
+	if r < ' ' {
+		return ' '
+	}
+	return r
+}
+
+func abs(x float64) float64 { return max(x, -x) }
+
+// within makes what is written with the message: the explanation, once when it is the same for
+// all, and what was set apart.
+func (i *inspection) within(d *decision, apart []SetApart) func(*post.Delivery) func(tx db.Tx) error {
+	f, id := i.f, i.in.ID
+	texts := make([]string, 0, 1)
+	for _, v := range d.all() {
+		texts = append(texts, explain(v))
+	}
+	same := len(slices.Compact(slices.Clone(texts))) == 1
+	return func(dl *post.Delivery) func(tx db.Tx) error {
+		first, noted := fates(dl), func(db.Tx) error { return nil }
+		if f.c.SetApart != nil && len(apart) > 0 {
+			noted = f.c.SetApart(dl, apart)
+		}
+		at := f.c.Now()
+		return func(tx db.Tx) error {
+			if f.c.Trace != nil {
+				for k, text := range texts {
+					e := trace.Event{At: at, N: first[k], Kind: KindVerdict, Detail: text}
+					if same {
+						e.N = -1
+					}
+					if err := f.c.Trace.Note(tx, id, e); err != nil {
+						return err
+					}
+					if same {
+						break
+					}
+				}
+			}
+			return noted(tx)
+		}
+	}
+}
+
+// fates is the number of the first fate of each local, then of each remote recipient.
+func fates(d *post.Delivery) []int {
+	var first []int
+	n := 0
+	for i := range d.Locals {
+		first = append(first, n)
+		n += len(d.Locals[i].Recipients)
+	}
+	for range d.Remotes {
+		first = append(first, n)
+		n++
+	}
+	return first
+}
+
+// edit hands on what filters have changed in the message.
+func (i *inspection) edit(j *intake.Judgement) {
+	if len(i.edits) == 0 {
+		return
+	}
+	if !bytes.Equal(i.changed.Header, i.in.Header) {
+		j.Header = i.changed.Header
+	}
+	for _, c := range i.edits {
+		switch c.Kind {
+		case milter.ReplaceBody:
+			j.Body = io.NewSectionReader(i.changed.Body, 0, i.changed.Size)
+			if i.changed.Body == nil {
+				j.Body = bytes.NewReader(nil)
+			}
+		case milter.AddRecipient:
+			j.Added = append(j.Added, c.ForwardPath)
+		case milter.DeleteRecipient:
+			i.drop(j, c.ForwardPath)
+		}
+	}
+}
+
+// drop leaves out a recipient that a milter has deleted.
+func (i *inspection) drop(j *intake.Judgement, p address.ForwardPath) {
+	gone := func(n int) bool { return i.in.Envelope.Recipients[n].ForwardPath == p }
+	for k := range i.whole.Locals {
+		if !slices.ContainsFunc(i.whole.Locals[k].Recipients, func(n int) bool { return !gone(n) }) {
+			j.Locals[k] = intake.Placement{State: trace.Discarded, Why: "a milter took the recipient out"}
+		}
+	}
+	for k := range i.whole.Remotes {
+		if gone(i.whole.Remotes[k].Recipient) {
+			j.Remotes[k] = heldReason + "a milter took the recipient out"
+		}
+	}
+}
+
+// remember notes what the verdict says about who sent the message.
+func (i *inspection) remember(ctx context.Context, v verdict.Verdict) {
+	f := i.f
+	if f.c.Reputation == nil || f.c.NoScore {
+		return
+	}
+	t := f.c.Settings.Thresholds
+	switch spam := v.Score >= t.Junk; {
+	case spam:
+		f.c.Reputation.Note(ctx, i.subject(), true, 1)
+	case v.Score < t.Tag:
+		f.c.Reputation.Note(ctx, i.subject(), false, 1)
+		if f.c.Probing != nil && i.peer.IsValid() {
+			f.c.Probing.Forgive(i.peer, f.c.Now())
+		}
+	}
+}
+
+// accepted notes what follows from a message that is durable.
+func (i *inspection) accepted(ctx context.Context, d *decision) {
+	f := i.f
+	if f.c.Reputation != nil && i.proven {
+		for k := range d.locals {
+			if d.locals[k].Action <= verdict.Tag {
+				f.c.Reputation.Received(ctx, i.whole.Locals[k].Account, i.from)
+			}
+		}
+	}
+	if f.c.Hooks.Arrived != nil {
+		var proven address.Domain
+		if i.proven {
+			proven = i.report.From
+		}
+		f.c.Hooks.Arrived(ctx, i.in.Envelope, i.content, proven)
+	}
+}
