@@ -50,7 +50,7 @@ type Config struct {
 	// Inspector looks at every message before it is taken; nil takes all.
 	Inspector intake.Inspector
 	Logger    *slog.Logger // nil discards
-	Hooks   Hooks
+	Hooks     Hooks
 }
 
 // Hooks are called as things happen; nil functions are skipped. They must be

@@ -152,9 +152,7 @@ func demanded(w Weighed, all []Weighed, t Thresholds) Action {
 	}
 	others := 0.0
 	for _, o := range all {
-		switch Rows[o.Name].Group {
-		case Authentication:
-		default:
+		if Rows[o.Name].Group != Authentication {
 			others += max(0, o.Points)
 			if o.Demand >= Quarantine {
 				return Refuse
@@ -186,11 +184,10 @@ func (v Verdict) limited(s Settings) Verdict {
 		}
 	}
 	switch {
-	case s.Role && v.Action > max(Tag, least):
-		v.Action, v.Rule = max(Tag, least), "role address"
-		if least > Tag {
-			v.Action, v.Rule = min(least, Quarantine), rule
-		}
+	case s.Role && least > Tag:
+		v.Action, v.Rule = least, rule
+	case s.Role && v.Action > Tag:
+		v.Action, v.Rule = Tag, "role address"
 	case allowed != "" && !blocked && v.Action > least:
 		v.Action, v.Rule = least, string(allowed)
 		if least > Deliver {
