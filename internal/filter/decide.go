@@ -192,7 +192,7 @@ func (i *inspection) greylisted(ctx context.Context, d *decision) error {
 		return nil
 	}
 	for _, v := range d.all() {
-		if v.Score < t.Grey || v.Action >= verdict.Defer || i.standing(v) {
+		if v.Score < t.Grey || v.Action >= verdict.Quarantine || i.standing(v) {
 			return nil
 		}
 	}
