@@ -2,6 +2,7 @@ package filter
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -239,13 +240,34 @@ func (i *inspection) refusal(all []verdict.Verdict) error {
 			decided = v
 		}
 	}
-	code, text := 550, "This message was refused: "+i.plain(decided)
-	if decided.Action == verdict.Defer {
-		code, text = 451, "This message can't be taken now: "+i.plain(decided)
+	return i.reply(decided)
+}
+
+// reply is what the peer is told of a verdict that takes nothing.
+func (i *inspection) reply(v verdict.Verdict) *smtp.Error {
+	code, text := 550, "This message was refused: "+i.plain(v)
+	if v.Action == verdict.Defer {
+		code, text = 451, "This message can't be taken now: "+i.plain(v)
 	}
 	e := smtp.Refuse(code, 7, 1, text+" (id "+i.in.ID.String()+")")
-	e.Err = fmt.Errorf("%s, score %.1f: %s", decided.Action, decided.Score, explain(decided))
+	e.Err = errors.New(explain(v))
 	return e
+}
+
+// alone reports whether a mailbox's recipients lead nowhere else, so that a refusal is the
+// whole truth about them.
+func (i *inspection) alone(k int) bool {
+	for _, n := range i.whole.Locals[k].Recipients {
+		for other := range i.whole.Locals {
+			if other != k && slices.Contains(i.whole.Locals[other].Recipients, n) {
+				return false
+			}
+		}
+		if slices.ContainsFunc(i.whole.Remotes, func(r post.Remote) bool { return r.Recipient == n }) {
+			return false
+		}
+	}
+	return true
 }
 
 // plain says in words that a sender understands why.
@@ -275,6 +297,10 @@ func (i *inspection) place(d *decision) intake.Judgement {
 		case verdict.Junk:
 			p.Mailbox = mailbox.Junk
 		case verdict.Quarantine, verdict.Defer, verdict.Refuse: // others take it, and one reply is for all
+			if v.Action >= verdict.Defer && i.whole.LMTP && i.alone(k) {
+				p.State, p.Why, p.Reply = trace.Discarded, "refused to the LMTP client: "+v.Rule, i.reply(*v).Reply
+				continue
+			}
 			p.Mailbox = mailbox.Quarantine
 		case verdict.Discard:
 			p.State, p.Why = trace.Discarded, v.Rule

@@ -53,6 +53,7 @@ type house struct {
 	wishes   *preference.Preferences
 	learned  *classifier.Classifier
 	seen     *reputation.Store
+	config   filter.Config
 	now      time.Time
 }
 
@@ -86,6 +87,7 @@ func newHouse(t *testing.T, d db.Database, adapt func(*filter.Config)) *house {
 	if adapt != nil {
 		adapt(&c)
 	}
+	h.config = c
 	h.filter = must[*filter.Filter](t)(filter.New(c))
 	router := &intaketest.Router{Domains: []string{"example.org"}, Routes: map[string]account.Route{}}
 	for i, who := range []string{"ala", "ola", "abuse"} {
@@ -201,6 +203,40 @@ func TestRecipientsDiffer(t *testing.T) {
 			t.Errorf("blocked by the server: %v", err)
 		}
 	})
+}
+
+// TestLMTP: each recipient hears of their own.
+func TestLMTP(t *testing.T) {
+	t.Parallel()
+	each(t, nil, func(h *house) {
+		t := h.t
+		if err := h.wishes.Set(t.Context(), 2, preference.Settings{Level: preference.Off}); err != nil {
+			t.Fatal(err)
+		}
+		env := envelope.Envelope{ReversePath: intaketest.From(t, "jan@soft.test"), Origin: envelope.Origin{Peer: netip.MustParseAddrPort("127.0.0.1:9"), Helo: "here", Protocol: "LMTP"}}
+		h.refuseAbove(0.1)
+		tx := must[*intake.Transaction](t)(h.in.Begin(env, intake.Rules{Inspect: h.filter.Inspect}))
+		for _, p := range []string{ala, "ola@example.org", ala} {
+			if err := tx.Rcpt(t.Context(), envelope.Recipient{ForwardPath: intaketest.To(t, p)}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		o, err := tx.Data(t.Context(), strings.NewReader("From: jan@soft.test\r\nFrom: x@soft.test\r\n\r\nhello\r\n"))
+		if err != nil || len(o.Recipients) != 3 || o.Recipients[0].Code != 550 || o.Recipients[1].Code != 250 || o.Recipients[2].Code != 550 {
+			t.Errorf("got %v %+v, want 550, 250, 550", err, o.Recipients)
+		}
+		got := h.accepter.Accepted()
+		if len(got) != 1 || got[0].Locals[0].State != trace.Discarded || got[0].Locals[1].State != 0 {
+			t.Errorf("accepted %+v", got)
+		}
+	})
+}
+
+// refuseAbove makes the house refuse from so many points on.
+func (h *house) refuseAbove(points float64) {
+	c := h.config
+	c.Settings.Thresholds = verdict.Thresholds{Refuse: points}
+	h.filter = must[*filter.Filter](h.t)(filter.New(c))
 }
 
 const program = "MIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\nContent-Type: text/plain\r\n\r\nsee there\r\n--b\r\n" +

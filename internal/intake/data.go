@@ -77,6 +77,9 @@ func (t *Transaction) outcome(id message.ID) smtpserver.Outcome {
 		o.Recipients = make([]smtp.Reply, t.accepted)
 		for i := range o.Recipients {
 			o.Recipients[i] = reply
+			if refused, ok := t.replies[t.order[i]]; ok {
+				o.Recipients[i] = refused
+			}
 		}
 	}
 	return o

@@ -15,6 +15,7 @@ import (
 	"poczta.example/poczta/internal/envelope"
 	"poczta.example/poczta/internal/message"
 	"poczta.example/poczta/internal/post"
+	"poczta.example/poczta/internal/smtp"
 	"poczta.example/poczta/internal/trace"
 )
 
@@ -80,6 +81,9 @@ type Placement struct {
 	Prefix  []byte      // fields of this copy alone, above its others
 	State   trace.State // zero is trace.Delivered; trace.Quarantined, trace.Discarded
 	Why     string      // the rule, for State
+	// Reply, where not zero, is what an LMTP client is told of the recipients (RFC 2033 §4.2);
+	// they are refused then, and State is trace.Discarded.
+	Reply smtp.Reply
 }
 
 // inspecting is what inspects a message, if anything does.
@@ -153,6 +157,9 @@ func (t *Transaction) carryOut(ctx context.Context, j *Judgement, d *post.Delive
 	for i := range j.Locals {
 		p, l := &j.Locals[i], &d.Locals[i]
 		l.Mailbox, l.State, l.Why = p.Mailbox, p.State, p.Why
+		if p.Reply.Code != 0 {
+			t.refuseEach(l.Recipients, p.Reply)
+		}
 		if len(p.Prefix) > 0 {
 			l.Prefix = append(append(make([]byte, 0, len(l.Prefix)+len(p.Prefix)), l.Prefix...), p.Prefix...)
 		}
@@ -173,6 +180,16 @@ func (t *Transaction) carryOut(ctx context.Context, j *Judgement, d *post.Delive
 		d.Within = j.Within(d)
 	}
 	return nil
+}
+
+// refuseEach remembers the replies of recipients that are refused one by one.
+func (t *Transaction) refuseEach(recipients []int, reply smtp.Reply) {
+	if t.replies == nil {
+		t.replies = map[int]smtp.Reply{}
+	}
+	for _, n := range recipients {
+		t.replies[n] = reply
+	}
 }
 
 // addAll adds recipients that a filter has named.

@@ -10,6 +10,7 @@ import (
 	"poczta.example/poczta/internal/mailbox"
 	"poczta.example/poczta/internal/message"
 	"poczta.example/poczta/internal/post"
+	"poczta.example/poczta/internal/smtp"
 	"poczta.example/poczta/internal/vacation"
 )
 
@@ -28,6 +29,8 @@ type Transaction struct {
 
 	proven    bool   // an inspection has verified the reverse-path
 	accepting func() // to be called once the message is durable
+	order     []int  // index of each accepted RCPT command into the envelope; LMTP's alone
+	replies   map[int]smtp.Reply
 }
 
 // plan is where a message goes.
@@ -66,7 +69,7 @@ func (in *Intake) refused(err error) error {
 func (t *Transaction) Rcpt(ctx context.Context, r envelope.Recipient) error {
 	if i, ok := t.named(r.ForwardPath); ok {
 		t.merge(i, r)
-		t.accepted++
+		t.accept(i)
 		return nil
 	}
 	err := t.ownPath(&r)
@@ -77,8 +80,16 @@ func (t *Transaction) Rcpt(ctx context.Context, r envelope.Recipient) error {
 		t.logRefused(ctx, &r, err)
 		return t.in.refused(err)
 	}
-	t.accepted++
+	t.accept(len(t.env.Recipients) - 1)
 	return nil
+}
+
+// accept counts an accepted RCPT command, that of recipient i.
+func (t *Transaction) accept(i int) {
+	t.accepted++
+	if t.lmtp() {
+		t.order = append(t.order, i)
+	}
 }
 
 // named finds a forward-path that was accepted before. Most transactions have one
