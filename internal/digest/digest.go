@@ -36,8 +36,8 @@ const (
 // Quarantine is what was set apart; *quarantine.Room is one.
 type Quarantine interface {
 	Owing(ctx context.Context, after envelope.AccountID, limit int) ([]envelope.AccountID, error)
-	Untold(ctx context.Context, account envelope.AccountID, limit int) ([]quarantine.Item, int64, error)
-	Tell(tx db.Tx, account envelope.AccountID, upTo, now time.Time) (int64, error)
+	Untold(ctx context.Context, account envelope.AccountID, before time.Time, limit int) ([]quarantine.Item, int64, error)
+	Tell(tx db.Tx, account envelope.AccountID, before, now time.Time) (int64, error)
 	Show(ctx context.Context, account envelope.AccountID, id message.ID) (quarantine.Item, error)
 	Open(ctx context.Context, it quarantine.Item) (io.ReadCloser, error)
 	Release(ctx context.Context, f quarantine.Filter, by string) (int, error)
@@ -52,6 +52,7 @@ type People interface {
 // Wishes are what people wish; *preference.Preferences is one.
 type Wishes interface {
 	Settings(ctx context.Context, id envelope.AccountID) (preference.Settings, error)
+	Set(ctx context.Context, id envelope.AccountID, s preference.Settings) error
 	Add(ctx context.Context, id envelope.AccountID, entries ...preference.Entry) error
 }
 
@@ -63,7 +64,7 @@ type Letters interface {
 // Hooks are optional functions for metrics. They must return at once.
 type Hooks struct {
 	Sent    func(items int)
-	Action  func(what string) // "release", "allow", "delete", by web or mail
+	Action  func(what string) // "release", "allow", "delete", "stop"
 	Refused func()            // a token that is none
 }
 
@@ -99,8 +100,9 @@ type Config struct {
 
 // Digest is the room. Safe for concurrent use; several nodes may each have one.
 type Digest struct {
-	cfg   Config
-	wrong *limit.Buckets[netip.Prefix]
+	cfg     Config
+	wrong   *limit.Buckets[netip.Prefix]
+	reading chan struct{} // places for messages that pages read
 
 	mu  sync.Mutex
 	key []byte // the database's secret, once it was read
@@ -133,7 +135,7 @@ func New(c Config) (*Digest, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Digest{cfg: c, wrong: wrong}, nil
+	return &Digest{cfg: c, wrong: wrong, reading: make(chan struct{}, maxReading)}, nil
 }
 
 // Schema is the tables of this package: the key of tokens, and the day (local, days since 1970) of

@@ -145,10 +145,10 @@ func (s *Store) Newest(tx db.Tx, account envelope.AccountID, name string, id mes
 const (
 	findPage = 5_000
 	findMost = 500_000 // entries looked through
-	findIDs  = 16
+	findIDs  = 256
 )
 
-// FindBodies returns the account's entries of up to 16 bodies. There is no index for that: it
+// FindBodies returns the account's entries of up to 256 bodies. There is no index for that: it
 // looks through the account's mailboxes, newest entries first, in pages, through 500,000 entries at most.
 func (s *Store) FindBodies(ctx context.Context, account envelope.AccountID, ids []message.ID) ([]Entry, error) {
 	ids = ids[:min(len(ids), findIDs)]
@@ -160,13 +160,17 @@ func (s *Store) FindBodies(ctx context.Context, account envelope.AccountID, ids 
 		return nil, err
 	}
 	var found []Entry
+	wanted := make(map[message.ID]bool, len(ids))
+	for _, id := range ids {
+		wanted[id] = true
+	}
 	left := findMost
 	for i := range boxes {
-		for upper := int64(boxes[i].UIDNext); upper > 0 && left > 0 && len(found) < len(ids)*len(boxes); {
+		for upper := int64(boxes[i].UIDNext); upper > 0 && left > 0; {
 			var n int
 			err := s.look(ctx, func(tx db.Tx) (err error) {
 				var some []Entry
-				if some, upper, n, err = findIn(tx, &boxes[i], upper, ids); err == nil {
+				if some, upper, n, err = findIn(tx, &boxes[i], upper, wanted); err == nil {
 					found = append(found, some...)
 				}
 				return err
@@ -182,7 +186,7 @@ func (s *Store) FindBodies(ctx context.Context, account envelope.AccountID, ids 
 
 // findIn looks through one page of a mailbox, below the uid upper. It returns the next upper,
 // 0 at the end, and how many entries it saw.
-func findIn(tx db.Tx, m *Mailbox, upper int64, ids []message.ID) (found []Entry, next int64, n int, err error) {
+func findIn(tx db.Tx, m *Mailbox, upper int64, wanted map[message.ID]bool) (found []Entry, next int64, n int, err error) {
 	rows, err := tx.Query(`SELECT uid, body FROM entry WHERE account = ? AND number = ? AND uid < ? ORDER BY uid DESC LIMIT ?`, int64(m.Account), m.Number, upper, int64(findPage))
 	if err != nil {
 		return nil, upper, 0, err
@@ -194,7 +198,7 @@ func findIn(tx db.Tx, m *Mailbox, upper int64, ids []message.ID) (found []Entry,
 		if err := rows.Scan(&next, &id); err != nil {
 			return nil, upper, 0, err
 		}
-		if len(id) == len(message.ID{}) && slices.Contains(ids, message.ID(id)) {
+		if len(id) == len(message.ID{}) && wanted[message.ID(id)] {
 			uids = append(uids, UID(next))
 		}
 	}

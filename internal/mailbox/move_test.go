@@ -45,9 +45,9 @@ func TestMove(t *testing.T) {
 		found, err := h.Mailboxes.FindBodies(t.Context(), ala, append(ids[1:], message.ID{1}))
 		var where []string
 		for _, f := range found {
-			where = append(where, fmt.Sprint(f.Mailbox, f.UID, f.Body == ids[1]))
+			where = append(where, fmt.Sprintf("%s %d %v", f.Mailbox, f.UID, f.Body == ids[1]))
 		}
-		if diff := cmp.Diff([]string{"INBOX3false", "A/B1true"}, where); diff != "" || err != nil {
+		if diff := cmp.Diff([]string{"INBOX 3 false", "A/B 1 true"}, where); diff != "" || err != nil {
 			t.Errorf("found, %v (-want +got):\n%s", err, diff)
 		}
 		all, err := h.Mailboxes.Mailboxes(t.Context(), ala)

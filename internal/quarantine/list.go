@@ -232,15 +232,16 @@ func (r *Room) Open(ctx context.Context, it Item) (io.ReadCloser, error) {
 	return r.cfg.Mailboxes.OpenEntry(ctx, &mailbox.Entry{Account: it.Account, Number: it.Number, UID: it.UID})
 }
 
-// Untold returns an account's items of which no digest has told, oldest first, at most limit
-// (at most MaxPage), and how many there are in all.
-func (r *Room) Untold(ctx context.Context, account envelope.AccountID, limit int) (items []Item, total int64, err error) {
-	items, _, err = r.List(ctx, Filter{Account: account, untold: true}, "", limit)
+// Untold returns an account's items set apart before a moment of which no digest has told, oldest
+// first, at most limit (at most MaxPage), and how many there are in all. The moment must lie back
+// longer than an Accept takes, so that no item comes in behind it.
+func (r *Room) Untold(ctx context.Context, account envelope.AccountID, before time.Time, limit int) (items []Item, total int64, err error) {
+	items, _, err = r.List(ctx, Filter{Account: account, Before: before, untold: true}, "", limit)
 	if err != nil {
 		return nil, 0, err
 	}
 	err = r.cfg.DB.View(ctx, func(tx db.Tx) error {
-		return tx.QueryRow(`SELECT COUNT(*) FROM set_apart WHERE account = ? AND told = 0`, int64(account)).Scan(&total)
+		return tx.QueryRow(`SELECT COUNT(*) FROM set_apart WHERE account = ? AND told = 0 AND noted < ?`, int64(account), db.Micros(before)).Scan(&total)
 	})
 	return items, max(total, int64(len(items))), err
 }
@@ -266,10 +267,10 @@ func (r *Room) Owing(ctx context.Context, after envelope.AccountID, limit int) (
 	return accounts, err
 }
 
-// Tell marks, within tx, what was set apart for an account up to a moment as told of at now. It
+// Tell marks, within tx, what was set apart for an account before a moment as told of at now. It
 // returns how many items that were.
-func (r *Room) Tell(tx db.Tx, account envelope.AccountID, upTo, now time.Time) (int64, error) {
-	return tx.Exec(`UPDATE set_apart SET told = ? WHERE account = ? AND told = 0 AND noted <= ?`, db.Micros(now), int64(account), db.Micros(upTo))
+func (r *Room) Tell(tx db.Tx, account envelope.AccountID, before, now time.Time) (int64, error) {
+	return tx.Exec(`UPDATE set_apart SET told = ? WHERE account = ? AND told = 0 AND noted < ?`, db.Micros(now), int64(account), db.Micros(before))
 }
 
 // Purge removes an account's rows within tx, as when the account is removed.

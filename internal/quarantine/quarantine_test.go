@@ -345,10 +345,10 @@ func TestSweep(t *testing.T) {
 func TestTell(t *testing.T) {
 	each(t, func(t *testing.T, r *room) {
 		r.setApart(t, ala, mailbox.Quarantine, posttest.Text("one"))
-		upTo := r.Clock.Now()
 		r.Clock.Advance(time.Minute)
+		upTo := r.Clock.Now()
 		r.setApart(t, ala, mailbox.Junk, posttest.Text("two"))
-		items, total, err := r.Untold(t.Context(), ala, 1)
+		items, total, err := r.Untold(t.Context(), ala, upTo.Add(time.Second), 1)
 		if err != nil || len(items) != 1 || total != 2 {
 			t.Fatalf("untold %v of %d, %v", items, total, err)
 		}
@@ -357,7 +357,7 @@ func TestTell(t *testing.T) {
 			n, err = r.Tell(tx, ala, upTo, r.Clock.Now())
 			return err
 		}))
-		items, total, err = r.Untold(t.Context(), ala, 10)
+		items, total, err = r.Untold(t.Context(), ala, upTo.Add(time.Second), 10)
 		if err != nil || n != 1 || total != 1 || items[0].Kind != quarantine.Junk {
 			t.Errorf("told %d; untold %v of %d, %v", n, items, total, err)
 		}
