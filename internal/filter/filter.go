@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net/netip"
 	"time"
 
 	"poczta.example/poczta/internal/address"
@@ -52,6 +53,10 @@ type Config struct {
 	Trace       *trace.Trace // gets the decision; nil keeps none
 
 	Settings verdict.Settings // thresholds (zero: the defaults) and weights
+	// Trusted are hosts that verify senders before us and whose address says nothing, such as a
+	// gateway in front; programs of this host count as such. Their mail is looked at for what it
+	// says, not for who sends it.
+	Trusted []netip.Prefix
 	// NoScore leaves out everything that only adds points: what proves the sender and what is
 	// dangerous still counts.
 	NoScore bool

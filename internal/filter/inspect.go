@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"net/netip"
+	"slices"
 	"time"
 
 	"poczta.example/poczta/internal/address"
@@ -33,32 +34,35 @@ type inspection struct {
 	changed milter.Message  // the message as milters have left it
 	edits   []milter.Change
 	replies map[verdict.Name]string // what the peer is told
+	quiet   bool                    // nothing is noted
 }
 
 // Inspect implements intake.Inspector.
 func (f *Filter) Inspect(ctx context.Context, m intake.Incoming) (intake.Inspection, error) {
 	i := &inspection{f: f, in: m}
 	origin := m.Envelope.Origin
-	if a := origin.Peer.Addr().Unmap(); a.IsValid() && !a.IsLoopback() && !m.Outgoing {
+	if a := origin.Peer.Addr().Unmap(); a.IsValid() && !a.IsLoopback() && !m.Outgoing && !f.trusted(a) {
 		i.peer = a
 	}
-	if m.Outgoing {
+	if !i.peer.IsValid() { // of our own, of this host, or of one that has looked before us
 		return i, nil
 	}
 	if f.c.Verifier != nil {
-		if !i.peer.IsValid() { // a program of this host: nothing is to be said of it
-			origin.Peer = netip.AddrPort{}
-		}
 		i.verifying = f.c.Verifier.Begin(ctx, verify.Message{Origin: origin, ReversePath: m.Envelope.ReversePath, Header: m.Header})
 	}
 	i.begin(ctx)
 	return i, nil
 }
 
+// trusted reports a host that verifies senders before us.
+func (f *Filter) trusted(a netip.Addr) bool {
+	return slices.ContainsFunc(f.c.Trusted, func(p netip.Prefix) bool { return p.Contains(a) })
+}
+
 // begin starts what can be found out about the host before the body has come.
 func (i *inspection) begin(ctx context.Context) {
 	f := i.f
-	if !i.peer.IsValid() || f.c.NoScore || f.c.Lists == nil && f.c.Greeting == nil {
+	if f.c.NoScore || f.c.Lists == nil && f.c.Greeting == nil {
 		return
 	}
 	found := make(chan []verdict.Item, 1)
@@ -222,7 +226,7 @@ func (i *inspection) trapped(ctx context.Context) bool {
 		trap, err := f.c.Preferences.IsTrap(ctx, p.Address())
 		i.note("spam traps", err)
 		if trap {
-			if f.c.Reputation != nil && i.peer.IsValid() {
+			if f.c.Reputation != nil && i.peer.IsValid() && !i.quiet {
 				f.c.Reputation.NoteTrap(ctx, i.peer)
 			}
 			return true
