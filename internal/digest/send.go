@@ -119,7 +119,7 @@ func (d *Digest) send(ctx context.Context, id envelope.AccountID, day int64) (bo
 // post hands a digest over; that it was sent is noted in the transaction that accepts it.
 func (d *Digest) post(ctx context.Context, acc *account.Account, s *sheet, day int64, now time.Time) (bool, error) {
 	sent, err := d.cfg.Letters.SendLetter(ctx, report.Letter{
-		From: d.cfg.From, To: acc.Address,
+		From: d.cfg.From, To: acc.Address, UTF8: !acc.Address.IsASCII() || !d.cfg.From.IsASCII() || !d.cfg.Release.IsASCII(),
 		Write: func(w io.Writer, id message.ID) error { return d.write(w, id, acc, s, now) },
 		Within: func(tx db.Tx) error {
 			n, err := tx.Exec(`INSERT INTO digest_sent (account, day) VALUES (?, ?) ON CONFLICT (account) DO UPDATE SET day = excluded.day WHERE digest_sent.day < excluded.day`, int64(acc.ID), day)

@@ -7,9 +7,12 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"poczta.example/poczta/internal/account"
 	"poczta.example/poczta/internal/body"
@@ -190,6 +193,39 @@ func (s *store) rebuildNow() rebuild.Report {
 	}
 	s.open()
 	return r
+}
+
+// TestMovedMail: a message is where it was moved to last, also when it had been there before.
+func TestMovedMail(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	for _, subject := range []string{"back", "away", "stays"} {
+		s.house.Deliver(t, 1, posttest.Text(subject))
+	}
+	move := func(from, to string, uid mailbox.UID) mailbox.UID {
+		e, err := s.house.Mailboxes.Move(t.Context(), mailbox.Move{Account: 1, Login: posttest.Login(1), From: from, To: to, UID: uid})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return e.UID
+	}
+	move("Junk", "INBOX", move("INBOX", "Junk", 1))
+	move("INBOX", "Junk", 2)
+	for range 2 {
+		s.loseDatabaseAfterClose(t)
+		r := s.rebuildNow()
+		var got []string
+		for _, name := range []string{"INBOX", "Junk", rebuild.Recovered} {
+			for _, e := range s.entries(1, name) {
+				_, subject, _ := strings.Cut(e, " ")
+				got = append(got, name+" "+subject)
+			}
+		}
+		slices.Sort(got)
+		if diff := cmp.Diff([]string{"INBOX back", "INBOX stays", "Junk away"}, got); diff != "" || r.Recovered != 0 {
+			t.Errorf("%+v (-want +got):\n%s", r, diff)
+		}
+	}
 }
 
 func TestAccountsComeBack(t *testing.T) {

@@ -45,7 +45,7 @@ func (r *Room) note(ctx context.Context, m Message) error {
 	if m.Spam {
 		local = r.cfg.Spam
 	}
-	_, err = r.cfg.Letters.SendLetter(ctx, report.Letter{From: r.cfg.From, To: acc.Address, Write: func(w io.Writer, id message.ID) error {
+	_, err = r.cfg.Letters.SendLetter(ctx, report.Letter{From: r.cfg.From, To: acc.Address, UTF8: !acc.Address.IsASCII() || !r.cfg.From.IsASCII(), Write: func(w io.Writer, id message.ID) error {
 		var h []byte
 		h = fmt.Appendf(h, "From: Poczta <%s>\r\nTo: <%s>\r\n", r.cfg.From, acc.Address)
 		h = message.AppendText(h, "Subject", text.subject)
