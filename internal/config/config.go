@@ -15,27 +15,37 @@ const DefaultFile = "/etc/poczta/poczta.toml"
 // Config is a whole configuration. Obtain one by Load, Parse or Default; a
 // Config in hand has passed every check that needs nothing but the file.
 type Config struct {
-	Hostname   string     `toml:"hostname" required:"true" example:"mail.example.org" doc:"The name of this host: in the SMTP greeting, in Received fields, in the certificate. It must have an address record in DNS, and the address's reverse name should be it."`
-	Data       string     `toml:"data" default:"/var/lib/poczta" doc:"The folder of everything that lasts: database, message segments, keys, the control socket. One server process owns it."`
-	Language   string     `toml:"language" default:"en" oneof:"en,pl" doc:"Language of texts that the server writes to people who have chosen none."`
-	Listen     Listen     `toml:"listen" doc:"Where the services listen. An entry is a port (25), an address with a port (127.0.0.1:24, [::1]:24), or a UNIX socket (unix:lmtp.sock, relative to the data folder). A port alone listens on every host of listen.hosts. An empty list turns a service off."`
-	TLS        TLS        `toml:"tls" doc:"Certificates."`
-	SMTP       SMTP       `toml:"smtp" doc:"Receiving mail by SMTP, on every port."`
-	Submission Submission `toml:"submission" doc:"Mail from our own people (ports 587 and 465)."`
-	POP3       POP3       `toml:"pop3" doc:"Handing out mail by POP3."`
-	Auth       Auth       `toml:"auth" doc:"Authentication, for SMTP and POP3 alike."`
-	Proxy      Proxy      `toml:"proxy" doc:"Load balancers that speak the PROXY protocol, version 1 or 2."`
-	XClient    XClient    `toml:"xclient" doc:"SMTP peers that may tell a client's true address by XCLIENT."`
-	Limits     Limits     `toml:"limits" doc:"Bounds of connections, rates and memory. Peers on loopback are spared the limits by address."`
-	Accounts   Accounts   `toml:"accounts" doc:"What holds for all accounts."`
-	Store      Store      `toml:"store" doc:"Where mail is kept."`
-	DNS        DNS        `toml:"dns" doc:"Name servers."`
-	DKIM       DKIM       `toml:"dkim" doc:"Signatures of the mail that our own people and this server send (RFC 6376). The keys lie in the database: poczta domain add makes them, poczta domain dns prints their DNS records, poczta domain rotate changes them."`
-	Relay      Relay      `toml:"relay" doc:"Sending mail to other hosts."`
-	MTASTS     MTASTS     `toml:"mta_sts" doc:"What we ask of other servers for our own domains: TLS with a certificate that they can verify (RFC 8461)."`
-	TLSReports TLSReports `toml:"tls_reports" doc:"Daily reports about TLS (RFC 8460), to domains that ask for them."`
-	Log        Log        `toml:"log" doc:"The server's log, on standard error."`
-	Metrics    Metrics    `toml:"metrics" doc:"Figures for Prometheus, and the health page."`
+	Hostname     string       `toml:"hostname" required:"true" example:"mail.example.org" doc:"The name of this host: in the SMTP greeting, in Received fields, in the certificate. It must have an address record in DNS, and the address's reverse name should be it."`
+	Data         string       `toml:"data" default:"/var/lib/poczta" doc:"The folder of everything that lasts: database, message segments, keys, the control socket. One server process owns it."`
+	Language     string       `toml:"language" default:"en" oneof:"en,pl" doc:"Language of texts that the server writes to people who have chosen none."`
+	Listen       Listen       `toml:"listen" doc:"Where the services listen. An entry is a port (25), an address with a port (127.0.0.1:24, [::1]:24), or a UNIX socket (unix:lmtp.sock, relative to the data folder). A port alone listens on every host of listen.hosts. An empty list turns a service off."`
+	TLS          TLS          `toml:"tls" doc:"Certificates."`
+	SMTP         SMTP         `toml:"smtp" doc:"Receiving mail by SMTP, on every port."`
+	Submission   Submission   `toml:"submission" doc:"Mail from our own people (ports 587 and 465)."`
+	POP3         POP3         `toml:"pop3" doc:"Handing out mail by POP3."`
+	Auth         Auth         `toml:"auth" doc:"Authentication, for SMTP and POP3 alike."`
+	Proxy        Proxy        `toml:"proxy" doc:"Load balancers that speak the PROXY protocol, version 1 or 2."`
+	XClient      XClient      `toml:"xclient" doc:"SMTP peers that may tell a client's true address by XCLIENT."`
+	Limits       Limits       `toml:"limits" doc:"Bounds of connections, rates and memory. Peers on loopback are spared the limits by address."`
+	Accounts     Accounts     `toml:"accounts" doc:"What holds for all accounts."`
+	Store        Store        `toml:"store" doc:"Where mail is kept."`
+	DNS          DNS          `toml:"dns" doc:"Name servers."`
+	DKIM         DKIM         `toml:"dkim" doc:"Signatures of the mail that our own people and this server send (RFC 6376). The keys lie in the database: poczta domain add makes them, poczta domain dns prints their DNS records, poczta domain rotate changes them."`
+	Relay        Relay        `toml:"relay" doc:"Sending mail to other hosts."`
+	MTASTS       MTASTS       `toml:"mta_sts" doc:"What we ask of other servers for our own domains: TLS with a certificate that they can verify (RFC 8461)."`
+	TLSReports   TLSReports   `toml:"tls_reports" doc:"Daily reports about TLS (RFC 8460), to domains that ask for them."`
+	Verify       Verify       `toml:"verify" doc:"Verifying who sends what comes in."`
+	DMARCReports DMARCReports `toml:"dmarc_reports" doc:"Daily reports about DMARC (RFC 9990), to domains that ask for them, and those that others send about ours."`
+	Spam         Spam         `toml:"spam" doc:"Mail that nobody wants."`
+	Attachments  Attachments  `toml:"attachments" doc:"What is attached to mail."`
+	Clamd        Clamd        `toml:"clamd" doc:"ClamAV, which scans mail for viruses."`
+	Rspamd       Rspamd       `toml:"rspamd" doc:"Rspamd, whose score is added to ours."`
+	Milters      []Milter     `toml:"milter" doc:"Milters, programs that check and change mail; write [[milter]] once for each. They are asked in this order, and each sees what those before it changed."`
+	Hook         Hook         `toml:"hook" doc:"A program of yours that is asked about each message by HTTP."`
+	Conduct      Conduct      `toml:"conduct" doc:"Accounts that send unlike themselves."`
+	Quarantine   Quarantine   `toml:"quarantine" doc:"Mail that is set apart."`
+	Log          Log          `toml:"log" doc:"The server's log, on standard error."`
+	Metrics      Metrics      `toml:"metrics" doc:"Figures for Prometheus, and the health page."`
 }
 
 // Listen says where the services listen.

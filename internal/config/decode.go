@@ -203,8 +203,20 @@ func (d *decoder) scalar(v reflect.Value, f reflect.StructField, in any, key str
 			d.bounds(v, f, key)
 			return
 		}
+		if v.Kind() == reflect.Float64 {
+			v.SetFloat(float64(x))
+			d.floatBounds(v, f, key)
+			return
+		}
+	case float64:
+		if v.Kind() == reflect.Float64 {
+			v.SetFloat(x)
+			d.floatBounds(v, f, key)
+			return
+		}
 	}
-	want := map[reflect.Kind]string{reflect.String: `text, in "quotes"`, reflect.Bool: "true or false", reflect.Int: "a whole number, without quotes"}
+	want := map[reflect.Kind]string{reflect.String: `text, in "quotes"`, reflect.Bool: "true or false", reflect.Int: "a whole number, without quotes",
+		reflect.Float64: "a number, without quotes"}
 	d.problem(key, "is %s; write %s", kindOf(in), want[v.Kind()])
 }
 
@@ -229,6 +241,25 @@ func (d *decoder) bounds(v reflect.Value, f reflect.StructField, key string) {
 	if s := f.Tag.Get("max"); s != "" && v.Int() > limitOf(f.Type, s) {
 		d.problem(key, "%v is too large; the most is %s", v.Interface(), s)
 	}
+}
+
+// floatBounds checks the tags min and max of a number with a fraction; what is no number is
+// neither.
+func (d *decoder) floatBounds(v reflect.Value, f reflect.StructField, key string) {
+	if s := f.Tag.Get("min"); s != "" && !(v.Float() >= floatOf(s)) {
+		d.problem(key, "%v is too small; the least is %s", v.Interface(), s)
+	} else if s := f.Tag.Get("max"); s != "" && !(v.Float() <= floatOf(s)) {
+		d.problem(key, "%v is too large; the most is %s", v.Interface(), s)
+	}
+}
+
+// floatOf reads a tag of a number with a fraction.
+func floatOf(s string) float64 {
+	x, err := strconv.ParseFloat(s, 64)
+	if err != nil {
+		panic(fmt.Sprintf("config: tag of a field: %v", err))
+	}
+	return x
 }
 
 // limitOf reads a min or max tag in the field's own notation.

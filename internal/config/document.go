@@ -3,8 +3,11 @@ package config
 import (
 	"fmt"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
+
+	"poczta.example/poczta/internal/verdict"
 )
 
 //go:generate go test -run TestDocumentIsCurrent -update .
@@ -28,15 +31,18 @@ the log's level change at once, other keys at the next start; a file with an err
 	t := reflect.TypeFor[Config]()
 	b.WriteString("\n## Top\n")
 	for i := range t.NumField() {
-		if f := t.Field(i); !isTable(f.Type) {
+		if f := t.Field(i); !isTable(f.Type) && !isTables(f.Type) {
 			documentKey(&b, f.Tag.Get("toml"), f)
 		}
 	}
 	for i := range t.NumField() {
 		if f := t.Field(i); isTable(f.Type) {
 			documentSection(&b, f.Tag.Get("toml"), f.Tag.Get("doc"), f.Type)
+		} else if isTables(f.Type) {
+			documentSection(&b, "["+f.Tag.Get("toml")+"]", f.Tag.Get("doc"), f.Type.Elem())
 		}
 	}
+	documentEvidence(&b)
 	return b.String()
 }
 
@@ -45,14 +51,14 @@ func documentSection(b *strings.Builder, path, doc string, t reflect.Type) {
 	var later []reflect.StructField
 	for i := range t.NumField() {
 		f := t.Field(i)
-		if isTable(f.Type) || f.Type.Kind() == reflect.Slice && isTable(f.Type.Elem()) {
+		if isTable(f.Type) || isTables(f.Type) {
 			later = append(later, f)
 			continue
 		}
 		documentKey(b, f.Tag.Get("toml"), f)
 	}
 	for _, f := range later {
-		sub := path + "." + f.Tag.Get("toml")
+		sub := strings.Trim(path, "[]") + "." + f.Tag.Get("toml")
 		if f.Type.Kind() == reflect.Slice {
 			documentSection(b, "["+sub+"]", f.Tag.Get("doc"), f.Type.Elem())
 			continue
@@ -60,6 +66,39 @@ func documentSection(b *strings.Builder, path, doc string, t reflect.Type) {
 		documentSection(b, sub, f.Tag.Get("doc"), f.Type)
 	}
 }
+
+// documentEvidence writes the table of what the filters find.
+func documentEvidence(b *strings.Builder) {
+	b.WriteString(`
+## Evidence
+
+What the filters find, as the trace names it, with its points towards spam; ` + "`[[spam.weight]]`" + ` changes them. Some of it
+has an action at least, whatever the score.
+
+| Evidence | Points | At least | Kind | Meaning |
+|---|---|---|---|---|
+`)
+	for _, n := range evidence() {
+		r, least := verdict.Rows[verdict.Name(n)], ""
+		if r.Demand > verdict.Deliver {
+			least = r.Demand.String()
+		}
+		fmt.Fprintf(b, "| `%s` | %v | %s | %s | %s |\n", n, r.Weight, least, r.Group, r.Meaning)
+	}
+}
+
+// evidence is the names of all evidence in order.
+func evidence() []string {
+	names := make([]string, 0, len(verdict.Rows))
+	for n := range verdict.Rows {
+		names = append(names, string(n))
+	}
+	slices.Sort(names)
+	return names
+}
+
+// isTables reports a list of tables.
+func isTables(t reflect.Type) bool { return t.Kind() == reflect.Slice && isTable(t.Elem()) }
 
 func documentKey(b *strings.Builder, name string, f reflect.StructField) {
 	fmt.Fprintf(b, "\n### `%s`\n\n%s\n\n", name, f.Tag.Get("doc"))
@@ -107,6 +146,8 @@ func kindName(t reflect.Type) string {
 		return "true or false"
 	case reflect.Int:
 		return "Number"
+	case reflect.Float64:
+		return "Number, also with a fraction"
 	}
 	return "Text"
 }

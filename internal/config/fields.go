@@ -70,6 +70,8 @@ func setText(v reflect.Value, s string) {
 			var n int64
 			n, err = strconv.ParseInt(s, 10, 64)
 			v.SetInt(n)
+		case reflect.Float64:
+			v.SetFloat(floatOf(s))
 		}
 	}
 	if err != nil {
@@ -88,7 +90,7 @@ func tomlLiteral(f reflect.StructField, s string) string {
 		}
 		return "[" + strings.Join(items, ", ") + "]"
 	}
-	if k := f.Type.Kind(); k == reflect.Bool || k == reflect.Int {
+	if k := f.Type.Kind(); k == reflect.Bool || k == reflect.Int || k == reflect.Float64 {
 		return s
 	}
 	return strconv.Quote(s)

@@ -102,6 +102,9 @@ func (s Size) String() string {
 	return strconv.FormatInt(int64(s), 10)
 }
 
+// Points is a number that may have a fraction: a score, or a factor of one.
+type Points float64
+
 // Prefix is a network, or one address as a network of its own.
 type Prefix struct{ netip.Prefix }
 

@@ -96,6 +96,7 @@ func (d *decoder) validate(c *Config) {
 	d.validateTrust(c)
 	d.validateDKIM(c)
 	d.validateRelay(c)
+	d.validateFilters(c)
 	for _, s := range c.DNS.Servers {
 		host := s
 		if h, p, err := net.SplitHostPort(s); err == nil {
