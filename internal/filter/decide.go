@@ -41,9 +41,7 @@ func (i *inspection) decide(ctx context.Context) (intake.Judgement, error) {
 	if i.in.Outgoing {
 		return i.decideOutgoing(ctx)
 	}
-	if i.report != nil && i.report.TempError && f.c.Unavailable > verdict.Deliver {
-		i.items = append(i.items, verdict.Item{Name: verdict.AuthTempError, Detail: "DNS did not answer for what decides about the sender", Demand: f.c.Unavailable})
-	}
+	i.unverifiable()
 	d := i.weigh(ctx)
 	least := d.least()
 	if reply := i.greylisted(ctx, &d); reply != nil {
@@ -64,6 +62,13 @@ func (i *inspection) decide(ctx context.Context) (intake.Judgement, error) {
 	}
 	j.Accepted = func() { i.accepted(ctx, &d) }
 	return j, nil
+}
+
+// unverifiable adds what follows when the sender can't be verified for now.
+func (i *inspection) unverifiable() {
+	if i.report != nil && i.report.TempError && i.f.c.Unavailable > verdict.Deliver {
+		i.items = append(i.items, verdict.Item{Name: verdict.AuthTempError, Detail: "DNS did not answer for what decides about the sender", Demand: i.f.c.Unavailable})
+	}
 }
 
 // tellDecided tells the hooks; of a refused message the report's too, since nothing more is heard of it.
@@ -183,19 +188,28 @@ func (i *inspection) subject() reputation.Subject {
 	return s
 }
 
-// greylisted asks a suspicious stranger to come again: a host of the open network, whose mail
-// nobody has written for, which proves no author in good standing, and which no recipient is
-// sure about.
-func (i *inspection) greylisted(ctx context.Context, d *decision) error {
+// grey reports whether a message comes from a suspicious stranger who is asked to come again:
+// a host of the open network, whose mail nobody has written for, which proves no author in good
+// standing, and which no recipient is sure about.
+func (i *inspection) grey(d *decision) bool {
 	f := i.f
 	t := f.c.Settings.Thresholds
 	if f.c.Greylist == nil || f.c.NoScore || !i.peer.IsValid() || t.Grey <= 0 || len(d.locals) == 0 {
-		return nil
+		return false
 	}
 	for _, v := range d.all() {
 		if v.Score < t.Grey || v.Action >= verdict.Quarantine || i.standing(v) {
-			return nil
+			return false
 		}
+	}
+	return true
+}
+
+// greylisted asks a suspicious stranger to come again.
+func (i *inspection) greylisted(ctx context.Context, d *decision) error {
+	f := i.f
+	if !i.grey(d) {
+		return nil
 	}
 	p := i.in.Envelope.Recipients[d.firstRecipient(i.whole)].ForwardPath
 	try := greylist.Try{Peer: i.peer, ReversePath: i.in.Envelope.ReversePath}

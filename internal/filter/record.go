@@ -26,19 +26,28 @@ type preferenceAccount = envelope.AccountID
 const KindVerdict = "verdict"
 
 // explain is a verdict in lines: what decided, and the evidence, the weightiest first.
+// ParseVerdict reads it.
 func explain(v verdict.Verdict) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s, score %.1f: %s", v.Action, v.Score, v.Rule)
-	items := slices.Clone(v.Items)
-	slices.SortStableFunc(items, func(x, y verdict.Weighed) int { return cmp.Compare(abs(y.Points), abs(x.Points)) })
-	for _, w := range items {
+	for _, w := range weightiest(v.Items) {
 		fmt.Fprintf(&b, "\n%+.1f %s", w.Points, w.Name)
 		if w.Detail != "" {
-			b.WriteString(" " + strings.ToValidUTF8(strings.Map(oneLine, w.Detail), "?"))
+			b.WriteString(" " + oneLined(w.Detail))
 		}
 	}
 	return b.String()
 }
+
+// weightiest is evidence sorted by how much it weighs.
+func weightiest(items []verdict.Weighed) []verdict.Weighed {
+	items = slices.Clone(items)
+	slices.SortStableFunc(items, func(x, y verdict.Weighed) int { return cmp.Compare(abs(y.Points), abs(x.Points)) })
+	return items
+}
+
+// oneLined makes text a part of a line.
+func oneLined(s string) string { return strings.ToValidUTF8(strings.Map(oneLine, s), "?") }
 
 // oneLine turns what ends a line into a blank.
 func oneLine(r rune) rune {
