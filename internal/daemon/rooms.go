@@ -46,7 +46,8 @@ var ErrBusy = errors.New("the data folder is in use by another process")
 
 // Components are the tables of all rooms, in the order of migration.
 func Components() []db.Component {
-	return []db.Component{account.Component(), body.Schema, mailbox.Schema, queue.Schema, trace.Schema, rebuild.Schema, settings, keys.Schema, tlspolicy.Schema, forward.Schema, vacation.Schema}
+	rooms := []db.Component{account.Component(), body.Schema, mailbox.Schema, queue.Schema, trace.Schema, rebuild.Schema, settings, keys.Schema, tlspolicy.Schema, forward.Schema, vacation.Schema}
+	return append(rooms, filterComponents()...)
 }
 
 // Rooms are the engines that hold state, opened once for a process: a server,
@@ -64,6 +65,7 @@ type Rooms struct {
 	Queue     *queue.Queue
 	Trace     *trace.Trace
 	Post      *post.Post
+	FilterRooms
 
 	// Gateway is the address that nearly all connections of the running server come
 	// from, if there is one; nil outside a server.
@@ -214,7 +216,7 @@ func (r *Rooms) openDomain(_ context.Context, o RoomOptions) error {
 	if err != nil {
 		return fmt.Errorf("open post: %w", err)
 	}
-	return nil
+	return r.openFilters(o)
 }
 
 func (r *Rooms) accountConfig(o RoomOptions) account.Config {

@@ -1,0 +1,106 @@
+package daemon
+
+import (
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"poczta.example/poczta/internal/address"
+	"poczta.example/poczta/internal/classifier"
+	"poczta.example/poczta/internal/conduct"
+	"poczta.example/poczta/internal/content"
+	"poczta.example/poczta/internal/db"
+	"poczta.example/poczta/internal/dmarcreport"
+	"poczta.example/poczta/internal/envelope"
+	"poczta.example/poczta/internal/greylist"
+	"poczta.example/poczta/internal/preference"
+	"poczta.example/poczta/internal/quarantine"
+	"poczta.example/poczta/internal/reputation"
+	"poczta.example/poczta/internal/tlsreport"
+)
+
+// filterComponents are the tables of the filters' rooms.
+func filterComponents() []db.Component {
+	return []db.Component{classifier.Schema, preference.Component(), reputation.Component(), greylist.Component(), conduct.Component(),
+		quarantine.Schema, dmarcreport.Schema, tlsreport.Schema}
+}
+
+// FilterRooms are the rooms of the filters that hold state.
+type FilterRooms struct {
+	Classifier  *classifier.Classifier
+	Preferences *preference.Preferences
+	Reputation  *reputation.Store
+	Greylist    *greylist.List
+	Conduct     *conduct.Watch
+	Quarantine  *quarantine.Room
+	// DMARCReports has what others report; it neither counts nor sends.
+	DMARCReports *dmarcreport.Reports
+	TLSReports   *tlsreport.Receiver
+}
+
+// openFilters opens the rooms of the filters; the rooms of mail are open.
+func (r *Rooms) openFilters(o RoomOptions) error {
+	var err error
+	if r.Classifier, err = classifier.New(classifier.Config{DB: r.DB, Logger: o.Logger}); err != nil {
+		return fmt.Errorf("open classifier: %w", err)
+	}
+	if r.Preferences, err = preference.New(preference.Config{DB: r.DB, Logger: o.Logger}); err != nil {
+		return fmt.Errorf("open preferences: %w", err)
+	}
+	if r.Reputation, err = reputation.New(reputation.Config{DB: r.DB, Logger: o.Logger}); err != nil {
+		return fmt.Errorf("open reputation: %w", err)
+	}
+	r.closers = append(r.closers, func() error { return r.Reputation.Flush(context.Background()) }) // what a command has corrected
+	if r.Greylist, err = greylist.New(greylist.Config{DB: r.DB, Logger: o.Logger}); err != nil {
+		return fmt.Errorf("open greylist: %w", err)
+	}
+	if r.Conduct, err = conduct.New(conduct.Config{DB: r.DB, Logger: o.Logger}); err != nil {
+		return fmt.Errorf("open conduct: %w", err)
+	}
+	r.Quarantine, err = quarantine.New(quarantine.Config{DB: r.DB, Mailboxes: r.Mailboxes, Trace: r.Trace, Queue: r.Queue, Learner: learner{r.Classifier},
+		Reputation: r.Reputation, Hostname: r.Config.Hostname, Quota: r.quota, Logger: o.Logger})
+	if err != nil {
+		return fmt.Errorf("open quarantine: %w", err)
+	}
+	if r.DMARCReports, err = dmarcreport.New(dmarcreport.Config{DB: r.DB, Own: r.own, NoSending: true, Logger: o.Logger}); err != nil {
+		return fmt.Errorf("open DMARC reports: %w", err)
+	}
+	if r.TLSReports, err = tlsreport.NewReceiver(tlsreport.ReceiverConfig{DB: r.DB, Own: r.own, Logger: o.Logger}); err != nil {
+		return fmt.Errorf("open TLS reports: %w", err)
+	}
+	return nil
+}
+
+// own reports whether a domain, or one above it, is ours.
+func (r *Rooms) own(ctx context.Context, domain address.Domain) (bool, error) {
+	for name := domain.String(); name != ""; {
+		d, err := address.ParseDomain(name)
+		if err != nil {
+			return false, nil // a label alone may be none
+		}
+		if local, err := r.Accounts.IsLocal(ctx, d); local || err != nil {
+			return local, err
+		}
+		_, name, _ = strings.Cut(name, ".")
+	}
+	return false, nil
+}
+
+// learner teaches the classifier what people release and move.
+type learner struct{ *classifier.Classifier }
+
+// Learn implements quarantine.Learner.
+func (l learner) Learn(ctx context.Context, account envelope.AccountID, msg io.ReaderAt, size int64, spam bool) error {
+	c, err := content.Read(msg, size, content.Facts{Now: time.Now()}, content.Limits{})
+	if err != nil {
+		return fmt.Errorf("read message: %w", err)
+	}
+	h := sha256.New()
+	if _, err := io.Copy(h, io.NewSectionReader(msg, 0, size)); err != nil {
+		return fmt.Errorf("read message: %w", err)
+	}
+	return l.Classifier.Learn(ctx, account, l.Features(c), [32]byte(h.Sum(nil)), spam)
+}
