@@ -14,6 +14,7 @@ import (
 	"reflect"
 	"regexp"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -38,13 +39,20 @@ import (
 const ala, ola envelope.AccountID = 1, 2
 
 // people are two accounts; ola speaks Polish.
-type people struct{ t *testing.T }
+type people struct {
+	t        *testing.T
+	disabled *atomic.Bool
+}
 
 func (p people) ByID(_ context.Context, id envelope.AccountID) (account.Account, error) {
 	if id > ola {
 		return account.Account{}, account.ErrNotFound
 	}
-	return account.Account{ID: id, Login: posttest.Login(id), Address: posttest.Address(p.t, posttest.Login(id)), Language: map[envelope.AccountID]string{ola: "pl"}[id],
+	state := account.Active
+	if p.disabled.Load() {
+		state = account.Disabled
+	}
+	return account.Account{ID: id, State: state, Login: posttest.Login(id), Address: posttest.Address(p.t, posttest.Login(id)), Language: map[envelope.AccountID]string{ola: "pl"}[id],
 		Addresses: []address.Address{posttest.Address(p.t, posttest.Login(id))}}, nil
 }
 
@@ -63,6 +71,7 @@ type house struct {
 	q      *quarantine.Room
 	wishes *preference.Preferences
 	cfg    digest.Config
+	people people
 	*digest.Digest
 }
 
@@ -70,7 +79,7 @@ func each(t *testing.T, fn func(t *testing.T, h *house)) {
 	t.Helper()
 	t.Parallel()
 	dbtest.Each(t, append(posttest.Components(), quarantine.Schema, digest.Schema, preference.Component()), func(t *testing.T, d db.Database) {
-		h := &house{House: posttest.Open(t, d, posttest.Options{})}
+		h := &house{House: posttest.Open(t, d, posttest.Options{}), people: people{t, new(atomic.Bool)}}
 		// Noon, so that digests are due.
 		h.Clock.Advance(h.Clock.Now().UTC().Truncate(24 * time.Hour).Add(36 * time.Hour).Sub(h.Clock.Now()))
 		var err error
@@ -80,11 +89,11 @@ func each(t *testing.T, fn func(t *testing.T, h *house)) {
 		must(t, err)
 		host, err := address.ParseDomain("mx.poczta.example")
 		must(t, err)
-		letters, err := report.New(report.Config{Hostname: host, Accepter: h.Post, Router: people{t}, Now: h.Clock.Now})
+		letters, err := report.New(report.Config{Hostname: host, Accepter: h.Post, Router: h.people, Now: h.Clock.Now})
 		must(t, err)
 		web, err := url.Parse("https://mx.poczta.example/quarantine/")
 		must(t, err)
-		h.cfg = digest.Config{DB: d, Quarantine: h.q, People: people{t}, Wishes: h.wishes, Letters: letters, Hostname: host, From: posttest.Address(t, "poczta@mx.poczta.example"),
+		h.cfg = digest.Config{DB: d, Quarantine: h.q, People: h.people, Wishes: h.wishes, Letters: letters, Hostname: host, From: posttest.Address(t, "poczta@mx.poczta.example"),
 			Release: posttest.Address(t, "release@mx.poczta.example"), Web: web, Location: time.UTC, Now: h.Clock.Now}
 		h.Digest = h.node(t)
 		fn(t, h)
@@ -237,6 +246,24 @@ func TestSend(t *testing.T) {
 	})
 }
 
+// TestMany: what is not listed is counted, and told of once.
+func TestMany(t *testing.T) {
+	each(t, func(t *testing.T, h *house) {
+		for range digest.MaxItems + 2 {
+			h.setApart(t, ala, spamScore, posttest.Text("x"))
+		}
+		h.Clock.Advance(6 * time.Hour)
+		l := h.digest(t, ala)
+		if len(l.web) != digest.MaxItems || !strings.Contains(l.text, "Further messages that are not listed here: 2\r\n") {
+			t.Errorf("%d listed:\n%s", len(l.web), l.text)
+		}
+		h.Clock.Advance(24 * time.Hour)
+		if n, err := h.Send(t.Context()); n != 0 || err != nil {
+			t.Errorf("told again: %d, %v", n, err)
+		}
+	})
+}
+
 // TestNodes: of several nodes at once one sends.
 func TestNodes(t *testing.T) {
 	each(t, func(t *testing.T, h *house) {
@@ -382,6 +409,13 @@ func TestTokens(t *testing.T) {
 		if status, _, _ := h.web(t, http.MethodGet, strings.ToUpper(good), ""); status != http.StatusOK {
 			t.Errorf("in capitals: %d", status)
 		}
+		h.people.disabled.Store(true)
+		for _, method := range []string{http.MethodGet, http.MethodPost} {
+			if status, page, _ := h.web(t, method, good, "release"); status != http.StatusNotFound || strings.Contains(page, "origin.example") {
+				t.Errorf("%s for a disabled account: %d %s", method, status, page)
+			}
+		}
+		h.people.disabled.Store(false)
 		h.Clock.Advance(digest.TokenLife + time.Minute)
 		if status, _, _ := h.web(t, http.MethodGet, good, ""); status != http.StatusNotFound {
 			t.Errorf("too old: %d", status)

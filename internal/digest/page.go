@@ -1,6 +1,7 @@
 package digest
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
@@ -10,6 +11,7 @@ import (
 	"net/netip"
 	"path"
 
+	"poczta.example/poczta/internal/account"
 	"poczta.example/poczta/internal/limit"
 	"poczta.example/poczta/internal/mailbox"
 	"poczta.example/poczta/internal/preference"
@@ -111,7 +113,11 @@ func (d *Digest) serve(w http.ResponseWriter, q *http.Request) (int, page) {
 	case <-q.Context().Done():
 		return d.failed(p, q.Context().Err())
 	}
-	if p.L, err = d.speak(q.Context(), t, p.L); err != nil {
+	p.L, err = d.speak(q.Context(), t, p.L)
+	if isGone(err) {
+		return gone(p)
+	}
+	if err != nil {
 		return d.failed(p, err)
 	}
 	if q.Method != http.MethodPost {
@@ -233,20 +239,20 @@ func (d *Digest) allow(ctx context.Context, t token, it quarantine.Item) (int, e
 	return d.release(ctx, t, "the web page")
 }
 
-// speak is the account's language.
+// speak is the account's language; quarantine.ErrNotFound when it is disabled or gone.
 func (d *Digest) speak(ctx context.Context, t token, otherwise *language) (*language, error) {
+	acc, err := d.cfg.People.ByID(ctx, t.account)
+	if errors.Is(err, account.ErrNotFound) || err == nil && acc.State != account.Active {
+		return otherwise, quarantine.ErrNotFound
+	}
+	if err != nil {
+		return otherwise, err
+	}
 	wishes, err := d.cfg.Wishes.Settings(ctx, t.account)
 	if err != nil {
 		return otherwise, err
 	}
-	if wishes.Language != "" {
-		return languageOf(wishes.Language), nil
-	}
-	acc, err := d.cfg.People.ByID(ctx, t.account)
-	if err != nil {
-		return otherwise, err
-	}
-	return languageOf(acc.Language), nil
+	return languageOf(cmp.Or(wishes.Language, acc.Language)), nil
 }
 
 // accepted is the language that the browser names first.

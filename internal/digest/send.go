@@ -99,10 +99,10 @@ func (d *Digest) send(ctx context.Context, id envelope.AccountID, day int64) (bo
 		return false, d.tell(ctx, id, now)
 	}
 	items, total, err := d.cfg.Quarantine.Untold(ctx, id, now.Add(-acceptTime), MaxItems)
-	if err != nil || total == 0 {
+	if err != nil {
 		return false, err
 	}
-	if len(items) == 0 { // its owner has dealt with all of it
+	if len(items) == 0 { // its owner has dealt with all of it, or it is too new
 		return false, d.tell(ctx, id, now)
 	}
 	l := languageOf(acc.Language)

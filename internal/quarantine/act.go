@@ -68,7 +68,7 @@ func (r *Room) remove(ctx context.Context, w *row, how string) (bool, error) {
 		if there, err := done(err); !there {
 			return err // its owner has done something with it already
 		}
-		return r.settle(tx, was, stateOf(was.Kind), was.Kind.Folder()+": "+how, now)
+		return r.settle(tx, was, trace.Quarantined, was.Kind.Folder()+": "+how, now)
 	})
 	if errors.Is(err, mailbox.ErrNotFound) {
 		err = nil
@@ -156,7 +156,7 @@ func (r *Room) moved(tx db.Tx, had *row, is *mailbox.Entry, by string, now time.
 	if err := insert(tx, &w); err != nil {
 		return err
 	}
-	return r.settle(tx, &w, stateOf(w.Kind), is.Mailbox+": moved by "+by, now)
+	return r.settle(tx, &w, trace.Quarantined, is.Mailbox+": moved by "+by, now)
 }
 
 // take removes and returns the row of an entry, nil when it has none. A row that tells of another

@@ -196,6 +196,9 @@ func (r *Room) listHeld(ctx context.Context, f Filter, c cursor, limit int) (fou
 		for j := range m.Recipients {
 			to := &m.Recipients[j]
 			rule, ours := strings.CutPrefix(to.Reason, HeldReason)
+			if !ours && to.Reason == "" { // as accepted: post.Remote.Held
+				rule, ours = strings.CutPrefix(to.LastStatus, HeldReason)
+			}
 			it := Item{Kind: Queue, ID: m.ID, Recipient: to.ForwardPath, Rule: rule, Noted: m.Queued, Sender: m.ReversePath, Octets: m.Octets}
 			if ours && f.matches(&it) {
 				found = append(found, row{Item: it})
@@ -233,17 +236,28 @@ func (r *Room) Open(ctx context.Context, it Item) (io.ReadCloser, error) {
 }
 
 // Untold returns an account's items set apart before a moment of which no digest has told, oldest
-// first, at most limit (at most MaxPage), and how many there are in all. The moment must lie back
+// first, at most limit (at most MaxPage), and about how many there are in all. The moment must lie back
 // longer than an Accept takes, so that no item comes in behind it.
 func (r *Room) Untold(ctx context.Context, account envelope.AccountID, before time.Time, limit int) (items []Item, total int64, err error) {
-	items, _, err = r.List(ctx, Filter{Account: account, Before: before, untold: true}, "", limit)
-	if err != nil {
-		return nil, 0, err
+	limit = max(1, min(limit, MaxPage))
+	for after := ""; ; {
+		page, next, err := r.List(ctx, Filter{Account: account, Before: before, untold: true}, after, limit)
+		if err != nil {
+			return nil, 0, err
+		}
+		if items = append(items, page...); next == "" && len(items) <= limit {
+			return items, int64(len(items)), nil
+		}
+		if len(items) >= limit {
+			items = items[:limit]
+			break
+		}
+		after = next
 	}
 	err = r.cfg.DB.View(ctx, func(tx db.Tx) error {
 		return tx.QueryRow(`SELECT COUNT(*) FROM set_apart WHERE account = ? AND told = 0 AND noted < ?`, int64(account), db.Micros(before)).Scan(&total)
 	})
-	return items, max(total, int64(len(items))), err
+	return items, total, err
 }
 
 // Owing returns up to limit accounts above after that have items of which no digest has told.

@@ -72,21 +72,15 @@ func (r *Room) note(tx db.Tx, d *post.Delivery, n *Note, fate int, now time.Time
 	if err := insert(tx, &row); err != nil {
 		return err
 	}
-	if err := r.settle(tx, &row, stateOf(kind), l.Mailbox+": "+row.Rule, now); err != nil {
-		return err
+	if l.State != trace.Quarantined { // else Accept has said so
+		if err := r.settle(tx, &row, trace.Quarantined, l.Mailbox+": "+row.Rule, now); err != nil {
+			return err
+		}
 	}
 	if r.cfg.Hooks.Noted != nil {
 		r.cfg.Hooks.Noted(kind)
 	}
 	return nil
-}
-
-// stateOf is the fate of what lies in a folder.
-func stateOf(k Kind) trace.State {
-	if k == Quarantine {
-		return trace.Quarantined
-	}
-	return trace.Delivered
 }
 
 // plain is a reverse-path without brackets.

@@ -193,12 +193,44 @@ func TestRelease(t *testing.T) {
 	})
 }
 
+// TestReleaseOnce: of several who release at once one does.
+func TestReleaseOnce(t *testing.T) {
+	each(t, func(t *testing.T, r *room) {
+		id := r.setApart(t, ala, mailbox.Junk, posttest.Text("x"))
+		got := make(chan int, 6)
+		for i := range cap(got) {
+			go func() {
+				f, n, err := quarantine.Filter{Account: ala, ID: id}, 0, error(nil)
+				if i%3 == 0 {
+					n, err = r.Delete(t.Context(), f, "x", false)
+				} else {
+					n, err = r.Release(t.Context(), f, "x")
+				}
+				if err != nil {
+					t.Error(err)
+				}
+				got <- n
+			}()
+		}
+		n := 0
+		for range cap(got) {
+			n += <-got
+		}
+		u, err := r.Mailboxes.Usage(t.Context(), ala)
+		gone, _, err2 := r.Mailboxes.Deleted(t.Context(), ala, mailbox.Selection{}, "", 0)
+		if n != 1 || u.Messages+int64(len(gone)) != 1 || u.Apart != 0 || errors.Join(err, err2) != nil {
+			t.Errorf("%d times; usage %+v, %d deleted, %v", n, u, len(gone), errors.Join(err, err2))
+		}
+	})
+}
+
 func TestFilters(t *testing.T) {
 	each(t, func(t *testing.T, r *room) {
 		r.setApart(t, ala, mailbox.Quarantine, posttest.Text("one"))
 		junk := r.setApart(t, ola, mailbox.Junk, posttest.Text("two"))
 		r.setApart(t, ola, mailbox.Inbox, posttest.Text("three")) // no folder of what is set apart
-		d := r.Delivery(t, posttest.Text("four"), nil, "a@far.example", "b@far.example")
+		d := r.Delivery(t, posttest.Text("four"), nil, "a@far.example", "b@far.example", "c@far.example")
+		d.Remotes[2].Held = quarantine.HeldReason + "spam"
 		must(t, r.Post.Accept(t.Context(), d))
 		_, err := r.Queue.Hold(t.Context(), queue.Filter{ForwardPath: "a@far.example"}, quarantine.HeldReason+"virus")
 		must(t, err)
@@ -209,13 +241,13 @@ func TestFilters(t *testing.T) {
 			f     quarantine.Filter
 			kinds string
 		}{
-			{"all", quarantine.Filter{}, "quarantine junk queue"},
-			{"kind", quarantine.Filter{Kind: quarantine.Queue}, "queue"},
+			{"all", quarantine.Filter{}, "quarantine junk queue queue"},
+			{"kind", quarantine.Filter{Kind: quarantine.Queue}, "queue queue"},
 			{"account", quarantine.Filter{Account: ola}, "junk"},
 			{"account and queue", quarantine.Filter{Account: ola, Kind: quarantine.Queue}, ""},
 			{"id", quarantine.Filter{ID: junk}, "junk"},
 			{"rule", quarantine.Filter{Rule: "VIRUS"}, "queue"},
-			{"sender", quarantine.Filter{Sender: "<SENDER@origin.example>"}, "quarantine junk queue"},
+			{"sender", quarantine.Filter{Sender: "<SENDER@origin.example>"}, "quarantine junk queue queue"},
 			{"null sender", quarantine.Filter{Sender: "<>"}, ""},
 			{"before", quarantine.Filter{Before: r.Clock.Now().Add(-time.Second)}, ""},
 		}
@@ -236,12 +268,12 @@ func TestFilters(t *testing.T) {
 			t.Errorf("empty filter: %v", err)
 		}
 		n, err := r.Release(t.Context(), quarantine.Filter{Kind: quarantine.Queue}, "x")
-		if n != 1 || err != nil {
+		if n != 2 || err != nil {
 			t.Errorf("released %d, %v", n, err)
 		}
 		m, err := r.Queue.Show(t.Context(), d.ID)
 		must(t, err)
-		if m.Recipients[0].State != queue.Waiting || m.Recipients[1].State != queue.Held {
+		if m.Recipients[0].State != queue.Waiting || m.Recipients[1].State != queue.Held || m.Recipients[2].State != queue.Waiting {
 			t.Errorf("recipients are %v and %v", m.Recipients[0].State, m.Recipients[1].State)
 		}
 	})
@@ -259,7 +291,7 @@ func TestDelete(t *testing.T) {
 			t.Errorf("learned (-want +got):\n%s", diff)
 		}
 		gone, _, err := r.Mailboxes.Deleted(t.Context(), ala, mailbox.Selection{}, "", 0)
-		if err != nil || len(gone) != 1 || r.fate(t, id) != "delivered Junk: deleted by ala" {
+		if err != nil || len(gone) != 1 || r.fate(t, id) != "quarantined Junk: deleted by ala" {
 			t.Errorf("retained %v, %v, fate %q", gone, err, r.fate(t, id))
 		}
 	})
@@ -276,6 +308,9 @@ func TestOwnersHand(t *testing.T) {
 		must(t, err)
 		if got := r.list(t, quarantine.Filter{}); len(got) != 0 {
 			t.Errorf("listed: %v", got)
+		}
+		if items, total, err := r.Untold(t.Context(), ala, r.Clock.Now().Add(time.Hour), 1); len(items) != 0 || total != 0 || err != nil {
+			t.Errorf("untold %v of %d, %v", items, total, err)
 		}
 		if n, err := r.Release(t.Context(), quarantine.Filter{ID: id}, "x"); n != 0 || err != nil {
 			t.Errorf("released %d, %v", n, err)
