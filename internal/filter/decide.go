@@ -60,7 +60,16 @@ func (i *inspection) decide(ctx context.Context) (intake.Judgement, error) {
 	if f.c.Hooks.Verified != nil && i.report != nil {
 		f.c.Hooks.Verified(ctx, i.in.Envelope, i.report, least.Action)
 	}
-	j.Accepted = func() { i.accepted(ctx, &d) }
+	var arrived func()
+	if f.c.Hooks.Arriving != nil {
+		arrived = i.arriving(ctx)
+	}
+	j.Accepted = func() {
+		i.accepted(ctx, &d)
+		if arrived != nil {
+			arrived()
+		}
+	}
 	return j, nil
 }
 
@@ -93,8 +102,9 @@ func (i *inspection) weigh(ctx context.Context) decision {
 	for k := range i.whole.Locals {
 		d.locals = append(d.locals, i.weighFor(ctx, &i.whole.Locals[k], features))
 	}
-	for range i.whole.Remotes {
+	for k := range i.whole.Remotes {
 		items := append(slices.Clip(i.items), i.judged(ctx, classifier.Common, features)...)
+		items = append(items, i.refusals(i.whole.Remotes[k].Recipient)...)
 		if f.c.Preferences != nil {
 			more, err := f.c.Preferences.MatchCommon(ctx, i.sender())
 			i.note("lists", err)
@@ -115,6 +125,9 @@ func (i *inspection) weighFor(ctx context.Context, l *post.Local, features class
 	if f.c.Preferences != nil {
 		wishes, err := f.c.Preferences.Settings(ctx, l.Account)
 		i.note("settings", err)
+		if wishes.Wish == "" {
+			wishes.Wish = f.c.Wish
+		}
 		settings.Thresholds = wishes.Thresholds(settings.Thresholds)
 		more, err := f.c.Preferences.Match(ctx, l.Account, i.sender())
 		i.note("lists", err)
@@ -131,6 +144,7 @@ func (i *inspection) weighFor(ctx context.Context, l *post.Local, features class
 		}
 	}
 	items = append(items, i.judged(ctx, l.Account, features)...)
+	items = append(items, i.refusals(l.Recipients...)...)
 	return verdict.Decide(items, settings)
 }
 
@@ -330,9 +344,37 @@ func (i *inspection) place(d *decision) intake.Judgement {
 			j.Remotes[k] = heldReason + v.Rule
 		}
 	}
+	least := d.least() // whoever a filter adds gets no more than those who were written to
+	j.AddedPlace = i.placement(least)
+	if least.Action >= verdict.Quarantine {
+		j.AddedHeld = heldReason + least.Rule
+	}
 	i.edit(&j)
+	apart = slices.DeleteFunc(apart, func(s SetApart) bool { return j.Locals[s.Local].State == trace.Discarded })
+	if j.AddedPlace.Mailbox != "" {
+		apart = append(apart, SetApart{Local: added, Rule: least.Rule, Score: least.Score, Subject: i.subject()})
+	}
 	j.Within = i.within(d, apart)
 	return j
+}
+
+// added stands in SetApart.Local for all mailboxes that a filter has added.
+const added = -1
+
+// placement is where a copy goes whose recipients a filter has added.
+func (i *inspection) placement(v verdict.Verdict) (p intake.Placement) {
+	switch v.Action {
+	case verdict.Junk:
+		p.Mailbox = mailbox.Junk
+	case verdict.Quarantine:
+		p.Mailbox = mailbox.Quarantine
+	case verdict.Discard:
+		p.State, p.Why = trace.Discarded, v.Rule
+	}
+	if p.Mailbox != "" {
+		p.State, p.Why = trace.Quarantined, p.Mailbox+": "+v.Rule
+	}
+	return p
 }
 
 // heldReason begins the reason of recipients elsewhere that are set apart.

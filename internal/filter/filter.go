@@ -7,6 +7,7 @@ package filter
 import (
 	"context"
 	"errors"
+	"io"
 	"log/slog"
 	"net/netip"
 	"time"
@@ -57,6 +58,8 @@ type Config struct {
 	// gateway in front; programs of this host count as such. Their mail is looked at for what it
 	// says, not for who sends it.
 	Trusted []netip.Prefix
+	// Wish is what becomes of spam for accounts that have not said it; "" goes by the thresholds.
+	Wish preference.Wish
 	// NoScore leaves out everything that only adds points: what proves the sender and what is
 	// dangerous still counts.
 	NoScore bool
@@ -127,9 +130,10 @@ type Hooks struct {
 	// Verified is called for each incoming message that was verified, accepted or not, with the
 	// mildest action that any recipient took.
 	Verified func(ctx context.Context, env *envelope.Envelope, r *verify.Report, action verdict.Action)
-	// Arrived is called for each incoming message that was accepted, with what it carries, as for
-	// reports; proven is the domain in From if it is proven.
-	Arrived func(ctx context.Context, env *envelope.Envelope, c *content.Content, proven address.Domain)
+	// Arriving is called for each incoming message that is about to be accepted, of size octets in
+	// m, with what it carries, as for reports; proven is the domain in From if it is proven. What it
+	// returns, unless nil, is called once the message is durable; m can't be read any more then.
+	Arriving func(ctx context.Context, m io.ReaderAt, size int64, c *content.Content, proven address.Domain) func()
 }
 
 // Filter is the filter. Safe for concurrent use.

@@ -8,8 +8,8 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"unicode"
 
-	"poczta.example/poczta/internal/address"
 	"poczta.example/poczta/internal/db"
 	"poczta.example/poczta/internal/envelope"
 	"poczta.example/poczta/internal/intake"
@@ -49,9 +49,10 @@ func weightiest(items []verdict.Weighed) []verdict.Weighed {
 // oneLined makes text a part of a line.
 func oneLined(s string) string { return strings.ToValidUTF8(strings.Map(oneLine, s), "?") }
 
-// oneLine turns what ends a line into a blank.
+// oneLine turns into a blank what ends a line, moves a terminal's cursor or turns the direction
+// of writing: who sends a message has a hand in what is found of it.
 func oneLine(r rune) rune {
-	if r < ' ' {
+	if !unicode.IsPrint(r) {
 		return ' '
 	}
 	return r
@@ -70,8 +71,10 @@ func (i *inspection) within(d *decision, apart []SetApart) func(*post.Delivery) 
 	same := len(slices.Compact(slices.Clone(texts))) == 1
 	return func(dl *post.Delivery) func(tx db.Tx) error {
 		first, noted := fates(dl), func(db.Tx) error { return nil }
-		if f.c.SetApart != nil && len(apart) > 0 {
-			noted = f.c.SetApart(dl, apart)
+		more := len(dl.Locals) - len(d.locals) // that a filter has added
+		first = slices.Delete(first, len(d.locals), len(d.locals)+more)
+		if all := i.apart(apart, dl); f.c.SetApart != nil && len(all) > 0 {
+			noted = f.c.SetApart(dl, all)
 		}
 		at := f.c.Now()
 		return func(tx db.Tx) error {
@@ -92,6 +95,21 @@ func (i *inspection) within(d *decision, apart []SetApart) func(*post.Delivery) 
 			return noted(tx)
 		}
 	}
+}
+
+// apart is what is set apart of a delivery, with the mailboxes that a filter has added.
+func (i *inspection) apart(apart []SetApart, dl *post.Delivery) []SetApart {
+	var all []SetApart
+	for _, s := range apart {
+		if s.Local != added {
+			all = append(all, s)
+			continue
+		}
+		for s.Local = len(i.whole.Locals); s.Local < len(dl.Locals); s.Local++ {
+			all = append(all, s)
+		}
+	}
+	return all
 }
 
 // fates is the number of the first fate of each local, then of each remote recipient.
@@ -120,21 +138,33 @@ func (i *inspection) edit(j *intake.Judgement) {
 	for _, c := range i.edits {
 		switch c.Kind {
 		case milter.ReplaceBody:
-			j.Body = io.NewSectionReader(i.changed.Body, 0, i.changed.Size)
-			if i.changed.Body == nil {
-				j.Body = bytes.NewReader(nil)
+			j.Body = bytes.NewReader(nil)
+			if i.changed.Body != nil {
+				j.Body = io.NewSectionReader(i.changed.Body, 0, i.changed.Size)
 			}
-		case milter.AddRecipient:
-			j.Added = append(j.Added, c.ForwardPath)
-		case milter.DeleteRecipient:
-			i.drop(j, c.ForwardPath)
+		case milter.ChangeFrom:
+			i.f.c.Logger.Warn("a milter's change of the reverse-path is not carried out", "queue_id", i.in.ID.String())
 		}
 	}
+	kept := map[string]bool{}
+	for k := range i.changed.Envelope.Recipients {
+		kept[i.changed.Envelope.Recipients[k].ForwardPath.Key()] = true
+	}
+	here := map[string]bool{}
+	for k := range i.in.Envelope.Recipients {
+		here[i.in.Envelope.Recipients[k].ForwardPath.Key()] = true
+	}
+	for k := range i.changed.Envelope.Recipients {
+		if p := i.changed.Envelope.Recipients[k].ForwardPath; !here[p.Key()] {
+			j.Added = append(j.Added, p)
+		}
+	}
+	i.drop(j, kept)
 }
 
-// drop leaves out a recipient that a milter has deleted.
-func (i *inspection) drop(j *intake.Judgement, p address.ForwardPath) {
-	gone := func(n int) bool { return i.in.Envelope.Recipients[n].ForwardPath == p }
+// drop leaves out the recipients that milters have deleted.
+func (i *inspection) drop(j *intake.Judgement, kept map[string]bool) {
+	gone := func(n int) bool { return !kept[i.in.Envelope.Recipients[n].ForwardPath.Key()] }
 	for k := range i.whole.Locals {
 		if !slices.ContainsFunc(i.whole.Locals[k].Recipients, func(n int) bool { return !gone(n) }) {
 			j.Locals[k] = intake.Placement{State: trace.Discarded, Why: "a milter took the recipient out"}
@@ -165,6 +195,15 @@ func (i *inspection) remember(ctx context.Context, v verdict.Verdict) {
 	}
 }
 
+// arriving tells of a message that is about to be accepted, and returns what is to be called then.
+func (i *inspection) arriving(ctx context.Context) func() {
+	var proven address.Domain
+	if i.proven {
+		proven = i.report.From
+	}
+	return i.f.c.Hooks.Arriving(ctx, i.whole.Message, i.whole.Size, i.content, proven)
+}
+
 // accepted notes what follows from a message that is durable.
 func (i *inspection) accepted(ctx context.Context, d *decision) {
 	f := i.f
@@ -174,12 +213,5 @@ func (i *inspection) accepted(ctx context.Context, d *decision) {
 				f.c.Reputation.Received(ctx, i.whole.Locals[k].Account, i.from)
 			}
 		}
-	}
-	if f.c.Hooks.Arrived != nil {
-		var proven address.Domain
-		if i.proven {
-			proven = i.report.From
-		}
-		f.c.Hooks.Arrived(ctx, i.in.Envelope, i.content, proven)
 	}
 }
