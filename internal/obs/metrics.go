@@ -46,6 +46,7 @@ type Metrics struct {
 	certExpiry    *family // name
 	dbSeconds     *family // engine, kind
 	out           *outboundFigures
+	filter        *filterFigures
 }
 
 // latency are the buckets of durable steps and transactions, in seconds.
@@ -85,6 +86,7 @@ func NewMetrics() *Metrics {
 	m.reloads = counters(m, "poczta_reloads_total", "Reloads of the configuration.", "result")
 	m.certExpiry = gauges(m, "poczta_certificate_expiry_seconds", "When a certificate ends, in seconds since 1970.", "name")
 	m.out = m.outbound()
+	m.filter = m.filters()
 	m.dbSeconds = histograms(m, "poczta_db_seconds", "Database transactions.", latency, "engine", "kind")
 	return m
 }
