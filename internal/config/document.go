@@ -3,11 +3,8 @@ package config
 import (
 	"fmt"
 	"reflect"
-	"slices"
 	"strconv"
 	"strings"
-
-	"poczta.example/poczta/internal/verdict"
 )
 
 //go:generate go test -run TestDocumentIsCurrent -update .
@@ -42,7 +39,6 @@ the log's level change at once, other keys at the next start; a file with an err
 			documentSection(&b, "["+f.Tag.Get("toml")+"]", f.Tag.Get("doc"), f.Type.Elem())
 		}
 	}
-	documentEvidence(&b)
 	return b.String()
 }
 
@@ -65,36 +61,6 @@ func documentSection(b *strings.Builder, path, doc string, t reflect.Type) {
 		}
 		documentSection(b, sub, f.Tag.Get("doc"), f.Type)
 	}
-}
-
-// documentEvidence writes the table of what the filters find.
-func documentEvidence(b *strings.Builder) {
-	b.WriteString(`
-## Evidence
-
-What the filters find, as the trace names it, with its points towards spam; ` + "`[[spam.weight]]`" + ` changes them. Some of it
-has an action at least, whatever the score.
-
-| Evidence | Points | At least | Kind | Meaning |
-|---|---|---|---|---|
-`)
-	for _, n := range evidence() {
-		r, least := verdict.Rows[verdict.Name(n)], ""
-		if r.Demand > verdict.Deliver {
-			least = r.Demand.String()
-		}
-		fmt.Fprintf(b, "| `%s` | %v | %s | %s | %s |\n", n, r.Weight, least, r.Group, r.Meaning)
-	}
-}
-
-// evidence is the names of all evidence in order.
-func evidence() []string {
-	names := make([]string, 0, len(verdict.Rows))
-	for n := range verdict.Rows {
-		names = append(names, string(n))
-	}
-	slices.Sort(names)
-	return names
 }
 
 // isTables reports a list of tables.

@@ -48,7 +48,7 @@ type Spam struct {
 	Reputation bool     `toml:"reputation" default:"true" doc:"Remember how networks, proven domains and addresses have behaved, and whom each account writes to."`
 	Probing    bool     `toml:"probing" default:"true" doc:"Put off hosts that ask for many recipients that do not exist."`
 
-	Weights []SpamWeight `toml:"weight" doc:"Points of a piece of evidence in place of the server's own; write [[spam.weight]] once for each. The table is at the end of docs/configuration.md."`
+	Weights []SpamWeight `toml:"weight" doc:"Points of a piece of evidence in place of the server's own; write [[spam.weight]] once for each. docs/filtering.md has the table."`
 	Lists   []SpamList   `toml:"list" doc:"A DNS list of hosts or domains (RFC 5782); write [[spam.list]] once for each. None is asked by default: public lists have terms of use, often only for small servers with name servers of their own, and learn who writes to you. Read the terms first."`
 }
 

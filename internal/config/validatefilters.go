@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"poczta.example/poczta/internal/address"
@@ -108,7 +109,17 @@ func nearestEvidence(s string) string {
 	if near := nearest(s, evidence()); near != "" {
 		return fmt.Sprintf("; did you mean %q?", near)
 	}
-	return "; the table is at the end of docs/configuration.md"
+	return "; docs/filtering.md has the table"
+}
+
+// evidence is the names of all evidence in order.
+func evidence() []string {
+	names := make([]string, 0, len(verdict.Rows))
+	for n := range verdict.Rows {
+		names = append(names, string(n))
+	}
+	slices.Sort(names)
+	return names
 }
 
 // validateOutside checks the programs that are asked.
