@@ -24,6 +24,7 @@ type inspection struct {
 
 	verifying *verify.Verification // nil when the sender is not verified
 	waiting   chan []verdict.Item  // what is known of the host, found beside the body; nil when nothing is
+	stop      context.CancelFunc   // ends what is found beside the body; nil when nothing is
 
 	whole   *intake.Whole
 	report  *verify.Report // nil when the sender was not verified
@@ -33,6 +34,7 @@ type inspection struct {
 	items   []verdict.Item  // evidence for all recipients
 	changed milter.Message  // the message as milters have left it
 	edits   []milter.Change
+	refused map[int]verdict.Item    // recipients that milters refuse, by their index in the envelope
 	replies map[verdict.Name]string // what the peer is told
 	quiet   bool                    // nothing is noted
 }
@@ -68,6 +70,7 @@ func (i *inspection) begin(ctx context.Context) {
 	found := make(chan []verdict.Item, 1)
 	i.waiting = found
 	helo, peer, path := i.in.Envelope.Origin.Helo, i.peer, i.in.Envelope.ReversePath
+	ctx, i.stop = context.WithCancel(ctx)
 	go func() {
 		var items []verdict.Item
 		if f.c.Greeting != nil {
@@ -96,6 +99,9 @@ func (i *inspection) Write(p []byte) (int, error) {
 
 // Abort implements intake.Inspection.
 func (i *inspection) Abort() {
+	if i.stop != nil {
+		i.stop()
+	}
 	if i.verifying != nil {
 		i.verifying.Abort()
 	}
@@ -174,8 +180,12 @@ func (i *inspection) add(items []verdict.Item, all bool, group verdict.Group) {
 	}
 }
 
-// authorProven reports whether the author's domain is proven, by DMARC or a trusted forwarder.
+// authorProven reports whether the author's domain is proven, by DMARC or a trusted forwarder. A
+// From field that programs may read in several ways proves nobody.
 func (i *inspection) authorProven() bool {
+	if i.report.FromErr != nil || i.report.From != i.from.Domain() {
+		return false
+	}
 	for _, d := range i.report.Proven {
 		if d == i.report.From {
 			return true

@@ -25,7 +25,10 @@ func (i *inspection) decideOutgoing(ctx context.Context) (intake.Judgement, erro
 	v := verdict.Decide(i.items, settings)
 	strict := onlyDemands(v)
 	if strict.Action >= verdict.Quarantine && strict.Action != verdict.Discard {
-		if strict.Action == verdict.Quarantine {
+		switch {
+		case strict.Action == verdict.Quarantine && verdict.Name(strict.Rule) == verdict.FilterDown:
+			strict.Action = verdict.Defer // the filter will be back
+		case strict.Action == verdict.Quarantine:
 			strict.Action = verdict.Refuse
 		}
 		i.tellDecided(ctx, strict.Action, 0)
@@ -49,6 +52,7 @@ func (i *inspection) decideOutgoing(ctx context.Context) (intake.Judgement, erro
 			j.Locals[k] = intake.Placement{State: trace.Discarded, Why: strict.Rule}
 		}
 	}
+	j.AddedPlace, j.AddedHeld = i.placement(strict), held
 	i.tellDecided(ctx, strict.Action, 0)
 	i.edit(&j)
 	if len(strict.Items) > 0 || held != "" {
@@ -56,7 +60,8 @@ func (i *inspection) decideOutgoing(ctx context.Context) (intake.Judgement, erro
 	} else {
 		j.Within = func(*post.Delivery) func(db.Tx) error { return nil }
 	}
-	j.Accepted = func() { i.sent(ctx, spam) }
+	after := context.WithoutCancel(ctx) // ours ends with the judgement
+	j.Accepted = func() { i.sent(after) }
 	return j, nil
 }
 
@@ -103,8 +108,14 @@ func (i *inspection) conduct(ctx context.Context, spam bool) (held string, err e
 	if f.c.Conduct == nil || account == 0 {
 		return "", nil
 	}
-	d, err := f.c.Conduct.Judge(ctx, account, i.sending(ctx, account, spam))
+	// What is sent counts before it is judged: many transactions at once see each other.
+	s := i.sending(ctx, account, spam)
+	f.c.Conduct.Count(ctx, account, s)
+	d, err := f.c.Conduct.Judge(ctx, account, conduct.Sent{})
 	i.note("conduct", err)
+	if err == nil && (d.Action == conduct.Slow || d.Action == conduct.Refuse) {
+		f.c.Conduct.Count(ctx, account, conduct.Sent{Messages: -s.Messages, Recipients: -s.Recipients, Fresh: -s.Fresh, Spam: -s.Spam}) // it is not sent
+	}
 	if err != nil {
 		return "", nil
 	}
@@ -136,13 +147,10 @@ func (i *inspection) sending(ctx context.Context, account envelope.AccountID, sp
 }
 
 // sent notes what an account has sent.
-func (i *inspection) sent(ctx context.Context, spam bool) {
+func (i *inspection) sent(ctx context.Context) {
 	f, account := i.f, i.in.Envelope.Origin.Account
 	if account == 0 {
 		return
-	}
-	if f.c.Conduct != nil {
-		f.c.Conduct.Count(ctx, account, i.sending(ctx, account, spam))
 	}
 	if to := i.recipients(); f.c.Reputation != nil && len(to) > 0 {
 		f.c.Reputation.Wrote(ctx, account, to...)

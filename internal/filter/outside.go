@@ -90,6 +90,12 @@ func (i *inspection) milter(ctx context.Context, m *Milter) (stop bool) {
 		return false
 	}
 	i.items = append(i.items, r.Items(m.Name())...)
+	for _, one := range r.Recipients {
+		items := milter.Result{Action: one.Action, Reply: one.Reply, Stage: "rcpt"}.Items(m.Name())
+		if key := i.changed.Envelope.Recipients[one.Index].ForwardPath.Key(); len(items) > 0 && r.Action <= milter.Quarantine {
+			i.refuse(key, items[0])
+		}
+	}
 	if r.Action == milter.Reject || r.Action == milter.TempFail {
 		i.tell(verdict.Milter, r.Reply.Text)
 		return true
@@ -100,6 +106,30 @@ func (i *inspection) milter(ctx context.Context, m *Milter) (stop bool) {
 	i.changed = i.changed.Apply(r.Changes)
 	i.edits = append(i.edits, r.Changes...)
 	return false
+}
+
+// refuse remembers that a milter refuses a recipient.
+func (i *inspection) refuse(key string, it verdict.Item) {
+	if i.refused == nil {
+		i.refused = map[int]verdict.Item{}
+	}
+	for n := range i.in.Envelope.Recipients {
+		if i.in.Envelope.Recipients[n].ForwardPath.Key() == key {
+			i.refused[n] = it
+		}
+	}
+}
+
+// refusals is the evidence that milters refuse these recipients, all of them.
+func (i *inspection) refusals(recipients ...int) []verdict.Item {
+	var it verdict.Item
+	for _, n := range recipients {
+		var ok bool
+		if it, ok = i.refused[n]; !ok {
+			return nil
+		}
+	}
+	return []verdict.Item{it}
 }
 
 // tell remembers what the peer is told when evidence of that name decides.

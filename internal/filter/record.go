@@ -10,6 +10,7 @@ import (
 	"strings"
 	"unicode"
 
+	"poczta.example/poczta/internal/address"
 	"poczta.example/poczta/internal/db"
 	"poczta.example/poczta/internal/envelope"
 	"poczta.example/poczta/internal/intake"

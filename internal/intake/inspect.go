@@ -56,7 +56,8 @@ type Whole struct {
 type Judgement struct {
 	// Verified says that the reverse-path is proven to be the sender's own.
 	Verified bool
-	PeerName string // the peer's verified name, for Received; "" leaves it
+	Author   address.Address // in From, if it is proven; zero otherwise
+	PeerName string          // the peer's verified name, for Received; "" leaves it
 	// Fields stand below our Received, for all recipients: Authentication-Results.
 	Fields []byte
 	// Locals and Remotes are in the order of Whole's; nil delivers to all.
@@ -69,8 +70,11 @@ type Judgement struct {
 	// Within makes what runs in the transaction that accepts the message, and may run more than
 	// once; nil is nothing.
 	Within func(d *post.Delivery) func(tx db.Tx) error
-	// Added are further recipients, whoever they are: a filter of the operator named them.
-	Added []address.ForwardPath
+	// Added are further recipients, whoever they are: a filter of the operator named them. Their
+	// copies here go to AddedPlace, and those elsewhere are held for AddedHeld; "" sends.
+	Added      []address.ForwardPath
+	AddedPlace Placement
+	AddedHeld  string
 	// Accepted is called once the message is durable.
 	Accepted func()
 }
@@ -145,7 +149,7 @@ func (t *Transaction) judge(ctx context.Context, i inspecting, d *post.Delivery,
 
 // carryOut applies a judgement.
 func (t *Transaction) carryOut(ctx context.Context, j *Judgement, d *post.Delivery, draft *Draft) error {
-	t.proven = j.Verified
+	t.proven, t.author = j.Verified, j.Author
 	if j.PeerName != "" {
 		t.env.Origin.PeerName = j.PeerName
 		d.Envelope.Origin.PeerName = j.PeerName
@@ -156,6 +160,9 @@ func (t *Transaction) carryOut(ctx context.Context, j *Judgement, d *post.Delive
 	d.Head = append(d.Head, j.Fields...)
 	for i := range j.Locals {
 		p, l := &j.Locals[i], &d.Locals[i]
+		if l.Account == 0 { // an office's
+			continue
+		}
 		l.Mailbox, l.State, l.Why = p.Mailbox, p.State, p.Why
 		if p.Reply.Code != 0 {
 			t.refuseEach(l.Recipients, p.Reply)
@@ -168,7 +175,7 @@ func (t *Transaction) carryOut(ctx context.Context, j *Judgement, d *post.Delive
 		d.Remotes[i].Held = why
 	}
 	t.accepting = j.Accepted
-	if err := t.addAll(ctx, j.Added, d); err != nil {
+	if err := t.addAll(ctx, j, d); err != nil {
 		return err
 	}
 	if j.Header != nil || j.Body != nil {
@@ -193,9 +200,13 @@ func (t *Transaction) refuseEach(recipients []int, reply smtp.Reply) {
 }
 
 // addAll adds recipients that a filter has named.
-func (t *Transaction) addAll(ctx context.Context, added []address.ForwardPath, d *post.Delivery) error {
+func (t *Transaction) addAll(ctx context.Context, j *Judgement, d *post.Delivery) error {
 	t.plan.locals, t.plan.remotes = d.Locals, d.Remotes // with their placements
-	for _, p := range added {
+	had, sent := make([]int, len(d.Locals)), len(d.Remotes)
+	for k := range d.Locals {
+		had[k] = len(d.Locals[k].Recipients)
+	}
+	for _, p := range j.Added {
 		if _, ok := t.named(p); ok {
 			continue
 		}
@@ -209,6 +220,15 @@ func (t *Transaction) addAll(ctx context.Context, added []address.ForwardPath, d
 			return fmt.Errorf("add recipient %s that a filter named: %w", p, err)
 		}
 	}
+	for k := range t.plan.locals {
+		l := &t.plan.locals[k]
+		if k >= len(had) || l.State == trace.Discarded && len(l.Recipients) > had[k] { // a mailbox that lost one recipient and got another
+			l.Mailbox, l.State, l.Why = j.AddedPlace.Mailbox, j.AddedPlace.State, j.AddedPlace.Why
+		}
+	}
+	for k := sent; k < len(t.plan.remotes); k++ {
+		t.plan.remotes[k].Held = j.AddedHeld
+	}
 	d.Locals, d.Remotes, d.Envelope.Recipients = t.plan.locals, t.plan.remotes, t.env.Recipients
 	return nil
 }
@@ -221,6 +241,13 @@ func (t *Transaction) restage(ctx context.Context, j *Judgement, d *post.Deliver
 	header, body := draft.Header, j.Body
 	if j.Header != nil {
 		header = message.Strip(j.Header, func(f message.Field) bool { return t.unwanted(f) })
+		if t.rules.Judge != nil { // it completes the header section, and its demands hold for filters too
+			draft.Header = header
+			if err := t.rules.Judge(ctx, draft); err != nil {
+				return err
+			}
+			header = draft.Header
+		}
 	}
 	if body == nil {
 		rest := int64(len(draft.Header))
