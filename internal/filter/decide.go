@@ -314,6 +314,9 @@ func (i *inspection) place(d *decision) intake.Judgement {
 	j := intake.Judgement{Locals: make([]intake.Placement, len(d.locals)), Remotes: make([]string, len(d.remotes))}
 	if i.report != nil {
 		j.Verified, j.PeerName = i.report.Verified, i.report.IPRev.Name
+		if i.proven {
+			j.Author = i.from
+		}
 		field := i.report.Field()
 		j.Fields = authres.Field.Append(field, nil)
 	}

@@ -34,6 +34,9 @@ func (t *Transaction) Data(ctx context.Context, msg io.Reader) (smtpserver.Outco
 	if err := t.attachReports(ctx, d, header); err != nil {
 		return smtpserver.Outcome{}, t.refuse(ctx, err)
 	}
+	if err := t.handOver(ctx, d, header); err != nil {
+		return smtpserver.Outcome{}, t.refuse(ctx, err)
+	}
 	t.passWishes(d)
 	t.answer(ctx, d, header)
 	for i := range d.Also {
@@ -137,7 +140,7 @@ func (t *Transaction) read(ctx context.Context, msg io.Reader) (*post.Delivery, 
 		d.Staged.Discard()
 		return nil, nil, err
 	}
-	if !t.asksReport() && len(t.away) == 0 && !t.mayBeReturned() {
+	if !t.asksReport() && len(t.away) == 0 && !t.mayBeReturned() && len(t.officed) == 0 {
 		return d, nil, nil
 	}
 	return d, append([]byte(nil), draft.Header...), nil // the buffer goes back to its pool

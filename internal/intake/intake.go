@@ -70,6 +70,8 @@ type Config struct {
 	Answers Answers
 	// Returns is told of reports that come back; nil is told nothing.
 	Returns Returns
+	// Offices take mail for addresses of the server itself; the first that does counts.
+	Offices []Office
 	// Separator parts subaddresses, as account.Config has it; "" is none, and no XVERP.
 	Separator string
 	MaxOctets int64            // of a message as declared by SIZE; 0 for no limit of ours

@@ -34,7 +34,7 @@ type house struct {
 	now      time.Time
 }
 
-func newHouse(t testing.TB) *house {
+func newHouse(t testing.TB, offices ...intake.Office) *house {
 	t.Helper()
 	local := func(id envelope.AccountID, addr string) account.Local {
 		return account.Local{Account: id, Login: addr, Address: intaketest.Addr(t, addr), Quota: 1000, Language: "en"}
@@ -71,7 +71,7 @@ func newHouse(t testing.TB) *house {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h.Intake, err = intake.New(intake.Config{
+	h.Intake, err = intake.New(intake.Config{Offices: offices, 
 		Hostname: host, Accepter: h.accepter, Router: h.router, Rooms: h.rooms, Reporter: reporter,
 		MaxOctets: 1 << 20, Now: func() time.Time { return h.now },
 	})

@@ -31,6 +31,8 @@ type Transaction struct {
 	accepting func() // to be called once the message is durable
 	order     []int  // index of each accepted RCPT command into the envelope; LMTP's alone
 	replies   map[int]smtp.Reply
+	officed   []officed
+	author    address.Address // that an inspection has proven; zero otherwise
 }
 
 // plan is where a message goes.
@@ -129,6 +131,9 @@ func (t *Transaction) merge(i int, r envelope.Recipient) {
 // add judges a new recipient and puts it into the plan.
 func (t *Transaction) add(ctx context.Context, r envelope.Recipient) error {
 	route, err := t.route(ctx, r)
+	if taken, oerr := t.office(ctx, r, err); taken || oerr != nil {
+		return oerr
+	}
 	if errors.Is(err, account.ErrNotLocal) {
 		return t.addRemote(ctx, r)
 	}

@@ -21,7 +21,7 @@ var layer = map[string]int{
 	"internal/mime": 1, "internal/spf": 1, "internal/dmarc": 1, "internal/feedback": 1,
 	"internal/arc": 2, "internal/content": 2, "internal/dnslist": 2, "internal/greeting": 2, "internal/attachment": 3, "internal/verify": 3, "internal/clamd": 3, "internal/rspamd": 3, "internal/milter": 3, "internal/hook": 3,
 	"internal/classifier": 4, "internal/reputation": 4, "internal/greylist": 4, "internal/preference": 4, "internal/conduct": 4,
-	"internal/dmarcreport": 6, "internal/filter": 6, "internal/quarantine": 6, "internal/digest": 7, "internal/training": 7,
+	"internal/dmarcreport": 6, "internal/quarantine": 6, "internal/filter": 7, "internal/digest": 7, "internal/training": 7,
 	"internal/dane": 1, "internal/dkim": 1, "internal/mtasts": 1, "internal/tlsrpt": 1,
 	"internal/mx": 2, "internal/tlspolicy": 4,
 	"internal/db": 2, "internal/body": 3, "internal/account": 3, "internal/smtpserver": 3, "internal/smtpclient": 3, "internal/pop3server": 3,

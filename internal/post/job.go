@@ -145,7 +145,7 @@ func check(d *Delivery) error {
 	}
 	for i := range d.Locals {
 		l := &d.Locals[i]
-		if l.Account == 0 || len(l.Recipients) == 0 {
+		if l.Account == 0 && l.State != trace.Discarded || len(l.Recipients) == 0 {
 			return errors.New("local delivery without an account or a recipient")
 		}
 		for _, r := range l.Recipients {
@@ -153,7 +153,7 @@ func check(d *Delivery) error {
 				return err
 			}
 		}
-		if seen == nil {
+		if seen == nil || l.State == trace.Discarded {
 			continue
 		}
 		name, err := mailbox.CheckName(l.Mailbox)
@@ -251,7 +251,7 @@ func traceRecord(d *Delivery, now time.Time) trace.Record {
 		name := cmp.Or(l.Mailbox, mailbox.Inbox)
 		for _, n := range l.Recipients {
 			f := trace.Fate{N: len(r.Fates), Recipient: forwardPath(e.Recipients[n].ForwardPath), Account: l.Account, State: trace.Delivered, Changed: now, Detail: name}
-			if !strings.EqualFold(l.Login, f.Recipient) {
+			if l.Account != 0 && !strings.EqualFold(l.Login, f.Recipient) {
 				f.Target = l.Login
 			}
 			if l.State != 0 {
