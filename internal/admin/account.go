@@ -215,6 +215,9 @@ func (d *Desk) AccountRemove(ctx context.Context, who string, purge bool) error 
 	if err := d.Rooms.Accounts.Remove(ctx, a.ID); err != nil {
 		return explain(err, "remove account "+who)
 	}
+	if err := d.Rooms.Forget(ctx, a.ID); err != nil {
+		return explain(err, "remove account "+who)
+	}
 	n, err := d.Rooms.Mailboxes.RemoveAccount(ctx, a.ID)
 	if err == nil && purge {
 		n, err = d.Rooms.Mailboxes.PurgeAccount(ctx, a.ID)

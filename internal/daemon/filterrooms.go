@@ -11,6 +11,7 @@ import (
 	"poczta.example/poczta/internal/address"
 	"poczta.example/poczta/internal/classifier"
 	"poczta.example/poczta/internal/conduct"
+	"poczta.example/poczta/internal/config"
 	"poczta.example/poczta/internal/content"
 	"poczta.example/poczta/internal/db"
 	"poczta.example/poczta/internal/dmarcreport"
@@ -44,34 +45,76 @@ type FilterRooms struct {
 // openFilters opens the rooms of the filters; the rooms of mail are open.
 func (r *Rooms) openFilters(o RoomOptions) error {
 	var err error
-	if r.Classifier, err = classifier.New(classifier.Config{DB: r.DB, Logger: o.Logger}); err != nil {
+	if r.Classifier, err = classifier.New(classifier.Config{DB: r.DB, Hooks: o.Metrics.Classifier(), Logger: o.Logger}); err != nil {
 		return fmt.Errorf("open classifier: %w", err)
 	}
 	if r.Preferences, err = preference.New(preference.Config{DB: r.DB, Logger: o.Logger}); err != nil {
 		return fmt.Errorf("open preferences: %w", err)
 	}
-	if r.Reputation, err = reputation.New(reputation.Config{DB: r.DB, Logger: o.Logger}); err != nil {
+	if r.Reputation, err = reputation.New(reputation.Config{DB: r.DB, Hooks: o.Metrics.Reputation(), Logger: o.Logger}); err != nil {
 		return fmt.Errorf("open reputation: %w", err)
 	}
 	r.closers = append(r.closers, func() error { return r.Reputation.Flush(context.Background()) }) // what a command has corrected
-	if r.Greylist, err = greylist.New(greylist.Config{DB: r.DB, Logger: o.Logger}); err != nil {
+	if r.Greylist, err = greylist.New(greylist.Config{DB: r.DB, Delay: r.Config.Spam.GreyDelay.Duration(), Hooks: o.Metrics.Greylist(), Logger: o.Logger}); err != nil {
 		return fmt.Errorf("open greylist: %w", err)
 	}
-	if r.Conduct, err = conduct.New(conduct.Config{DB: r.DB, Logger: o.Logger}); err != nil {
+	rules, err := conductRules(&r.Config.Conduct)
+	if err != nil {
+		return err
+	}
+	if r.Conduct, err = conduct.New(conduct.Config{DB: r.DB, Rules: rules, Hooks: o.Metrics.Conduct(), Logger: o.Logger}); err != nil {
 		return fmt.Errorf("open conduct: %w", err)
 	}
 	r.Quarantine, err = quarantine.New(quarantine.Config{DB: r.DB, Mailboxes: r.Mailboxes, Trace: r.Trace, Queue: r.Queue, Learner: learner{r.Classifier},
-		Reputation: r.Reputation, Hostname: r.Config.Hostname, Quota: r.quota, Logger: o.Logger})
+		Reputation: r.Reputation, Hostname: r.Config.Hostname, Quota: r.quota, Keep: r.Config.Quarantine.Keep.Duration(), Hooks: o.Metrics.Quarantine(), Logger: o.Logger})
 	if err != nil {
 		return fmt.Errorf("open quarantine: %w", err)
 	}
-	if r.DMARCReports, err = dmarcreport.New(dmarcreport.Config{DB: r.DB, Own: r.own, NoSending: true, Logger: o.Logger}); err != nil {
+	if r.DMARCReports, err = dmarcreport.New(dmarcreport.Config{DB: r.DB, Own: r.own, Keep: r.Config.DMARCReports.Keep.Duration(), NoSending: true, Logger: o.Logger}); err != nil {
 		return fmt.Errorf("open DMARC reports: %w", err)
 	}
 	if r.TLSReports, err = tlsreport.NewReceiver(tlsreport.ReceiverConfig{DB: r.DB, Own: r.own, Logger: o.Logger}); err != nil {
 		return fmt.Errorf("open TLS reports: %w", err)
 	}
 	return nil
+}
+
+// conductRules are the rules of [conduct]; -1 switches one off.
+func conductRules(c *config.Conduct) (conduct.Rules, error) {
+	out := conduct.Rules{For: c.For.Duration()}
+	for _, r := range []struct {
+		key    string
+		to     *conduct.Rule
+		limit  int
+		action string
+	}{{"new_recipients", &out.Fresh, c.Fresh, c.FreshAction}, {"refused_recipients", &out.Refused, c.Refused, c.RefusedAction},
+		{"spam_sent", &out.Spam, c.Spam, c.SpamAction}, {"login_networks", &out.Networks, c.Networks, c.NetworksAction}} {
+		a, err := conduct.ParseAction(r.action)
+		if err != nil {
+			return out, fmt.Errorf("conduct.%s_action: %w", r.key, err)
+		}
+		*r.to = conduct.Rule{Limit: int64(r.limit), Action: a}
+	}
+	return out, nil
+}
+
+// Forget removes all that the filters' rooms keep of an account, as when it is removed. What the
+// server learned of its mail stays.
+func (r *Rooms) Forget(ctx context.Context, account envelope.AccountID) error {
+	err := r.DB.Update(ctx, func(tx db.Tx) error {
+		for _, purge := range []func(db.Tx, envelope.AccountID) error{r.Preferences.Purge, r.Reputation.Purge, r.Conduct.Purge, r.Quarantine.Purge} {
+			if err := purge(tx, account); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("forget account in the filters: %w", err)
+	}
+	r.Reputation.Forget(account)
+	r.Conduct.Forget(account)
+	return r.Classifier.ForgetAccount(ctx, account)
 }
 
 // own reports whether a domain, or one above it, is ours.

@@ -28,6 +28,7 @@ type mail struct {
 	receive smtpserver.Service
 	submit  *submission
 	out     *outbound
+	filters *Filters
 }
 
 // quotaRooms gives accounts without a quota the common one.
@@ -62,19 +63,32 @@ func newMail(ctx context.Context, r *Rooms, metrics *obs.Metrics, log *slog.Logg
 	if err != nil {
 		return nil, err
 	}
-	sub, err := newSubmission(submit.Config{Intake: in, Senders: r.Accounts, Signers: submitSigners, Logger: log, Hooks: metrics.Submission()}, c.Submission)
-	if err != nil {
-		return nil, err
-	}
 	out, err := newOutbound(ctx, r, in, rep, on.forward, metrics, log)
 	if err != nil {
 		return nil, err
 	}
-	rec, err := receive.New(receive.Config{Intake: in, Authenticated: sub, RelayDomains: out.domains, Logger: log})
+	filters, err := newServerFilters(ctx, r, out, metrics, log)
 	if err != nil {
 		return nil, err
 	}
-	return &mail{receive: rec, submit: sub, out: out}, nil
+	sc := submit.Config{Intake: in, Senders: r.Accounts, Signers: submitSigners, Logger: log, Hooks: metrics.Submission()}
+	rc := receive.Config{Intake: in, RelayDomains: out.domains, Logger: log}
+	if filters.Filter != nil { // an interface that holds nil is not nil
+		sc.Inspector, rc.Inspector = filters.Filter, filters.Filter
+	}
+	if filters.Probing != nil {
+		rc.Probing = filters.Probing
+	}
+	sub, err := newSubmission(sc, c.Submission)
+	if err != nil {
+		return nil, err
+	}
+	rc.Authenticated = sub
+	rec, err := receive.New(rc)
+	if err != nil {
+		return nil, err
+	}
+	return &mail{receive: rec, submit: sub, out: out, filters: filters}, nil
 }
 
 // endpoints are the protocol servers by service.
@@ -94,7 +108,7 @@ func newEndpoints(r *Rooms, m *mail, certs *tlsconf.Certs, g *gate, metrics *obs
 		Limits: smtpserver.Limits{Message: int64(c.SMTP.MaxSize), Recipients: c.SMTP.MaxRecipients, Errors: c.SMTP.MaxErrors,
 			Command: c.SMTP.CommandTimeout.Duration(), Data: c.SMTP.DataTimeout.Duration()},
 	}
-	auth := smtpserver.Auth{Verifier: r.Accounts, Mechanisms: c.Auth.Mechanisms, PlaintextFrom: config.Prefixes(c.Auth.PlaintextFrom)}
+	auth := smtpserver.Auth{Verifier: watchLogins(r, r.Accounts), Mechanisms: c.Auth.Mechanisms, PlaintextFrom: config.Prefixes(c.Auth.PlaintextFrom)}
 	people := certs.Server(tlsconf.People)
 	relayed, submitted := extensions(c)
 	kinds := map[string]func(*smtpserver.Config){
@@ -155,7 +169,7 @@ func extensions(c *config.Config) (relayed, submitted smtpserver.Extensions) {
 func newPOP3(r *Rooms, t *tls.Config, g *gate, metrics *obs.Metrics, log *slog.Logger) (*pop3server.Server, error) {
 	c := r.Config
 	return pop3server.New(pop3server.Config{
-		Maildrops: r.Mailboxes, Verifier: r.Accounts, Identities: r.Accounts, Hostname: c.Hostname, Mechanisms: c.Auth.Mechanisms, TLS: t,
+		Maildrops: r.Mailboxes, Verifier: watchLogins(r, r.Accounts), Identities: r.Accounts, Hostname: c.Hostname, Mechanisms: c.Auth.Mechanisms, TLS: t,
 		PlaintextFrom: config.Prefixes(c.Auth.PlaintextFrom), ProxyFrom: config.Prefixes(c.Proxy.From),
 		IdleTimeout: c.POP3.Timeout.Duration(), LoginDelay: c.POP3.LoginDelay.Duration(), Expire: time.Duration(c.POP3.Expire) * 24 * time.Hour,
 		Implementation: "Poczta", Language: c.Language, Admit: g.pop3, Logger: log.With("service", "pop3"), Hooks: metrics.POP3("pop3"),

@@ -61,6 +61,9 @@ func (d *Daemon) start(work context.Context, wg *sync.WaitGroup) error {
 	serve("signing keys", r.Keys.Run)
 	serve("certificates", d.certs.Run)
 	d.startOutbound(serve)
+	for _, l := range d.mail.filters.runs {
+		serve(l.name, l.loop)
+	}
 	if r.Segments != nil {
 		serve("segments", r.Segments.Run)
 		serve("merge", d.mergeLoop)
