@@ -37,7 +37,7 @@ func TestOffice(t *testing.T) {
 	h := newHouse(t, b)
 	env := envelope.Envelope{ReversePath: intaketest.From(t, "ala@example.org"), Origin: envelope.Origin{Account: 1, Login: "ala", Protocol: "ESMTPSA"}}
 	send := func(env envelope.Envelope) (rcpt, data error) {
-		tx, err := h.in.Begin(env, intake.Rules{})
+		tx, err := h.Begin(env, intake.Rules{})
 		if err != nil {
 			t.Fatal(err)
 		}
