@@ -46,6 +46,8 @@ type Spam struct {
 	Greylist   bool     `toml:"greylist" default:"true" doc:"Ask suspicious hosts that we do not know to come again (451), see grey."`
 	GreyDelay  Duration `toml:"grey_delay" default:"3m" min:"1s" max:"1h" doc:"How long they must wait."`
 	Reputation bool     `toml:"reputation" default:"true" doc:"Remember how networks, proven domains and addresses have behaved, and whom each account writes to."`
+	TrainSpam  string   `toml:"train_spam" default:"spam" doc:"Local-part, in all our domains, to which people forward spam as attachments so that the filters learn. An account or alias of that name wins; - is none."`
+	TrainHam   string   `toml:"train_ham" default:"ham" doc:"The same for wanted mail that was taken for spam."`
 	Probing    bool     `toml:"probing" default:"true" doc:"Put off hosts that ask for many recipients that do not exist."`
 
 	Weights []SpamWeight `toml:"weight" doc:"Points of a piece of evidence in place of the server's own; write [[spam.weight]] once for each. docs/filtering.md has the table."`
@@ -156,5 +158,7 @@ type Conduct struct {
 
 // Quarantine says how long mail stays set apart.
 type Quarantine struct {
-	Keep Duration `toml:"keep" default:"30d" min:"1d" max:"3650d" doc:"After what time a message in Quarantine or Junk is removed; it can be restored for store.retention from then on."`
+	Keep     Duration `toml:"keep" default:"30d" min:"1d" max:"3650d" doc:"After what time a message in Quarantine or Junk is removed; it can be restored for store.retention from then on."`
+	Digest   bool     `toml:"digest" default:"true" doc:"Tell people once a day what was set apart from them, with ways to release it. People may choose otherwise."`
+	DigestAt Duration `toml:"digest_at" default:"7h" min:"1m" max:"23h" doc:"When, after midnight of this host's clock."`
 }

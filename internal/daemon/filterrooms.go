@@ -14,6 +14,7 @@ import (
 	"poczta.example/poczta/internal/config"
 	"poczta.example/poczta/internal/content"
 	"poczta.example/poczta/internal/db"
+	"poczta.example/poczta/internal/digest"
 	"poczta.example/poczta/internal/dmarcreport"
 	"poczta.example/poczta/internal/envelope"
 	"poczta.example/poczta/internal/greylist"
@@ -26,7 +27,7 @@ import (
 // filterComponents are the tables of the filters' rooms.
 func filterComponents() []db.Component {
 	return []db.Component{classifier.Schema, preference.Component(), reputation.Component(), greylist.Component(), conduct.Component(),
-		quarantine.Schema, dmarcreport.Schema, tlsreport.Schema}
+		quarantine.Schema, digest.Schema, dmarcreport.Schema, tlsreport.Schema}
 }
 
 // FilterRooms are the rooms of the filters that hold state.

@@ -29,6 +29,7 @@ type mail struct {
 	submit  *submission
 	out     *outbound
 	filters *Filters
+	offices *offices
 }
 
 // quotaRooms gives accounts without a quota the common one.
@@ -58,7 +59,11 @@ func newMail(ctx context.Context, r *Rooms, metrics *obs.Metrics, log *slog.Logg
 	if err != nil {
 		return nil, err
 	}
-	in, err := intake.New(intake.Config{Hostname: host, Accepter: r.Post, Router: r.Accounts, Rooms: quotaRooms{r.Mailboxes, r},
+	desks, err := newOffices(r, host, rep, metrics, log)
+	if err != nil {
+		return nil, err
+	}
+	in, err := intake.New(intake.Config{Offices: []intake.Office{desks}, Hostname: host, Accepter: r.Post, Router: r.Accounts, Rooms: quotaRooms{r.Mailboxes, r},
 		Reporter: rep, Forwarding: on.forward, Answers: on.answers, Returns: on.returns, Separator: c.SMTP.SubaddressSplitter, MaxOctets: int64(c.SMTP.MaxSize), Memory: int64(c.Limits.Memory) / 8, Logger: log})
 	if err != nil {
 		return nil, err
@@ -88,7 +93,7 @@ func newMail(ctx context.Context, r *Rooms, metrics *obs.Metrics, log *slog.Logg
 	if err != nil {
 		return nil, err
 	}
-	return &mail{receive: rec, submit: sub, out: out, filters: filters}, nil
+	return &mail{receive: rec, submit: sub, out: out, filters: filters, offices: desks}, nil
 }
 
 // endpoints are the protocol servers by service.

@@ -48,7 +48,7 @@ func (d *Daemon) start(work context.Context, wg *sync.WaitGroup) error {
 			case "http":
 				serve(name, serveHTTP(l, d.certs.HTTP(http.NotFoundHandler())))
 			case "https":
-				serve(name, serveHTTP(tls.NewListener(l, d.certs.HTTPS()), stsHandler(d.rooms)))
+				serve(name, serveHTTP(tls.NewListener(l, d.certs.HTTPS()), d.mail.offices.pages(stsHandler(d.rooms))))
 			default:
 				serve(name, func(ctx context.Context) error { return d.ends.smtp[name].Serve(ctx, l) })
 			}
@@ -61,6 +61,7 @@ func (d *Daemon) start(work context.Context, wg *sync.WaitGroup) error {
 	serve("signing keys", r.Keys.Run)
 	serve("certificates", d.certs.Run)
 	d.startOutbound(serve)
+	serve("digests", d.mail.offices.digest.Run)
 	for _, l := range d.mail.filters.runs {
 		serve(l.name, l.loop)
 	}

@@ -9,6 +9,7 @@ import (
 	"poczta.example/poczta/internal/clamd"
 	"poczta.example/poczta/internal/classifier"
 	"poczta.example/poczta/internal/conduct"
+	"poczta.example/poczta/internal/digest"
 	"poczta.example/poczta/internal/dmarcreport"
 	"poczta.example/poczta/internal/dnslist"
 	"poczta.example/poczta/internal/filter"
@@ -18,6 +19,7 @@ import (
 	"poczta.example/poczta/internal/quarantine"
 	"poczta.example/poczta/internal/reputation"
 	"poczta.example/poczta/internal/rspamd"
+	"poczta.example/poczta/internal/training"
 	"poczta.example/poczta/internal/verdict"
 	"poczta.example/poczta/internal/verify"
 )
@@ -198,6 +200,22 @@ func (m *Metrics) Quarantine() quarantine.Hooks {
 	}
 	return quarantine.Hooks{Noted: step("noted"), Released: step("released"), Deleted: step("deleted"),
 		Expired: func(n int) { m.filter.apart.with("", "expired").add(float64(n)) }}
+}
+
+// Digest returns the hooks of package digest.
+func (m *Metrics) Digest() digest.Hooks {
+	return digest.Hooks{
+		Sent:    func(items int) { m.filter.apart.with("", "told").add(float64(items)) },
+		Action:  func(what string) { m.filter.apart.with("", "asked to "+what).inc() },
+		Refused: m.filter.apart.with("", "wrong token").inc,
+	}
+}
+
+// Training returns the hooks of package training.
+func (m *Metrics) Training() training.Hooks {
+	return training.Hooks{Learned: func(spam bool, n int) {
+		m.filter.apart.with("", map[bool]string{true: "taught as spam", false: "taught as ham"}[spam]).add(float64(n))
+	}}
 }
 
 // DMARCReports returns the hooks of package dmarcreport.

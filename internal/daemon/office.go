@@ -1,0 +1,125 @@
+package daemon
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+
+	"poczta.example/poczta/internal/account"
+	"poczta.example/poczta/internal/address"
+	"poczta.example/poczta/internal/config"
+	"poczta.example/poczta/internal/content"
+	"poczta.example/poczta/internal/digest"
+	"poczta.example/poczta/internal/envelope"
+	"poczta.example/poczta/internal/intake"
+	"poczta.example/poczta/internal/mime"
+	"poczta.example/poczta/internal/obs"
+	"poczta.example/poczta/internal/report"
+	"poczta.example/poczta/internal/training"
+)
+
+// offices are the server's own addresses, and the digest that names one of them.
+type offices struct {
+	digest   *digest.Digest
+	training *training.Room
+	release  address.Address
+	accounts *account.Accounts
+}
+
+// quarantinePath is below what the digest's pages are served.
+const quarantinePath = "/quarantine/"
+
+// readTimeout bounds a request to the digest's pages.
+const readTimeout = 10 * time.Second
+
+// newOffices builds the digest and the room that learns from forwarded mail.
+func newOffices(r *Rooms, host address.Domain, rep *report.Reporter, metrics *obs.Metrics, log *slog.Logger) (*offices, error) {
+	c := r.Config
+	o := &offices{accounts: r.Accounts}
+	from, err := address.Parse("poczta@" + host.String())
+	if err != nil {
+		return nil, fmt.Errorf("address of digests: %w", err)
+	}
+	if o.release, err = address.Parse("release@" + host.String()); err != nil {
+		return nil, fmt.Errorf("address that releases: %w", err)
+	}
+	o.digest, err = digest.New(digest.Config{DB: r.DB, Quarantine: r.Quarantine, People: r.Accounts, Wishes: r.Preferences, Letters: rep, Hostname: host, From: from,
+		Release: o.release, Web: pagesOf(c), Off: !c.Quarantine.Digest, At: c.Quarantine.DigestAt.Duration(), Hooks: metrics.Digest(), Logger: log})
+	if err != nil {
+		return nil, fmt.Errorf("open digest: %w", err)
+	}
+	o.training, err = training.New(training.Config{Learner: learner{r.Classifier}, Mailboxes: r.Mailboxes, Mover: r.Quarantine, Finder: r.Trace, People: r.Accounts, Letters: rep,
+		Hostname: host, From: from, Spam: c.Spam.TrainSpam, Ham: c.Spam.TrainHam, Hooks: metrics.Training(), Logger: log})
+	if err != nil {
+		return nil, fmt.Errorf("open training: %w", err)
+	}
+	return o, nil
+}
+
+// pagesOf is the URL of the digest's pages; nil when HTTPS is not served.
+func pagesOf(c *config.Config) *url.URL {
+	if len(entries(c, "https")) == 0 {
+		return nil
+	}
+	host := c.Hostname
+	if port := portOf(c, "https"); port != 443 {
+		host = net.JoinHostPort(host, strconv.Itoa(port))
+	}
+	return &url.URL{Scheme: "https", Host: host, Path: quarantinePath}
+}
+
+// pages serves the digest's pages beside another handler.
+func (o *offices) pages(other http.Handler) http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle(quarantinePath, http.TimeoutHandler(o.digest, readTimeout, ""))
+	mux.Handle("/", other)
+	return mux
+}
+
+// Takes implements intake.Office.
+func (o *offices) Takes(ctx context.Context, to address.Address, sender envelope.AccountID) (string, bool, error) {
+	if to.Key() == o.release.Key() {
+		return "read: it releases what was set apart", true, nil
+	}
+	if sender == 0 {
+		return "", false, nil
+	}
+	spam, ok := o.training.For(to)
+	if !ok {
+		return "", false, nil
+	}
+	own, err := o.accounts.IsLocal(ctx, to.Domain())
+	if err != nil || !own {
+		return "", false, err
+	}
+	if spam {
+		return "learned as spam", true, nil
+	}
+	return "learned as wanted mail", true, nil
+}
+
+// Take implements intake.Office.
+func (o *offices) Take(ctx context.Context, l intake.Letter) error {
+	if l.To.Key() == o.release.Key() {
+		c, err := content.Read(l.Message, l.Size, content.Facts{}, content.Limits{})
+		if err != nil {
+			return err
+		}
+		_, err = o.digest.Take(ctx, digest.Message{Account: l.Account, From: l.Author, Header: l.Header, Text: c.Text})
+		return err
+	}
+	root, err := mime.Parse(l.Message, l.Size, mime.Limits{})
+	if err != nil {
+		return err
+	}
+	spam, _ := o.training.For(l.To)
+	_, err = o.training.Take(ctx, training.Message{Account: l.Account, Login: l.Login, Spam: spam, Root: root, Body: l.Message})
+	return err
+}
+
+var _ intake.Office = (*offices)(nil)
