@@ -21,11 +21,12 @@ func (j asJSON) on(d *admin.Desk) *admin.Desk {
 }
 
 type domainCmd struct {
-	Add    domainAddCmd    `cmd:"" help:"Begin to serve a domain."`
-	List   domainListCmd   `cmd:"" help:"List the domains."`
-	DNS    domainDNSCmd    `cmd:"" name:"dns" help:"Print the zone lines to add."`
-	Rotate domainRotateCmd `cmd:"" help:"Change the domain's DKIM keys, by one step at a time."`
-	Remove domainRemoveCmd `cmd:"" help:"End the service of a domain without accounts and aliases."`
+	Add     domainAddCmd     `cmd:"" help:"Begin to serve a domain."`
+	List    domainListCmd    `cmd:"" help:"List the domains."`
+	DNS     domainDNSCmd     `cmd:"" name:"dns" help:"Print the zone lines to add."`
+	Rotate  domainRotateCmd  `cmd:"" help:"Change the domain's DKIM keys, by one step at a time."`
+	Reports domainReportsCmd `cmd:"" help:"What other servers report: mail in our domains' name (DMARC), and TLS with our hosts."`
+	Remove  domainRemoveCmd  `cmd:"" help:"End the service of a domain without accounts and aliases."`
 }
 
 type domainArg struct {
@@ -83,6 +84,7 @@ type accountCmd struct {
 	Forward     forwardCmd         `cmd:"" help:"Forward an account's mail to other addresses, with or without a copy in the mailbox."`
 	Suspended   suspendedCmd       `cmd:"" help:"List forwards of accounts and aliases that are suspended, since mail to their targets failed."`
 	Vacation    vacationCmd        `cmd:"" help:"Out-of-office replies."`
+	Conduct     accountConductCmd  `cmd:"" help:"Accounts that are held back, since they send unlike themselves."`
 	Disable     accountDisableCmd  `cmd:"" help:"Refuse logins and mail; nothing is removed."`
 	Enable      accountEnableCmd   `cmd:"" help:"Undo disable."`
 	Import      accountImportCmd   `cmd:"" help:"Make many accounts from a file, with foreign password hashes."`

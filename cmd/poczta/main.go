@@ -34,22 +34,24 @@ const defaultConfig = "/etc/poczta/poczta.toml"
 type cli struct {
 	Config string `help:"Configuration file; ${file} when none is named." env:"POCZTA_CONFIG" default:"${file}" placeholder:"FILE" short:"c"`
 
-	Demo    demoCmd    `cmd:"" help:"Run a throwaway server on loopback with accounts and sample mail."`
-	Setup   setupCmd   `cmd:"" help:"Write the configuration, keys and the first account; print the DNS records."`
-	Serve   serveCmd   `cmd:"" help:"Run the server."`
-	Check   checkCmd   `cmd:"" help:"Check configuration, ports, certificates and DNS."`
-	Domain  domainCmd  `cmd:"" help:"Domains whose mail is ours."`
-	Account accountCmd `cmd:"" help:"Accounts and their credentials."`
-	Alias   aliasCmd   `cmd:"" help:"Addresses that lead to others."`
-	Mailbox mailboxCmd `cmd:"" help:"Mail: import, export, restore."`
-	Trace   traceCmd   `cmd:"" help:"What became of mail for an address, a Message-ID or a queue id."`
-	Queue   queueCmd   `cmd:"" help:"Mail that waits for relay."`
-	Store   storeCmd   `cmd:"" help:"The store: check, merge, snapshot, rebuild, migrate."`
-	Version versionCmd `cmd:"" help:"Print the version."`
-	Gateway gatewayCmd `cmd:"" hidden:"" help:"What check asks the server."`
-	Sockets socketsCmd `cmd:"" hidden:"" help:"Where the server listens; check asks."`
-	Inside  insideCmd  `cmd:"" hidden:"" help:"A process with the rooms, for root."`
-	Doc     docCmd     `cmd:"" name:"config-doc" hidden:"" help:"Print docs/configuration.md."`
+	Demo       demoCmd       `cmd:"" help:"Run a throwaway server on loopback with accounts and sample mail."`
+	Setup      setupCmd      `cmd:"" help:"Write the configuration, keys and the first account; print the DNS records."`
+	Serve      serveCmd      `cmd:"" help:"Run the server."`
+	Check      checkCmd      `cmd:"" help:"Check configuration, ports, certificates and DNS."`
+	Domain     domainCmd     `cmd:"" help:"Domains whose mail is ours."`
+	Account    accountCmd    `cmd:"" help:"Accounts and their credentials."`
+	Alias      aliasCmd      `cmd:"" help:"Addresses that lead to others."`
+	Mailbox    mailboxCmd    `cmd:"" help:"Mail: import, export, restore."`
+	Trace      traceCmd      `cmd:"" help:"What became of mail for an address, a Message-ID or a queue id."`
+	Queue      queueCmd      `cmd:"" help:"Mail that waits for relay."`
+	Quarantine quarantineCmd `cmd:"" help:"Mail that the filters have set apart."`
+	Spam       spamCmd       `cmd:"" help:"What the filters think, have learned, and are told."`
+	Store      storeCmd      `cmd:"" help:"The store: check, merge, snapshot, rebuild, migrate."`
+	Version    versionCmd    `cmd:"" help:"Print the version."`
+	Gateway    gatewayCmd    `cmd:"" hidden:"" help:"What check asks the server."`
+	Sockets    socketsCmd    `cmd:"" hidden:"" help:"Where the server listens; check asks."`
+	Inside     insideCmd     `cmd:"" hidden:"" help:"A process with the rooms, for root."`
+	Doc        docCmd        `cmd:"" name:"config-doc" hidden:"" help:"Print docs/configuration.md."`
 }
 
 // process is what a command may use of the process it runs in.

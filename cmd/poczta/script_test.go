@@ -31,6 +31,7 @@ import (
 //	replace FILE OLD NEW    replace text
 //	[!] send FROM TO TEXT   send a message with this subject by SMTP; ! wants a refusal; the reply is stdout
 //	dns FILE                a name server with the zone lines of a file; $DNS is its address
+//	quarantined             $ID becomes the id of the first message in quarantine
 //	uidl LOGIN PASSWORD     what LIST and UIDL say by POP3 becomes stdout
 //
 // $CONF is the configuration, also of commands without --config; $BASE is added
@@ -38,7 +39,7 @@ import (
 func TestScripts(t *testing.T) {
 	t.Parallel()
 	testscript.Run(t, testscript.Params{Dir: "testdata/script", RequireUniqueNames: true, Setup: setupScript, Cmds: map[string]func(*testscript.TestScript, bool, []string){
-		"exits": cmdExits, "start": cmdStart, "stop": cmdStop, "hup": cmdHup, "append": cmdAppend, "replace": cmdReplace, "send": cmdSend, "uidl": cmdUIDL, "dns": cmdDNS,
+		"exits": cmdExits, "start": cmdStart, "stop": cmdStop, "hup": cmdHup, "append": cmdAppend, "replace": cmdReplace, "send": cmdSend, "uidl": cmdUIDL, "dns": cmdDNS, "quarantined": cmdQuarantined,
 	}})
 }
 
@@ -264,6 +265,16 @@ func cmdSend(ts *testscript.TestScript, neg bool, args []string) {
 	if (reply[0] == '2') == neg {
 		ts.Fatalf("the reply is %s", reply)
 	}
+}
+
+func cmdQuarantined(ts *testscript.TestScript, neg bool, args []string) {
+	want(ts, neg, false, args, 0, "quarantined")
+	ts.Check(ts.Exec("poczta", "quarantine", "list", "--kind", "quarantine", "--json"))
+	id := regexp.MustCompile(`"id":"([^"]+)"`).FindStringSubmatch(ts.ReadFile("stdout"))
+	if id == nil {
+		ts.Fatalf("nothing is set apart")
+	}
+	ts.Setenv("ID", id[1])
 }
 
 func cmdUIDL(ts *testscript.TestScript, neg bool, args []string) {

@@ -50,6 +50,8 @@ type EventRow struct {
 	Recipient string `json:"recipient"` // "" for the whole message
 	Kind      string `json:"kind"`
 	Detail    string `json:"detail"`
+	// Verdict is the detail of a decision of the filters, read.
+	Verdict *VerdictRow `json:"verdict,omitempty"`
 }
 
 // Trace tells what became of mail: of an address, a Message-ID, or a queue id. That
@@ -101,7 +103,7 @@ func (d *Desk) happened(ctx context.Context, row *TraceRow, r trace.Record) {
 	operator := trace.Viewer{Operator: true}
 	if events, err := d.Rooms.Trace.Events(ctx, operator, r.ID); err == nil {
 		for _, e := range events {
-			row.Events = append(row.Events, EventRow{stamp(e.At), recipient(e.N), e.Kind, e.Detail})
+			row.Events = append(row.Events, eventRow(e, recipient(e.N)))
 		}
 	}
 	if said, err := d.Rooms.Trace.Dialogues(ctx, operator, r.ID); err == nil {
@@ -146,11 +148,19 @@ func (d *Desk) tell(r TraceRow) {
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", f.Changed, f.State, to, f.Detail)
 	}
 	for _, e := range r.Events {
+		if e.Verdict != nil {
+			continue
+		}
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", e.At, e.Kind, e.Recipient, e.Detail)
 	}
 	_ = w.Flush() // memory takes it
 	for line := range strings.Lines(text.String()) {
 		d.say("  %s", strings.TrimRight(line, " \n"))
+	}
+	for _, e := range r.Events {
+		if e.Verdict != nil {
+			d.tellVerdict(e)
+		}
 	}
 	for _, x := range r.Dialogues {
 		d.say("  what was said at the last failed attempt for %s, %s:", x.Recipient, x.At)
