@@ -1,5 +1,7 @@
 package verdict
 
+//go:generate go test -run TestDocumentIsCurrent -update .
+
 // Name names a kind of evidence; it is the key of the configuration's [spam.weights].
 type Name string
 
