@@ -91,6 +91,7 @@ func (o *ours) configure() error {
 	} else {
 		s += "\n[auth]\nplaintext_from = [\"127.0.0.0/8\"]\n"
 	}
+	s += "\n[conduct]\nenabled = false\n" // one account writes to more strangers than people do
 	if !strings.Contains(s, "[log]") {
 		s += "\n[log]\nlevel = \"info\"\n"
 	}
