@@ -21,7 +21,7 @@ import (
 )
 
 // Signed mail comes from some domains, each with a host of its own in the network for
-// benchmarks (RFC 2544, appendix C.2.2); they prove it by SPF, DKIM and DMARC.
+// benchmarks; they prove it by SPF, DKIM and DMARC.
 const (
 	signedZone    = "signed.test"
 	signedDomains = 50
