@@ -71,7 +71,7 @@ func newHouse(t testing.TB, offices ...intake.Office) *house {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h.Intake, err = intake.New(intake.Config{Offices: offices, 
+	h.Intake, err = intake.New(intake.Config{Offices: offices,
 		Hostname: host, Accepter: h.accepter, Router: h.router, Rooms: h.rooms, Reporter: reporter,
 		MaxOctets: 1 << 20, Now: func() time.Time { return h.now },
 	})
