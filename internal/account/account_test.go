@@ -140,6 +140,29 @@ func TestDomains(t *testing.T) {
 	})
 }
 
+func TestIsLocalFollowsDomains(t *testing.T) {
+	t.Parallel()
+	dbtest.Each(t, components, func(t *testing.T, d db.Database) {
+		ctx := context.Background()
+		a := open(t, d, nil)
+		is := func(what string, want bool) {
+			t.Helper()
+			for range 2 { // read, and remembered
+				if got, err := a.IsLocal(ctx, mustDomain(t, "example.org")); err != nil || got != want {
+					t.Errorf("%s: local is %v, %v", what, got, err)
+				}
+			}
+		}
+		is("before it is added", false)
+		addDomain(t, a, "example.org")
+		is("added", true)
+		if err := a.RemoveDomain(ctx, mustDomain(t, "example.org")); err != nil {
+			t.Fatal(err)
+		}
+		is("removed", false)
+	})
+}
+
 func TestAccountsLifecycle(t *testing.T) {
 	t.Parallel()
 	dbtest.Each(t, components, func(t *testing.T, d db.Database) {

@@ -23,6 +23,7 @@ type Accounts struct {
 	pool     *hashPool
 
 	routes      *cache[string, Route]
+	locals      *cache[string, bool] // domains, ours or not
 	grants      *cache[grant, struct{}]
 	credentials *cache[string, *credential]
 	successes   *cache[[macOctets]byte, struct{}]
@@ -55,6 +56,7 @@ func New(c Config) (*Accounts, error) {
 		failures:    failures,
 		pool:        newHashPool(c.HashWorkers, c.HashQueue, c.Hooks.Hashed),
 		routes:      newCache[string, Route](entries),
+		locals:      newCache[string, bool](min(entries, maxLocals)),
 		grants:      newCache[grant, struct{}](entries),
 		credentials: newCache[string, *credential](entries),
 		successes:   newCache[[macOctets]byte, struct{}](c.CacheEntries),
@@ -74,6 +76,7 @@ func (a *Accounts) update(ctx context.Context, fn func(db.Tx) error) error {
 
 func (a *Accounts) bump() {
 	a.routes.bump()
+	a.locals.bump()
 	a.grants.bump()
 	a.credentials.bump()
 }

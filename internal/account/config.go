@@ -43,7 +43,8 @@ type Config struct {
 	// Failures throttles peers.
 	Failures limit.FailuresConfig
 	// CacheEntries bounds each cache (routes, credentials, successes): 0 is
-	// 32,768 entries of some 300 octets. Only what exists is kept.
+	// 32,768 entries of some 300 octets. Only what exists is kept, and of up to 4,096
+	// domains whether they are ours.
 	CacheEntries int
 }
 

@@ -87,8 +87,16 @@ func (a *Accounts) routeIn(tx db.Tx, path address.ForwardPath, forward bool) (Ro
 	return Route{Match: match, Locals: r.locals, Remotes: r.remotes, Forwarders: r.forwarders, Skipped: r.skipped}, nil
 }
 
+// maxLocals bounds the domains of which is remembered whether they are ours: every message
+// that comes in asks for a few of a stranger's, and most strangers come again.
+const maxLocals = 4096
+
 // IsLocal reports whether mail of domain is ours.
 func (a *Accounts) IsLocal(ctx context.Context, domain address.Domain) (bool, error) {
+	if local, ok := a.locals.get(domain.String()); ok {
+		return local, nil
+	}
+	generation := a.locals.generation.Load()
 	addr, err := address.New("postmaster", domain)
 	if err != nil {
 		return false, nil
@@ -97,7 +105,9 @@ func (a *Accounts) IsLocal(ctx context.Context, domain address.Domain) (bool, er
 	if err != nil && !definite(err) {
 		return false, err
 	}
-	return !errors.Is(err, ErrNotLocal), nil
+	local := !errors.Is(err, ErrNotLocal)
+	a.locals.put(domain.String(), generation, local)
+	return local, nil
 }
 
 // router is the work of one Route.
