@@ -63,8 +63,9 @@ type held struct {
 
 // libmilter speaks version 6 and says at the end what says is, and "c"; rcpt answers recipients.
 func libmilter(rcpt func(path string) string, says ...string) func(c net.Conn) {
-	send := func(c net.Conn, s string) {
-		_, _ = c.Write(append(binary.BigEndian.AppendUint32(nil, uint32(len(s))), s...))
+	send := func(c net.Conn, s string) bool {
+		_, err := c.Write(append(binary.BigEndian.AppendUint32(nil, uint32(len(s))), s...))
+		return err == nil
 	}
 	return func(c net.Conn) {
 		r := bufio.NewReader(c)
@@ -93,6 +94,12 @@ func libmilter(rcpt func(path string) string, says ...string) func(c net.Conn) {
 			case 'E':
 				for _, s := range says {
 					if s == "cut" {
+						return
+					}
+					if s == "progress for ever" {
+						for tick := time.Tick(20 * time.Millisecond); send(c, "p"); {
+							<-tick
+						}
 						return
 					}
 					send(c, s)
@@ -129,6 +136,7 @@ func TestMilterFaults(t *testing.T) {
 		"hangs up":                 func(net.Conn) {},
 		"babbles":                  func(c net.Conn) { _, _ = io.Copy(c, neverEnding{}) },
 		"cut off at the end":       libmilter(nil, "cut"),
+		"progress for ever":        libmilter(nil, "progress for ever"),
 		"injects a field":          libmilter(nil, "hX-Y\x00 a\r\nBcc: evil@far.test\x00"),
 		"injects the end":          libmilter(nil, "hX-Y\x00 a\r\n\r\nbody\x00"),
 		"bad name":                 libmilter(nil, "hX-Y: z\r\nA\x00 a\x00"),
