@@ -256,6 +256,3 @@ func (i *inspection) note(room string, err error) {
 func (i *inspection) section() *io.SectionReader {
 	return io.NewSectionReader(i.whole.Message, 0, i.whole.Size)
 }
-
-// messageID is the message's id, for the log.
-func (i *inspection) messageID() message.ID { return i.in.ID }
