@@ -10,7 +10,6 @@ import (
 	"poczta.example/poczta/internal/address"
 	"poczta.example/poczta/internal/content"
 	"poczta.example/poczta/internal/intake"
-	"poczta.example/poczta/internal/message"
 	"poczta.example/poczta/internal/milter"
 	"poczta.example/poczta/internal/verdict"
 	"poczta.example/poczta/internal/verify"
