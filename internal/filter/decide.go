@@ -300,10 +300,16 @@ func (i *inspection) alone(k int) bool {
 
 // plain says in words that a sender understands why.
 func (i *inspection) plain(v verdict.Verdict) string {
-	if said := i.replies[verdict.Name(v.Rule)]; said != "" {
+	rule := verdict.Name(v.Rule)
+	for _, w := range v.Items { // a danger explains more than the score that it made
+		if _, named := verdict.Rows[rule]; !named && w.Demand >= v.Action && verdict.Rows[w.Name].Group == verdict.Danger {
+			rule = w.Name
+		}
+	}
+	if said := i.replies[rule]; said != "" {
 		return strings.TrimSuffix(said, ".")
 	}
-	if row, ok := verdict.Rows[verdict.Name(v.Rule)]; ok {
+	if row, ok := verdict.Rows[rule]; ok {
 		return strings.ToLower(row.Meaning[:1]) + strings.TrimSuffix(row.Meaning[1:], ".")
 	}
 	return "it looks like spam (" + v.Rule + ")"
