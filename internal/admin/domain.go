@@ -110,6 +110,8 @@ func Records(domain address.Domain, c *config.Config) []RecordRow {
 	rows := []RecordRow{
 		{name, "MX", "10 " + host, "mail for the domain comes here"},
 		{name, "TXT", `"v=spf1 mx -all"`, "only this server sends for the domain (SPF)"},
+		{"_dmarc." + name, "TXT", `"v=DMARC1; p=none; rua=mailto:postmaster@` + domain.String() + `"`,
+			"others report who sends as the domain (RFC 9989); write p=quarantine or p=reject once the reports show that your own mail passes"},
 	}
 	for _, service := range []string{"submissions", "submission", "pop3s", "pop3"} {
 		rows = append(rows, srv(service, daemon.PortOf(c, service)))

@@ -56,7 +56,7 @@ type Spam struct {
 
 // SpamWeight is the points of one piece of evidence.
 type SpamWeight struct {
-	Name   string `toml:"name" required:"true" example:"no_reverse_name" doc:"The evidence, as the trace calls it."`
+	Name   string `toml:"name" required:"true" example:"iprev_fail" doc:"The evidence, as the trace calls it."`
 	Points Points `toml:"points" required:"true" min:"-100" max:"100" example:"1.5" doc:"Its points, towards spam when positive."`
 }
 
