@@ -72,3 +72,6 @@ func Words(s string) []string {
 	newBuilder(false).fields(s, func(w []byte) { out = append(out, string(w)) })
 	return out
 }
+
+// Sorted sorts hashes as features do.
+func Sorted(hashes []uint32) []uint32 { return sorted(hashes) }

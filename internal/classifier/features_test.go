@@ -2,6 +2,7 @@ package classifier_test
 
 import (
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 
@@ -207,4 +208,19 @@ func FuzzReadPart(f *testing.F) {
 			t.Fatal("a model comes back changed")
 		}
 	})
+}
+
+func TestSorted(t *testing.T) {
+	t.Parallel()
+	r := rand.New(rand.NewPCG(1, 2))
+	for _, n := range []int{0, 1, 63, 64, 65, 1000} {
+		hashes := make([]uint32, n)
+		for i := range hashes {
+			hashes[i] = r.Uint32() >> r.IntN(32)
+		}
+		want := slices.Sorted(slices.Values(hashes))
+		if got := classifier.Sorted(slices.Clone(hashes)); !slices.Equal(got, want) {
+			t.Errorf("%d hashes: got %v, want %v", n, got, want)
+		}
+	}
 }

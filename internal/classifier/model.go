@@ -3,6 +3,7 @@ package classifier
 import (
 	"iter"
 	"math"
+	"slices"
 	"unsafe"
 )
 
@@ -103,8 +104,7 @@ func (m *Model) sizes() (s [2]float64) {
 
 // feature is how probable spam is when a feature is seen, between what was expected and what
 // was counted, and how often it was seen.
-func (m *Model) feature(h uint32, sizes [2]float64, expected, strength float64) (p float64, seen int) {
-	c := m.counts[h>>m.shift]
+func feature(c [2]uint16, sizes [2]float64, expected, strength float64) (p float64, seen int) {
 	seen = int(c[0]) + int(c[1])
 	if seen == 0 {
 		return expected, 0
@@ -143,6 +143,13 @@ type weight struct {
 	seen int
 }
 
+// read copies the counts of features.
+func (m *Model) read(dst [][2]uint16, hashes []uint32) {
+	for i, h := range hashes {
+		dst[i] = m.counts[h>>m.shift]
+	}
+}
+
 // weigh yields each feature with its weight.
 func (m *Model) weigh(own *Model, f Features) iter.Seq2[uint32, weight] {
 	return func(yield func(uint32, weight) bool) {
@@ -150,15 +157,22 @@ func (m *Model) weigh(own *Model, f Features) iter.Seq2[uint32, weight] {
 		if own != nil {
 			ownSizes = own.sizes()
 		}
-		for _, h := range f.hashes {
-			p, seen := m.feature(h, sizes, 0.5, strength)
+		var counts, ownCounts [64][2]uint16 // read together: the memory is waited for once and not for each
+		for hashes := range slices.Chunk(f.hashes, len(counts)) {
+			m.read(counts[:], hashes)
 			if own != nil {
-				var n int
-				p, n = own.feature(h, ownSizes, p, ownStrength)
-				seen += n
+				own.read(ownCounts[:], hashes)
 			}
-			if !yield(h, weight{p, seen}) {
-				return
+			for i, h := range hashes {
+				p, seen := feature(counts[i], sizes, 0.5, strength)
+				if own != nil {
+					var n int
+					p, n = feature(ownCounts[i], ownSizes, p, ownStrength)
+					seen += n
+				}
+				if !yield(h, weight{p, seen}) {
+					return
+				}
 			}
 		}
 	}
