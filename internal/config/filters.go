@@ -7,6 +7,7 @@ type Verify struct {
 	MinRSABits     int          `toml:"min_rsa_bits" default:"1024" min:"1024" max:"4096" doc:"The shortest RSA key whose DKIM signature counts (RFC 8301 §3.2)."`
 	AcceptLength   bool         `toml:"accept_length" default:"false" doc:"Let DKIM signatures count that leave out a part of the body (l=). Anybody may have added that part."`
 	TrustedSealers []string     `toml:"trusted_sealers" example:"lists.example.net, .example.com" doc:"Domains whose word on the sender is believed when they seal a message last (ARC): mailing lists and forwarders that you know. .example.com stands for all its subdomains."`
+	Trusted        []Prefix     `toml:"trusted" example:"192.0.2.25" doc:"Networks of hosts that verify senders before us, such as a gateway in front: their address says nothing, and what they hand over is looked at for what it says alone. Programs of this host count as such."`
 	Timeout        Duration     `toml:"timeout" default:"20s" min:"1s" max:"5m" doc:"How long the look-ups may take beside the body, and behind it once more."`
 	Unavailable    string       `toml:"unavailable" default:"accept" oneof:"accept,defer" doc:"What happens when DNS does not answer what decides about the sender: accept goes by what is known; defer answers 451, and the sender comes again."`
 	Exceptions     []VerifyRule `toml:"exception" doc:"Who may use our own domains in From without a proof: services that send in our name. Write [[verify.exception]] once for each. Every kind of condition that is given must hold, one value of each suffices; at least one of networks, hosts, reverse_paths and signers is needed."`
@@ -104,7 +105,6 @@ type Clamd struct {
 // Rspamd is another filter.
 type Rspamd struct {
 	URL          string   `toml:"url" example:"http://127.0.0.1:11333" doc:"Rspamd's worker that checks: an http or https URL, or unix:FILE. Empty: it is not asked."`
-	Controller   string   `toml:"controller" example:"http://127.0.0.1:11334" doc:"The worker that learns, in the same forms. Empty: Rspamd is taught nothing."`
 	PasswordFile string   `toml:"password_file" example:"/etc/poczta/rspamd.password" doc:"File whose first line is the password of the workers. Empty: none."`
 	Obey         bool     `toml:"obey" default:"false" doc:"Rspamd's action counts as what to do at least. Off, its score alone counts."`
 	Scale        Points   `toml:"scale" default:"1" min:"0.01" max:"100" doc:"Its points times this are ours."`
@@ -145,7 +145,7 @@ type Hook struct {
 // Conduct says when an account sends unlike itself.
 type Conduct struct {
 	Enabled        bool     `toml:"enabled" default:"true" doc:"Watch what accounts send and from where they log in, since passwords get stolen. Numbers are for one hour, -1 switches a rule off. Actions: slow refuses for now, hold sets mail to other hosts apart until an operator has looked, refuse refuses it."`
-	Fresh          int      `toml:"new_recipients" default:"50" min:"-1" max:"1000000" doc:"Recipients an account never wrote to nor heard from. Who is used to more may have twice the most of an hour within 14 days."`
+	Fresh          int      `toml:"new_recipients" default:"100" min:"-1" max:"1000000" doc:"Recipients an account never wrote to nor heard from. Who is used to more may have twice the most of an hour within 14 days."`
 	FreshAction    string   `toml:"new_recipients_action" default:"hold" oneof:"slow,hold,refuse" doc:"What happens beyond it."`
 	Refused        int      `toml:"refused_recipients" default:"20" min:"-1" max:"1000000" doc:"Recipients that other servers refuse for good, when they are three of ten at least."`
 	RefusedAction  string   `toml:"refused_recipients_action" default:"hold" oneof:"slow,hold,refuse" doc:"What happens beyond it."`

@@ -130,7 +130,7 @@ func (d *decoder) validateOutside(c *Config) {
 		}
 	}
 	if r := c.Rspamd; r.URL != "" {
-		client, err := rspamd.New(rspamd.Config{URL: r.URL, Controller: r.Controller})
+		client, err := rspamd.New(rspamd.Config{URL: r.URL})
 		if err != nil {
 			d.problem("rspamd.url", "%s", err)
 		} else {

@@ -111,6 +111,7 @@ func (f *Filters) config(r *Rooms, dns resolver.Resolver, metrics *obs.Metrics, 
 	if c.Spam.Wish != string(preference.WishJunk) { // which goes by the thresholds
 		fc.Wish = preference.Wish(c.Spam.Wish)
 	}
+	fc.Trusted = config.Prefixes(c.Verify.Trusted)
 	if c.Verify.Unavailable == "defer" {
 		fc.Unavailable = verdict.Defer
 	}
@@ -330,7 +331,7 @@ func instead(word string) verdict.Action {
 // newRspamd makes the client of Rspamd.
 func newRspamd(c *config.Config, metrics *obs.Metrics, log *slog.Logger) (*rspamd.Client, error) {
 	s := &c.Rspamd
-	rc := rspamd.Config{URL: s.URL, Controller: s.Controller, Hostname: c.Hostname, Obey: s.Obey, Timeout: s.Timeout.Duration(), MaxSize: int64(s.MaxSize),
+	rc := rspamd.Config{URL: s.URL, Hostname: c.Hostname, Obey: s.Obey, Timeout: s.Timeout.Duration(), MaxSize: int64(s.MaxSize),
 		Logger: log, Hooks: metrics.Rspamd()}
 	var err error
 	if s.PasswordFile != "" {
