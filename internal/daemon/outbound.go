@@ -14,7 +14,9 @@ import (
 	"time"
 
 	"poczta.example/poczta/internal/address"
+	"poczta.example/poczta/internal/conduct"
 	"poczta.example/poczta/internal/config"
+	"poczta.example/poczta/internal/envelope"
 	"poczta.example/poczta/internal/intake"
 	"poczta.example/poczta/internal/mtasts"
 	"poczta.example/poczta/internal/mx"
@@ -168,6 +170,11 @@ func newRelay(r *Rooms, o *outbound, in *intake.Intake, rep *report.Reporter, fo
 	}
 	if rc.DelayAfter == 0 {
 		rc.DelayAfter = -1
+	}
+	if c.Conduct.Enabled {
+		rc.Hooks.Refused = func(id envelope.AccountID) {
+			r.Conduct.Count(context.Background(), id, conduct.Sent{Refused: 1}) // memory takes it
+		}
 	}
 	if c.DKIM.Sign {
 		rc.Signer = resigner{r.Keys}

@@ -471,3 +471,25 @@ func TestNew(t *testing.T) {
 		}
 	}
 }
+
+// TestRefusedIsTold: what a host refuses for good is told with the account that named the
+// recipient, and what was put off is not.
+func TestRefusedIsTold(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		p := w.serve(t, "them.example", peer.Config{Rules: []peer.Rule{
+			{Stage: peer.Rcpt, Match: "nobody", Do: peer.Reply("550 5.1.1 there is nobody")},
+			{Stage: peer.Rcpt, Match: "later", Do: peer.Reply("450 4.2.1 later"), Times: 1}}})
+		defer p.Close()
+		var told []envelope.AccountID
+		w.cfg.Hooks.Refused = func(id envelope.AccountID) { told = append(told, id) }
+		m := w.letter("a@them.example", "nobody@them.example", "later@them.example")
+		m.Account = 7
+		w.put(m)
+		stop := w.start(t)
+		w.until(t, time.Hour)
+		stop()
+		if len(told) != 1 || told[0] != 7 {
+			t.Errorf("told %v, want account 7 once", told)
+		}
+	})
+}

@@ -20,6 +20,7 @@ import (
 	"poczta.example/poczta/internal/address"
 	"poczta.example/poczta/internal/db"
 	"poczta.example/poczta/internal/dsn"
+	"poczta.example/poczta/internal/envelope"
 	"poczta.example/poczta/internal/message"
 	"poczta.example/poczta/internal/mx"
 	"poczta.example/poczta/internal/post"
@@ -163,6 +164,8 @@ type OpenFunc func(ctx context.Context, conn net.Conn, cfg smtpclient.Config) (S
 type Hooks struct {
 	// Attempt is one recipient's outcome: relayed, deferred, returned. waited is since it was queued.
 	Attempt func(site, outcome string, waited time.Duration)
+	// Refused is a recipient of an account of ours, named by itself, whom a host refused for good.
+	Refused func(account envelope.AccountID)
 	// Connection is an attempt to connect: ok, refused, timeout, greeting, tls, policy, auth.
 	Connection func(site, outcome string)
 	// Open tells of connections opened (1) and closed (-1).

@@ -97,6 +97,8 @@ func (s *shift) file(a *attempt, until time.Time) {
 			res.Outcome = queue.Returned
 			if e.v.Fate == PutOff {
 				res.Status = "554 5.4.7 given up after the time for delivery; last: " + res.Status
+			} else if s.cfg.Hooks.Refused != nil && a.t.msg.Account != 0 && r.Forward == "" {
+				s.cfg.Hooks.Refused(a.t.msg.Account)
 			}
 			s.refused(o, r, e, res)
 		}
