@@ -103,7 +103,7 @@ func conductRules(c *config.Conduct) (conduct.Rules, error) {
 // server learned of its mail stays.
 func (r *Rooms) Forget(ctx context.Context, account envelope.AccountID) error {
 	err := r.DB.Update(ctx, func(tx db.Tx) error {
-		for _, purge := range []func(db.Tx, envelope.AccountID) error{r.Preferences.Purge, r.Reputation.Purge, r.Conduct.Purge, r.Quarantine.Purge} {
+		for _, purge := range []func(db.Tx, envelope.AccountID) error{r.Preferences.Purge, r.Reputation.Purge, r.Conduct.Purge, r.Quarantine.Purge, digest.Purge} {
 			if err := purge(tx, account); err != nil {
 				return err
 			}

@@ -170,7 +170,7 @@ func (d *Digest) tell(ctx context.Context, id envelope.AccountID, now time.Time)
 }
 
 // Purge removes what is kept of an account within tx, as when it is removed.
-func (d *Digest) Purge(tx db.Tx, id envelope.AccountID) error {
+func Purge(tx db.Tx, id envelope.AccountID) error {
 	_, err := tx.Exec(`DELETE FROM digest_sent WHERE account = ?`, int64(id))
 	return err
 }
