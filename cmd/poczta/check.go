@@ -33,6 +33,7 @@ func (c *checkCmd) Run(ctx context.Context, p *process, top *cli) error {
 		_ = askServer(ctx, p, conf, []string{"sockets", "--json", "--config", top.Config}, &sockets) // else the configuration says where
 	}
 	findings := append(admin.CheckHost(ctx, conf, running, sockets), admin.CheckRelay(conf)...)
+	findings = append(findings, admin.CheckFilters(ctx, conf)...)
 	domains, err := c.domains(ctx, p, conf, top)
 	if err != nil {
 		findings = append(findings, admin.Finding{Level: admin.Failed, Area: "store", Text: err.Error(), Remedy: "repair what it names, then run poczta check again"})

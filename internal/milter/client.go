@@ -128,7 +128,7 @@ type Client struct {
 
 // New makes a Client; it connects with the first message.
 func New(c Config) (*Client, error) {
-	network, address, err := parseAddress(c.Address)
+	network, address, err := ParseAddress(c.Address)
 	if err != nil {
 		return nil, fmt.Errorf("milter %s: %w", c.Name, err)
 	}
@@ -139,7 +139,8 @@ func New(c Config) (*Client, error) {
 	return &Client{cfg: c, network: network, address: address, slots: make(chan struct{}, c.Connections)}, nil
 }
 
-func parseAddress(s string) (network, address string, err error) {
+// ParseAddress reads a milter's address as Config.Address has it.
+func ParseAddress(s string) (network, address string, err error) {
 	kind, rest, _ := strings.Cut(s, ":")
 	switch kind {
 	case "unix", "local":
