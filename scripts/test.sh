@@ -57,5 +57,5 @@ fi
 echo "== all tests under the race detector"
 CGO_ENABLED=1 go test -race -shuffle=on -timeout 20m -p 2 ./...
 
-echo "== every fuzz target for ${FUZZTIME:-10s}"
-./scripts/fuzz.sh "${FUZZTIME:-10s}"
+echo "== every fuzz target for ${FUZZTIME:-6s}"
+./scripts/fuzz.sh "${FUZZTIME:-6s}"
