@@ -7,14 +7,15 @@ import (
 	"slices"
 	"strings"
 
-	"poczta.example/poczta/internal/authres"
 	"poczta.example/poczta/internal/classifier"
+	"poczta.example/poczta/internal/envelope"
 	"poczta.example/poczta/internal/greylist"
 	"poczta.example/poczta/internal/intake"
 	"poczta.example/poczta/internal/mailbox"
 	"poczta.example/poczta/internal/message"
 	"poczta.example/poczta/internal/post"
 	"poczta.example/poczta/internal/preference"
+	"poczta.example/poczta/internal/quarantine"
 	"poczta.example/poczta/internal/reputation"
 	"poczta.example/poczta/internal/smtp"
 	"poczta.example/poczta/internal/trace"
@@ -45,21 +46,21 @@ func (i *inspection) decide(ctx context.Context) (intake.Judgement, error) {
 	d := i.weigh(ctx)
 	least := d.least()
 	if reply := i.greylisted(ctx, &d); reply != nil {
-		i.tellDecided(ctx, verdict.Defer, 1)
+		i.tellDecided(verdict.Defer)
+		i.tellVerified(ctx, verdict.Defer)
 		return intake.Judgement{}, reply
 	}
 	i.remember(ctx, least)
 	if least.Action == verdict.Defer || least.Action == verdict.Refuse {
-		i.tellDecided(ctx, least.Action, 1)
+		i.tellDecided(least.Action)
+		i.tellVerified(ctx, least.Action)
 		return intake.Judgement{}, i.refusal(d.all())
 	}
 	j := i.place(&d)
 	for _, v := range d.all() {
-		i.tellDecided(ctx, v.Action, 0)
+		i.tellDecided(v.Action)
 	}
-	if f.c.Hooks.Verified != nil && i.report != nil {
-		f.c.Hooks.Verified(ctx, i.in.Envelope, i.report, least.Action)
-	}
+	i.tellVerified(ctx, least.Action)
 	var arrived func()
 	if f.c.Hooks.Arriving != nil {
 		arrived = i.arriving(ctx)
@@ -80,14 +81,17 @@ func (i *inspection) unverifiable() {
 	}
 }
 
-// tellDecided tells the hooks; of a refused message the report's too, since nothing more is heard of it.
-func (i *inspection) tellDecided(ctx context.Context, a verdict.Action, refused int) {
-	h := &i.f.c.Hooks
-	if h.Decided != nil {
-		h.Decided(i.in.Outgoing, a)
+// tellDecided tells of what a recipient takes, or of a message that is refused.
+func (i *inspection) tellDecided(a verdict.Action) {
+	if h := i.f.c.Hooks.Decided; h != nil {
+		h(i.in.Outgoing, a)
 	}
-	if refused > 0 && h.Verified != nil && i.report != nil {
-		h.Verified(ctx, i.in.Envelope, i.report, a)
+}
+
+// tellVerified tells of a message that was verified, with the mildest action.
+func (i *inspection) tellVerified(ctx context.Context, a verdict.Action) {
+	if h := i.f.c.Hooks.Verified; h != nil && i.report != nil {
+		h(ctx, i.in.Envelope, i.report, a)
 	}
 }
 
@@ -102,16 +106,19 @@ func (i *inspection) weigh(ctx context.Context) decision {
 	for k := range i.whole.Locals {
 		d.locals = append(d.locals, i.weighFor(ctx, &i.whole.Locals[k], features))
 	}
+	if len(i.whole.Remotes) == 0 {
+		return d
+	}
+	common := append(slices.Clip(i.items), i.judged(ctx, classifier.Common, features)...) // for all elsewhere
+	var lists []verdict.Item
+	if f.c.Preferences != nil {
+		var err error
+		lists, err = f.c.Preferences.MatchCommon(ctx, i.sender())
+		i.note("lists", err)
+	}
 	for k := range i.whole.Remotes {
-		items := append(slices.Clip(i.items), i.judged(ctx, classifier.Common, features)...)
-		items = append(items, i.refusals(i.whole.Remotes[k].Recipient)...)
-		if f.c.Preferences != nil {
-			more, err := f.c.Preferences.MatchCommon(ctx, i.sender())
-			i.note("lists", err)
-			items = append(items, more...)
-		}
-		v := verdict.Decide(items, f.c.Settings)
-		d.remotes = append(d.remotes, v)
+		items := slices.Concat(common, i.refusals(i.whole.Remotes[k].Recipient), lists)
+		d.remotes = append(d.remotes, verdict.Decide(items, f.c.Settings))
 	}
 	return d
 }
@@ -149,7 +156,7 @@ func (i *inspection) weighFor(ctx context.Context, l *post.Local, features class
 }
 
 // judged asks the classifier.
-func (i *inspection) judged(ctx context.Context, account preferenceAccount, features classifier.Features) []verdict.Item {
+func (i *inspection) judged(ctx context.Context, account envelope.AccountID, features classifier.Features) []verdict.Item {
 	f := i.f
 	if f.c.Classifier == nil || f.c.NoScore {
 		return nil
@@ -323,40 +330,31 @@ func (i *inspection) place(d *decision) intake.Judgement {
 		if i.proven {
 			j.Author = i.from
 		}
-		field := i.report.Field()
-		j.Fields = authres.Field.Append(field, nil)
+		j.Fields = i.report.Field().Append(nil)
 	}
 	var apart []SetApart
 	for k := range d.locals {
 		v := &d.locals[k]
 		p := &j.Locals[k]
-		switch v.Action {
-		case verdict.Junk:
-			p.Mailbox = mailbox.Junk
-		case verdict.Quarantine, verdict.Defer, verdict.Refuse: // others take it, and one reply is for all
-			if v.Action >= verdict.Defer && i.whole.LMTP && i.alone(k) {
-				p.State, p.Why, p.Reply = trace.Discarded, "refused to the LMTP client: "+v.Rule, i.reply(*v).Reply
-				continue
-			}
-			p.Mailbox = mailbox.Quarantine
-		case verdict.Discard:
-			p.State, p.Why = trace.Discarded, v.Rule
+		if (v.Action == verdict.Defer || v.Action == verdict.Refuse) && i.whole.LMTP && i.alone(k) {
+			p.State, p.Why, p.Reply = trace.Discarded, "refused to the LMTP client: "+v.Rule, i.reply(*v).Reply
+			continue
 		}
+		*p = placement(v)
 		if p.Mailbox != "" {
-			p.State, p.Why = trace.Quarantined, p.Mailbox+": "+v.Rule
 			apart = append(apart, SetApart{Local: k, Rule: v.Rule, Score: v.Score, Subject: i.subject()})
 		}
 		p.Prefix = message.AppendField(nil, intake.VerdictField, fmt.Sprintf("%s; score=%.1f; rule=%q", v.Action, v.Score, v.Rule))
 	}
 	for k := range d.remotes {
 		if v := &d.remotes[k]; v.Action >= verdict.Quarantine {
-			j.Remotes[k] = heldReason + v.Rule
+			j.Remotes[k] = quarantine.HeldReason + v.Rule
 		}
 	}
 	least := d.least() // whoever a filter adds gets no more than those who were written to
-	j.AddedPlace = i.placement(least)
+	j.AddedPlace = placement(&least)
 	if least.Action >= verdict.Quarantine {
-		j.AddedHeld = heldReason + least.Rule
+		j.AddedHeld = quarantine.HeldReason + least.Rule
 	}
 	i.edit(&j)
 	apart = slices.DeleteFunc(apart, func(s SetApart) bool { return j.Locals[s.Local].State == trace.Discarded })
@@ -370,12 +368,13 @@ func (i *inspection) place(d *decision) intake.Judgement {
 // added stands in SetApart.Local for all mailboxes that a filter has added.
 const added = -1
 
-// placement is where a copy goes whose recipients a filter has added.
-func (i *inspection) placement(v verdict.Verdict) (p intake.Placement) {
+// placement is where a copy goes. What its recipient would put off or refuse is set apart: others
+// take the message, and one reply is for all.
+func placement(v *verdict.Verdict) (p intake.Placement) {
 	switch v.Action {
 	case verdict.Junk:
 		p.Mailbox = mailbox.Junk
-	case verdict.Quarantine:
+	case verdict.Quarantine, verdict.Defer, verdict.Refuse:
 		p.Mailbox = mailbox.Quarantine
 	case verdict.Discard:
 		p.State, p.Why = trace.Discarded, v.Rule
@@ -385,6 +384,3 @@ func (i *inspection) placement(v verdict.Verdict) (p intake.Placement) {
 	}
 	return p
 }
-
-// heldReason begins the reason of recipients elsewhere that are set apart.
-const heldReason = "set apart: "

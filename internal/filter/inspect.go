@@ -185,12 +185,7 @@ func (i *inspection) authorProven() bool {
 	if i.report.FromErr != nil || i.report.From != i.from.Domain() {
 		return false
 	}
-	for _, d := range i.report.Proven {
-		if d == i.report.From {
-			return true
-		}
-	}
-	return i.report.Override == verify.TrustedForwarder
+	return slices.Contains(i.report.Proven, i.report.From) || i.report.Override == verify.TrustedForwarder
 }
 
 // strangers adds what is known of the host and of the links, for mail that comes in.

@@ -7,10 +7,9 @@ import (
 	"poczta.example/poczta/internal/address"
 	"poczta.example/poczta/internal/classifier"
 	"poczta.example/poczta/internal/conduct"
-	"poczta.example/poczta/internal/db"
 	"poczta.example/poczta/internal/envelope"
 	"poczta.example/poczta/internal/intake"
-	"poczta.example/poczta/internal/post"
+	"poczta.example/poczta/internal/quarantine"
 	"poczta.example/poczta/internal/smtp"
 	"poczta.example/poczta/internal/trace"
 	"poczta.example/poczta/internal/verdict"
@@ -31,7 +30,7 @@ func (i *inspection) decideOutgoing(ctx context.Context) (intake.Judgement, erro
 		case strict.Action == verdict.Quarantine:
 			strict.Action = verdict.Refuse
 		}
-		i.tellDecided(ctx, strict.Action, 0)
+		i.tellDecided(strict.Action)
 		return intake.Judgement{}, i.refusal([]verdict.Verdict{strict})
 	}
 	spam := i.looksLikeSpam(ctx, v)
@@ -44,7 +43,7 @@ func (i *inspection) decideOutgoing(ctx context.Context) (intake.Judgement, erro
 	for k := range d.remotes {
 		j.Remotes[k] = held
 		if strict.Action == verdict.Discard {
-			j.Remotes[k] = heldReason + strict.Rule
+			j.Remotes[k] = quarantine.HeldReason + strict.Rule
 		}
 	}
 	if strict.Action == verdict.Discard {
@@ -52,13 +51,11 @@ func (i *inspection) decideOutgoing(ctx context.Context) (intake.Judgement, erro
 			j.Locals[k] = intake.Placement{State: trace.Discarded, Why: strict.Rule}
 		}
 	}
-	j.AddedPlace, j.AddedHeld = i.placement(strict), held
-	i.tellDecided(ctx, strict.Action, 0)
+	j.AddedPlace, j.AddedHeld = placement(&strict), held
+	i.tellDecided(strict.Action)
 	i.edit(&j)
 	if len(strict.Items) > 0 || held != "" {
 		j.Within = i.within(&d, nil)
-	} else {
-		j.Within = func(*post.Delivery) func(db.Tx) error { return nil }
 	}
 	after := context.WithoutCancel(ctx) // ours ends with the judgement
 	j.Accepted = func() { i.sent(after) }
@@ -126,7 +123,7 @@ func (i *inspection) conduct(ctx context.Context, spam bool) (held string, err e
 	case conduct.Refuse:
 		return "", smtp.Refuse(550, 7, 1, "Your account sends unlike itself ("+d.Trip.Detail+") and must not send until your postmaster has looked: change your password if this was not you")
 	case conduct.Hold:
-		return heldReason + "the account sends unlike itself: " + d.Trip.Detail, nil
+		return quarantine.HeldReason + "the account sends unlike itself: " + d.Trip.Detail, nil
 	}
 	return "", nil
 }

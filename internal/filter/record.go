@@ -12,15 +12,13 @@ import (
 
 	"poczta.example/poczta/internal/address"
 	"poczta.example/poczta/internal/db"
-	"poczta.example/poczta/internal/envelope"
 	"poczta.example/poczta/internal/intake"
 	"poczta.example/poczta/internal/milter"
 	"poczta.example/poczta/internal/post"
+	"poczta.example/poczta/internal/quarantine"
 	"poczta.example/poczta/internal/trace"
 	"poczta.example/poczta/internal/verdict"
 )
-
-type preferenceAccount = envelope.AccountID
 
 // KindVerdict is the kind of the trace's events that explain a decision: the first line is the
 // decision, each further one a piece of evidence with its points, name and detail.
@@ -173,7 +171,7 @@ func (i *inspection) drop(j *intake.Judgement, kept map[string]bool) {
 	}
 	for k := range i.whole.Remotes {
 		if gone(i.whole.Remotes[k].Recipient) {
-			j.Remotes[k] = heldReason + "a milter took the recipient out"
+			j.Remotes[k] = quarantine.HeldReason + "a milter took the recipient out"
 		}
 	}
 }

@@ -133,7 +133,7 @@ func (t *Transaction) judge(ctx context.Context, i inspecting, d *post.Delivery,
 	body := int64(len(draft.Header)) + gap
 	w := &Whole{Header: i.original, Body: io.NewSectionReader(d.Staged, body, d.Staged.Octets()-body), BodySize: d.Staged.Octets() - body,
 		Locals: t.plan.locals, Remotes: t.plan.remotes, LMTP: t.lmtp()}
-	if len(draft.Header) == len(i.original) && bytes.Equal(draft.Header, i.original) {
+	if bytes.Equal(draft.Header, i.original) {
 		w.Message, w.Size = d.Staged, d.Staged.Octets()
 	} else {
 		rest := int64(len(draft.Header))
@@ -240,7 +240,7 @@ func errOf(_ account.Route, err error) error { return err }
 func (t *Transaction) restage(ctx context.Context, j *Judgement, d *post.Delivery, draft *Draft) error {
 	header, body := draft.Header, j.Body
 	if j.Header != nil {
-		header = message.Strip(j.Header, func(f message.Field) bool { return t.unwanted(f) })
+		header = message.Strip(j.Header, t.unwanted)
 		if t.rules.Judge != nil { // it completes the header section, and its demands hold for filters too
 			draft.Header = header
 			if err := t.rules.Judge(ctx, draft); err != nil {
