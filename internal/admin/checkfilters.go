@@ -32,6 +32,14 @@ func CheckFilters(ctx context.Context, c *config.Config) []Finding {
 	if c.Rspamd.URL != "" {
 		network, address, err := addressOf(c.Rspamd.URL)
 		out = append(out, reaches(ctx, "rspamd.url", "Rspamd", network, address, c.Rspamd.WhenDown, err))
+		if c.Rspamd.Learn {
+			network, address, err := addressOf(c.Rspamd.Controller)
+			f := reaches(ctx, "rspamd.controller", "Rspamd's controller", network, address, "", err)
+			if f.Level != Fine {
+				f.Level, f.Remedy = Warning, "start it, or correct the address; until then Rspamd learns nothing"
+			}
+			out = append(out, f)
+		}
 		if c.Rspamd.PasswordFile != "" {
 			out = append(out, checkSecretFile("rspamd.password_file", c.Rspamd.PasswordFile)...)
 		}

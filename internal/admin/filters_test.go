@@ -28,9 +28,10 @@ type office struct {
 	out bytes.Buffer
 }
 
-func openOffice(t *testing.T) *office {
+// openOffice opens a desk; more is configuration behind the first keys.
+func openOffice(t *testing.T, more ...string) *office {
 	t.Helper()
-	c, err := config.Parse("poczta.toml", fmt.Appendf(nil, "hostname = \"mx.example.org\"\ndata = %q\n", t.TempDir()))
+	c, err := config.Parse("poczta.toml", fmt.Appendf(nil, "hostname = \"mx.example.org\"\ndata = %q\n%s", t.TempDir(), strings.Join(more, "\n")))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,26 +1,23 @@
 package admin
 
 import (
-	"bytes"
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"strings"
 
 	"poczta.example/poczta/internal/classifier"
-	"poczta.example/poczta/internal/content"
+	"poczta.example/poczta/internal/daemon"
 	"poczta.example/poczta/internal/envelope"
 	"poczta.example/poczta/internal/preference"
 )
 
-// MaxTrainOctets is how much of a message is read for training; what follows says little more.
-const MaxTrainOctets = 4 << 20
-
-// trainChunk is how many messages are learned between two looks at the input.
-const trainChunk = 200
+// Bounds of what is learned between two looks at the input.
+const (
+	trainChunk  = 200     // messages
+	trainOctets = 4 << 20 // of them, kept for Rspamd
+)
 
 // whose is the account that a command is about; the whole server when none is named.
 func (d *Desk) whose(ctx context.Context, who string) (envelope.AccountID, string, error) {
@@ -47,11 +44,13 @@ func (d *Desk) SpamTrain(ctx context.Context, who string, spam bool) error {
 		return err
 	}
 	row, in := TrainRow{Class: classWord(spam)}, NewStreamReader(d.In)
-	var batch []classifier.Sample
+	var batch []daemon.Sample
+	octets := 0
 	flush := func() error {
-		n, err := d.Rooms.Classifier.LearnMany(ctx, id, slices.Values(batch), nil)
+		n, err := d.Rooms.Learner.LearnMany(ctx, id, batch)
 		row.Messages += n
-		batch = batch[:0]
+		clear(batch)
+		batch, octets = batch[:0], 0
 		return err
 	}
 	for {
@@ -59,14 +58,15 @@ func (d *Desk) SpamTrain(ctx context.Context, who string, spam bool) error {
 			err = flush()
 			break
 		}
-		var s classifier.Sample
+		var s daemon.Sample
 		if err == nil {
-			s, err = d.sample(in, spam)
+			s, err = d.Rooms.Learner.Sample(in, spam)
 		}
 		if err != nil {
 			break
 		}
-		if batch = append(batch, s); len(batch) == trainChunk {
+		octets += len(s.Octets)
+		if batch = append(batch, s); len(batch) == trainChunk || octets >= trainOctets {
 			if err = flush(); err != nil {
 				break
 			}
@@ -87,23 +87,6 @@ func (d *Desk) SpamTrain(ctx context.Context, who string, spam bool) error {
 }
 
 func classWord(spam bool) string { return map[bool]string{true: "spam", false: "wanted"}[spam] }
-
-// sample reads one message of a stream.
-func (d *Desk) sample(in io.Reader, spam bool) (classifier.Sample, error) {
-	h := sha256.New()
-	var b bytes.Buffer
-	if _, err := io.Copy(&b, io.LimitReader(io.TeeReader(in, h), MaxTrainOctets)); err != nil {
-		return classifier.Sample{}, fmt.Errorf("read message: %w", err)
-	}
-	if _, err := io.Copy(h, in); err != nil {
-		return classifier.Sample{}, fmt.Errorf("read message: %w", err)
-	}
-	c, err := content.Read(bytes.NewReader(b.Bytes()), int64(b.Len()), content.Facts{Now: d.Now()}, content.Limits{})
-	if err != nil {
-		return classifier.Sample{}, fmt.Errorf("read message: %w", err)
-	}
-	return classifier.Sample{Features: d.Rooms.Classifier.Features(c), Hash: [32]byte(h.Sum(nil)), Spam: spam}, nil
-}
 
 // SpamStatsRow is what was learned.
 type SpamStatsRow struct {

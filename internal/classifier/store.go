@@ -56,7 +56,7 @@ func classOf(spam bool) int64 {
 // Sample is a message to learn.
 type Sample struct {
 	Features Features
-	Hash     [32]byte // SHA-256 of the message
+	Hash     [32]byte // HashOf the message
 	Spam     bool
 }
 

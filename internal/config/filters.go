@@ -106,6 +106,8 @@ type Clamd struct {
 type Rspamd struct {
 	URL          string   `toml:"url" example:"http://127.0.0.1:11333" doc:"Rspamd's worker that checks: an http or https URL, or unix:FILE. Empty: it is not asked."`
 	PasswordFile string   `toml:"password_file" example:"/etc/poczta/rspamd.password" doc:"File whose first line is the password of the workers. Empty: none."`
+	Learn        bool     `toml:"learn" default:"false" doc:"Teach Rspamd too what people mark, move and release, in the background: at its controller. What one account teaches is 20 messages a day at most."`
+	Controller   string   `toml:"controller" example:"http://127.0.0.1:11334" doc:"Rspamd's worker that learns, in the forms of url. Needed for learn."`
 	Obey         bool     `toml:"obey" default:"false" doc:"Rspamd's action counts as what to do at least. Off, its score alone counts."`
 	Scale        Points   `toml:"scale" default:"1" min:"0.01" max:"100" doc:"Its points times this are ours."`
 	Incoming     bool     `toml:"incoming" default:"true" doc:"Ask about what comes in."`

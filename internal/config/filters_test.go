@@ -78,6 +78,9 @@ func TestFilterProblems(t *testing.T) {
 		{"milter", "[[milter]]\nname = \"x\"\naddress = \"/run/x\"", "f:4: milter[0].address"},
 		{"milter twice", "[[milter]]\nname = \"x\"\naddress = \"unix:/a\"\n[[milter]]\nname = \"x\"\naddress = \"unix:/b\"", "f:6: milter[1].name"},
 		{"rspamd", "[rspamd]\nurl = \"ftp://x\"", "f:3: rspamd.url"},
+		{"rspamd's controller", "[rspamd]\nurl = \"http://127.0.0.1:1\"\nlearn = true\ncontroller = \"x\"", "f:5: rspamd.controller"},
+		{"rspamd learns nowhere", "[rspamd]\nurl = \"http://127.0.0.1:1\"\nlearn = true", "f:4: rspamd.learn"},
+		{"rspamd learns and is not asked", "[rspamd]\nlearn = true\ncontroller = \"http://127.0.0.1:1\"", "f:3: rspamd.learn"},
 		{"hook", "[hook]\nurl = \"x\"", "f:3: hook.url"},
 		{"reports", "[dmarc_reports]\nfrom = \"x\"", "f:3: dmarc_reports.from"},
 	} {

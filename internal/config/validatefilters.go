@@ -122,6 +122,16 @@ func evidence() []string {
 	return names
 }
 
+// validateRspamd checks the address of a worker of Rspamd.
+func (d *decoder) validateRspamd(key, address string) {
+	client, err := rspamd.New(rspamd.Config{URL: address})
+	if err != nil {
+		d.problem(key, "%s", err)
+		return
+	}
+	_ = client.Close() // it has no connection
+}
+
 // validateOutside checks the programs that are asked.
 func (d *decoder) validateOutside(c *Config) {
 	if a := c.Clamd.Address; a != "" {
@@ -130,12 +140,16 @@ func (d *decoder) validateOutside(c *Config) {
 		}
 	}
 	if r := c.Rspamd; r.URL != "" {
-		client, err := rspamd.New(rspamd.Config{URL: r.URL})
-		if err != nil {
-			d.problem("rspamd.url", "%s", err)
-		} else {
-			_ = client.Close() // it has no connection
+		d.validateRspamd("rspamd.url", r.URL)
+		if r.Controller != "" {
+			d.validateRspamd("rspamd.controller", r.Controller)
 		}
+	}
+	switch r := c.Rspamd; {
+	case r.Learn && r.URL == "":
+		d.problem("rspamd.learn", "Rspamd is not asked; name it in rspamd.url, or take learn out")
+	case r.Learn && r.Controller == "":
+		d.problem("rspamd.learn", "Rspamd learns at its controller; name it in rspamd.controller, as in http://127.0.0.1:11334")
 	}
 	names := map[string]bool{}
 	for i := range c.Milters {

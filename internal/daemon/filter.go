@@ -331,7 +331,7 @@ func instead(word string) verdict.Action {
 // newRspamd makes the client of Rspamd.
 func newRspamd(c *config.Config, metrics *obs.Metrics, log *slog.Logger) (*rspamd.Client, error) {
 	s := &c.Rspamd
-	rc := rspamd.Config{URL: s.URL, Hostname: c.Hostname, Obey: s.Obey, Timeout: s.Timeout.Duration(), MaxSize: int64(s.MaxSize),
+	rc := rspamd.Config{URL: s.URL, Controller: s.Controller, Hostname: c.Hostname, Obey: s.Obey, Timeout: s.Timeout.Duration(), MaxSize: int64(s.MaxSize),
 		Logger: log, Hooks: metrics.Rspamd()}
 	var err error
 	if s.PasswordFile != "" {

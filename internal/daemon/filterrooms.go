@@ -1,10 +1,11 @@
 package daemon
 
 import (
+	"bytes"
 	"context"
-	"crypto/sha256"
 	"fmt"
 	"io"
+	"log/slog"
 	"strings"
 	"time"
 
@@ -18,9 +19,11 @@ import (
 	"poczta.example/poczta/internal/dmarcreport"
 	"poczta.example/poczta/internal/envelope"
 	"poczta.example/poczta/internal/greylist"
+	"poczta.example/poczta/internal/obs"
 	"poczta.example/poczta/internal/preference"
 	"poczta.example/poczta/internal/quarantine"
 	"poczta.example/poczta/internal/reputation"
+	"poczta.example/poczta/internal/rspamd"
 	"poczta.example/poczta/internal/tlsreport"
 )
 
@@ -41,6 +44,8 @@ type FilterRooms struct {
 	// DMARCReports has what others report; it neither counts nor sends.
 	DMARCReports *dmarcreport.Reports
 	TLSReports   *tlsreport.Receiver
+	// Learner teaches the classifier, and Rspamd if it is to learn too.
+	Learner Learner
 }
 
 // openFilters opens the rooms of the filters; the rooms of mail are open.
@@ -49,6 +54,12 @@ func (r *Rooms) openFilters(o RoomOptions) error {
 	if r.Classifier, err = classifier.New(classifier.Config{DB: r.DB, Hooks: o.Metrics.Classifier(), Logger: o.Logger}); err != nil {
 		return fmt.Errorf("open classifier: %w", err)
 	}
+	teacher, err := newTeacher(r.Config, o.Metrics, o.Logger)
+	if err != nil {
+		return err
+	}
+	r.Learner = Learner{r.Classifier, teacher}
+	r.closers = append(r.closers, r.Learner.Close)
 	if r.Preferences, err = preference.New(preference.Config{DB: r.DB, Logger: o.Logger}); err != nil {
 		return fmt.Errorf("open preferences: %w", err)
 	}
@@ -66,7 +77,7 @@ func (r *Rooms) openFilters(o RoomOptions) error {
 	if r.Conduct, err = conduct.New(conduct.Config{DB: r.DB, Rules: rules, Hooks: o.Metrics.Conduct(), Logger: o.Logger}); err != nil {
 		return fmt.Errorf("open conduct: %w", err)
 	}
-	r.Quarantine, err = quarantine.New(quarantine.Config{DB: r.DB, Mailboxes: r.Mailboxes, Trace: r.Trace, Queue: r.Queue, Learner: learner{r.Classifier},
+	r.Quarantine, err = quarantine.New(quarantine.Config{DB: r.DB, Mailboxes: r.Mailboxes, Trace: r.Trace, Queue: r.Queue, Learner: r.Learner,
 		Reputation: r.Reputation, Hostname: r.Config.Hostname, Quota: r.quota, Keep: r.Config.Quarantine.Keep.Duration(), Hooks: o.Metrics.Quarantine(), Logger: o.Logger})
 	if err != nil {
 		return fmt.Errorf("open quarantine: %w", err)
@@ -133,18 +144,84 @@ func (r *Rooms) own(ctx context.Context, domain address.Domain) (bool, error) {
 	return false, nil
 }
 
-// learner teaches the classifier what people release and move.
-type learner struct{ *classifier.Classifier }
+// Learner teaches the classifier what people release, move and mark, and Rspamd if it is to learn too.
+type Learner struct {
+	*classifier.Classifier
+	teacher *rspamd.Teacher // nil when there is none
+}
 
 // Learn implements quarantine.Learner.
-func (l learner) Learn(ctx context.Context, account envelope.AccountID, msg io.ReaderAt, size int64, spam bool) error {
-	c, err := content.Read(msg, size, content.Facts{Now: time.Now()}, content.Limits{})
+func (l Learner) Learn(ctx context.Context, account envelope.AccountID, msg io.ReaderAt, size int64, spam bool) error {
+	s, err := l.Sample(io.NewSectionReader(msg, 0, size), spam)
 	if err != nil {
-		return fmt.Errorf("read message: %w", err)
+		return err
 	}
-	h := sha256.New()
-	if _, err := io.Copy(h, io.NewSectionReader(msg, 0, size)); err != nil {
-		return fmt.Errorf("read message: %w", err)
+	if err := l.Classifier.Learn(ctx, account, s.Features, s.Hash, spam); err != nil {
+		return err
 	}
-	return l.Classifier.Learn(ctx, account, l.Features(c), [32]byte(h.Sum(nil)), spam)
+	l.teacher.Teach(account, s.Octets, spam)
+	return nil
+}
+
+// LearnMany learns samples as Classifier.LearnMany does, and hands them on to Rspamd as fast as
+// it takes them.
+func (l Learner) LearnMany(ctx context.Context, account envelope.AccountID, samples []Sample) (int, error) {
+	n, err := l.Classifier.LearnMany(ctx, account, func(yield func(classifier.Sample) bool) {
+		for i := range samples {
+			if !yield(samples[i].Sample) {
+				return
+			}
+		}
+	}, nil)
+	for i := range samples[:n] {
+		if lerr := l.teacher.TeachPatiently(ctx, account, samples[i].Octets, samples[i].Spam); lerr != nil {
+			return n, lerr
+		}
+	}
+	return n, err
+}
+
+// Sample is a message to learn.
+type Sample struct {
+	classifier.Sample
+	Octets []byte // nil when nobody wants them
+}
+
+// learnOctets is how much of a message is read to be learned; what follows says little more.
+const learnOctets = 4 << 20
+
+// Sample reads a message, or the first 4 MiB of it.
+func (l Learner) Sample(r io.Reader, spam bool) (Sample, error) {
+	octets, err := io.ReadAll(io.LimitReader(r, learnOctets))
+	if err != nil {
+		return Sample{}, fmt.Errorf("read message: %w", err)
+	}
+	c, err := content.Read(bytes.NewReader(octets), int64(len(octets)), content.Facts{Now: time.Now()}, content.Limits{})
+	if err != nil {
+		return Sample{}, fmt.Errorf("read message: %w", err)
+	}
+	h, err := classifier.HashOf(bytes.NewReader(octets))
+	if err != nil {
+		return Sample{}, err
+	}
+	s := Sample{Sample: classifier.Sample{Features: l.Features(c), Hash: h, Spam: spam}}
+	if l.teacher != nil {
+		s.Octets = octets
+	}
+	return s, nil
+}
+
+// Close waits some seconds for what is still on its way to Rspamd.
+func (l Learner) Close() error { return l.teacher.Close() }
+
+// newTeacher makes what teaches Rspamd; nil when it is not to learn.
+func newTeacher(c *config.Config, metrics *obs.Metrics, log *slog.Logger) (*rspamd.Teacher, error) {
+	if c.Rspamd.URL == "" || !c.Rspamd.Learn {
+		return nil, nil
+	}
+	client, err := newRspamd(c, metrics, log)
+	if err != nil {
+		return nil, err
+	}
+	return rspamd.NewTeacher(rspamd.TeacherConfig{Pupil: client, Dropped: metrics.RspamdDropped, Logger: log})
 }

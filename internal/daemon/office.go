@@ -53,7 +53,7 @@ func newOffices(r *Rooms, host address.Domain, rep *report.Reporter, metrics *ob
 	if err != nil {
 		return nil, fmt.Errorf("open digest: %w", err)
 	}
-	o.training, err = training.New(training.Config{Learner: learner{r.Classifier}, Mailboxes: r.Mailboxes, Mover: r.Quarantine, Finder: r.Trace, People: r.Accounts, Letters: rep,
+	o.training, err = training.New(training.Config{Learner: r.Learner, Mailboxes: r.Mailboxes, Mover: r.Quarantine, Finder: r.Trace, People: r.Accounts, Letters: rep,
 		Hostname: host, From: from, Spam: c.Spam.TrainSpam, Ham: c.Spam.TrainHam, Hooks: metrics.Training(), Logger: log})
 	if err != nil {
 		return nil, fmt.Errorf("open training: %w", err)

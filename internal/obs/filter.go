@@ -118,6 +118,9 @@ func (m *Metrics) Rspamd() rspamd.Hooks {
 	return rspamd.Hooks{Asked: m.asked("rspamd"), Learned: func(outcome string, _ time.Duration) { m.filter.outside.with("rspamd learning", outcome).inc() }}
 }
 
+// RspamdDropped counts a message that Rspamd was not taught, with why in a word.
+func (m *Metrics) RspamdDropped(why string) { m.filter.outside.with("rspamd learning", why).inc() }
+
 // Milter returns the hooks of the milter of a name.
 func (m *Metrics) Milter(name string) milter.Hooks {
 	return milter.Hooks{Filtered: m.asked("milter " + name)}

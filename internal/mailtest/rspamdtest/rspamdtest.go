@@ -1,8 +1,9 @@
 // Package rspamdtest runs a real Rspamd for tests: on loopback, without network, Redis or any
-// rule but GTUBE, as a user who is not root.
+// rule but GTUBE and a classifier of its own, as a user who is not root.
 package rspamdtest
 
 import (
+	"encoding/json"
 	"fmt"
 	"net"
 	"net/http"
@@ -44,6 +45,8 @@ logging { type = "console"; level = "warning"; }
 actions { reject = 15; add_header = 6; greylist = 4; }
 worker "normal" { bind_socket = "%[2]s"; count = 1; task_timeout = 5s; }
 worker "controller" { bind_socket = "%[3]s"; count = 1; password = "` + Password + `"; enable_password = "` + Password + `"; secure_ip = ""; }
+classifier "bayes" { tokenizer { name = "osb"; } backend = "sqlite3"; min_learns = 1; min_tokens = 1;
+  statfile { symbol = "BAYES_SPAM"; path = "%[1]s/spam.sqlite"; spam = true; } statfile { symbol = "BAYES_HAM"; path = "%[1]s/ham.sqlite"; spam = false; } }
 worker "rspamd_proxy" { bind_socket = "%[4]s"; count = 1; milter = yes; timeout = 5s; upstream "local" { default = yes; hosts = "%[2]s"; } }
 `
 
@@ -140,6 +143,27 @@ func (s *Server) await(t testing.TB, ended chan struct{}, out *strings.Builder) 
 		case <-tick.C:
 		}
 	}
+}
+
+// Learned is how many messages Rspamd says it has learned.
+func (s *Server) Learned(t testing.TB) int {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+s.Controller+"/stat", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Password", Password)
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 20 * time.Second}
+	r, err := client.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Body.Close()
+	var said struct{ Learned int }
+	if err := json.NewDecoder(r.Body).Decode(&said); err != nil {
+		t.Fatal(err)
+	}
+	return said.Learned
 }
 
 func free(t testing.TB) string {
