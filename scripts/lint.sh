@@ -7,3 +7,6 @@ bad=$(gofmt -l $(git ls-files -co --exclude-standard '*.go'))
 go vet ./...
 go tool -modfile=tools/go.mod staticcheck ./...
 go mod tidy -diff
+for os in darwin windows; do # what only Linux can test must be buildable there too
+	GOOS=$os CGO_ENABLED=0 go build -o /dev/null ./cmd/poczta
+done

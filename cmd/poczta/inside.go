@@ -7,7 +7,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
-	"syscall"
+	"runtime"
 
 	"poczta.example/poczta/internal/admin"
 	"poczta.example/poczta/internal/config"
@@ -75,21 +75,26 @@ func needsInside(conf *config.Config, cmd desk) bool {
 // runInside runs the command line in a process of its own that is the data
 // folder's owner. The error is daemon.ErrBusy while another process has the folder.
 func runInside(ctx context.Context, p *process, c *cli, s control.Streams) error {
-	pair, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+	ours, theirs, err := socketPair()
 	if err != nil {
 		return fmt.Errorf("make sockets: %w", err)
 	}
-	ours, theirs := os.NewFile(uintptr(pair[0]), "socket"), os.NewFile(uintptr(pair[1]), "socket")
 	conn, err := net.FileConn(ours)
 	_ = ours.Close()
 	if err != nil {
 		_ = theirs.Close()
 		return fmt.Errorf("make sockets: %w", err)
 	}
-	child := exec.Command("/proc/self/exe", "inside", "--config", c.Config)
+	self := "/proc/self/exe" // also when an upgrade has replaced the file
+	if runtime.GOOS != "linux" {
+		if self, err = os.Executable(); err != nil {
+			return errors.Join(fmt.Errorf("find this program: %w", err), conn.Close(), theirs.Close())
+		}
+	}
+	child := exec.Command(self, "inside", "--config", c.Config)
 	child.Args[0] = os.Args[0]
 	child.ExtraFiles, child.Stderr = []*os.File{theirs}, p.stderr
-	child.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C is for the command line, which ends it in order
+	child.SysProcAttr = ownGroup() // Ctrl-C is for the command line, which ends it in order
 	err = child.Start()
 	_ = theirs.Close()
 	if err != nil {

@@ -16,6 +16,7 @@ import (
 
 	"poczta.example/poczta/internal/config"
 	"poczta.example/poczta/internal/daemon"
+	"poczta.example/poczta/internal/disk"
 	"poczta.example/poczta/internal/resolver"
 )
 
@@ -107,11 +108,12 @@ func allLoopback(list []config.Prefix) bool {
 }
 
 func freeSpace(folder string) (int64, error) {
-	var st syscall.Statfs_t
-	if err := syscall.Statfs(folder, &st); err != nil {
+	fsys, err := disk.OS(folder)
+	if err != nil {
 		return 0, err
 	}
-	return int64(st.Bavail) * st.Bsize, nil
+	free, err := fsys.Free()
+	return free, errors.Join(err, fsys.Close())
 }
 
 // checkPorts wants the ports to answer while the server runs, and to be free otherwise.

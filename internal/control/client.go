@@ -29,7 +29,7 @@ func Dial(ctx context.Context, path string, owner int) (net.Conn, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connect to server: %w", err)
 	}
-	if st, ok := info.Sys().(*syscall.Stat_t); !ok || int(st.Uid) != owner || info.Mode().Type() != fs.ModeSocket {
+	if !owned(info, owner) || info.Mode().Type() != fs.ModeSocket {
 		return nil, fmt.Errorf("connect to server: %s is not a socket of the data folder's owner (user %d); remove it", path, owner)
 	}
 	var d net.Dialer

@@ -13,8 +13,6 @@ import (
 	"runtime/debug"
 	"sync"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // Limits of a Server.
@@ -219,25 +217,6 @@ func readRequest(conn net.Conn) (request, error) {
 		return req, fmt.Errorf("%w: %w", errFrame, err)
 	}
 	return req, nil
-}
-
-func peerUID(conn net.Conn) (int, error) {
-	uc, ok := conn.(*net.UnixConn)
-	if !ok {
-		return -1, errors.New("not a UNIX socket")
-	}
-	raw, err := uc.SyscallConn()
-	if err != nil {
-		return -1, err
-	}
-	uid, credErr := -1, error(nil)
-	err = raw.Control(func(fd uintptr) {
-		var cred *unix.Ucred
-		if cred, credErr = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED); credErr == nil {
-			uid = int(cred.Uid)
-		}
-	})
-	return uid, errors.Join(err, credErr)
 }
 
 // peer is the client's end of a session.

@@ -8,9 +8,6 @@ import (
 	"os/user"
 	"runtime/debug"
 	"strconv"
-	"syscall"
-
-	"golang.org/x/sys/unix"
 )
 
 // Owner returns the user and group that a folder belongs to, and whether it exists.
@@ -22,11 +19,11 @@ func Owner(folder string) (uid, gid int, exists bool, err error) {
 	if err != nil {
 		return 0, 0, false, fmt.Errorf("look at data folder: %w", err)
 	}
-	st, ok := info.Sys().(*syscall.Stat_t)
-	if !ok || !info.IsDir() {
+	if !info.IsDir() {
 		return 0, 0, false, fmt.Errorf("look at data folder: %s is not a folder", folder)
 	}
-	return int(st.Uid), int(st.Gid), true, nil
+	uid, gid = ownerOf(info)
+	return uid, gid, true, nil
 }
 
 // BecomeOwner makes a process of root one of the data folder's owner, for good.
@@ -57,14 +54,8 @@ func BecomeOwner(folder string) error {
 			}
 		}
 	}
-	if err := syscall.Setgroups(groups); err != nil {
-		return fmt.Errorf("become %s: set groups: %w", userName(uid), err)
-	}
-	if err := syscall.Setresgid(gid, gid, gid); err != nil {
-		return fmt.Errorf("become %s: set group: %w", userName(uid), err)
-	}
-	if err := syscall.Setresuid(uid, uid, uid); err != nil {
-		return fmt.Errorf("become %s: set user: %w", userName(uid), err)
+	if err := become(uid, gid, groups); err != nil {
+		return fmt.Errorf("become %s: %w", userName(uid), err)
 	}
 	// The kernel forgets the parent's death signal and undumpability is set by the
 	// change of user; both are as they should be.
@@ -82,15 +73,5 @@ func userName(uid int) string {
 // tells the garbage collector how much memory there is.
 func raiseLimits(memory int64) (files uint64, err error) {
 	debug.SetMemoryLimit(memory)
-	var lim unix.Rlimit
-	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &lim); err != nil {
-		return 0, fmt.Errorf("read limit of open files: %w", err)
-	}
-	if lim.Cur < lim.Max {
-		lim.Cur = lim.Max
-		if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &syscall.Rlimit{Cur: lim.Cur, Max: lim.Max}); err != nil {
-			return 0, fmt.Errorf("raise limit of open files: %w", err)
-		}
-	}
-	return lim.Cur, nil
+	return raiseOpenFiles()
 }

@@ -10,8 +10,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // Environment is what a service manager tells a process it starts.
@@ -47,7 +45,7 @@ func ReadEnvironment() Environment {
 			if i < len(names) {
 				s.Name = names[i]
 			}
-			unix.CloseOnExec(s.FD)
+			closeOnExec(s.FD)
 			e.Sockets = append(e.Sockets, s)
 		}
 	}
@@ -99,9 +97,8 @@ func (n notifier) tell(lines ...string) {
 
 // reloading begins a reload; READY=1 ends it (Type=notify-reload wants the monotonic time).
 func (n notifier) reloading() {
-	var ts unix.Timespec
-	if unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts) == nil {
-		n.tell("RELOADING=1", "MONOTONIC_USEC="+strconv.FormatInt(ts.Nano()/1000, 10))
+	if ns, ok := monotonic(); ok {
+		n.tell("RELOADING=1", "MONOTONIC_USEC="+strconv.FormatInt(ns/1000, 10))
 	}
 }
 

@@ -11,8 +11,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // Writer writes messages into files. Not for concurrent use. What Add returned
@@ -288,19 +286,6 @@ func writeFile(root *os.Root, name string, r io.Reader, t time.Time) error {
 		return fmt.Errorf("write %s: %w", name, errors.Join(err, root.Remove(name)))
 	}
 	return nil
-}
-
-// syncAll makes all files below root durable at once: one flush of the file
-// system, since one for each of 100,000 files takes minutes.
-func syncAll(root *os.Root) error {
-	d, err := root.Open(".")
-	if err != nil {
-		return err
-	}
-	if err = unix.Syncfs(int(d.Fd())); err != nil {
-		err = fmt.Errorf("sync mail: %w", err)
-	}
-	return errors.Join(err, d.Close())
 }
 
 // unixLines makes LF of CRLF, as Maildir files are kept.
