@@ -1,6 +1,7 @@
 package obs
 
 import (
+	"context"
 	"errors"
 	"net/netip"
 	"time"
@@ -103,14 +104,25 @@ func (m *Metrics) Clamd() clamd.Hooks {
 			}
 			asked("clean", took)
 		},
-		Failed: func(err error, took time.Duration) {
-			if errors.Is(err, clamd.ErrTooLarge) {
-				asked("too_large", took)
-				return
-			}
-			asked("failed", took)
-		},
+		Failed: func(err error, took time.Duration) { asked(clamdOutcome(err), took) },
 	}
+}
+
+// clamdOutcome is the word for a scan that gave no result, as other filters have it.
+func clamdOutcome(err error) string {
+	switch {
+	case errors.Is(err, clamd.ErrTooLarge):
+		return "too_large"
+	case errors.Is(err, clamd.ErrTimeout), errors.Is(err, clamd.ErrBusy), errors.Is(err, context.DeadlineExceeded):
+		return "timeout"
+	case errors.Is(err, clamd.ErrConnect), errors.Is(err, clamd.ErrCut):
+		return "unavailable"
+	case errors.Is(err, clamd.ErrReply), errors.Is(err, clamd.ErrRefused):
+		return "reply"
+	case errors.Is(err, context.Canceled):
+		return "cancelled"
+	}
+	return "failed"
 }
 
 // Rspamd returns the hooks of package rspamd.
