@@ -316,7 +316,10 @@ func (i *inspection) plain(v verdict.Verdict) string {
 	if said := i.replies[rule]; said != "" {
 		return strings.TrimSuffix(said, ".")
 	}
-	if row, ok := verdict.Rows[rule]; ok {
+	switch row, ok := verdict.Rows[rule]; {
+	case rule == verdict.Rspamd, rule == verdict.Hook, rule == verdict.Milter: // their rows explain the points
+		return "a filter of this server objects"
+	case ok:
 		return strings.ToLower(row.Meaning[:1]) + strings.TrimSuffix(row.Meaning[1:], ".")
 	}
 	return "it looks like spam (" + v.Rule + ")"
