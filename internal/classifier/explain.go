@@ -24,7 +24,7 @@ type Word struct {
 // Explain judges a message and returns the n features that spoke loudest, the loudest first.
 // It reads the message's words, which Judge does not have, and keeps none.
 func (c *Classifier) Explain(ctx context.Context, account envelope.AccountID, ct *content.Content, n int) (Judgement, []Word, error) {
-	b := newBuilder(true)
+	b := newBuilder(ct, true)
 	b.content(ct)
 	f := b.features()
 	j, err := c.Judge(ctx, account, f)
@@ -39,9 +39,11 @@ func (c *Classifier) Explain(ctx context.Context, account envelope.AccountID, ct
 		if common == nil {
 			common = nothing
 		}
-		for h, w := range common.weigh(own, f) {
-			if w.seen > 0 {
-				words = append(words, Word{Text: b.names[h], Probability: w.p, Seen: w.seen})
+		for hashes, weights := range common.weigh(own, f) {
+			for i, w := range weights {
+				if w.seen > 0 {
+					words = append(words, Word{Text: b.names[hashes[i]], Probability: w.p, Seen: w.seen})
+				}
 			}
 		}
 	})

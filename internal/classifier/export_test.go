@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 
+	"poczta.example/poczta/internal/content"
 	"poczta.example/poczta/internal/envelope"
 )
 
@@ -69,7 +70,7 @@ func (m *Model) ReadPart(part int, b []byte) error { return m.readPart(part, b) 
 // Words are the words of a text.
 func Words(s string) []string {
 	var out []string
-	newBuilder(false).fields(s, func(w []byte) { out = append(out, string(w)) })
+	newBuilder(&content.Content{Text: s}, false).fields(s, func(w []byte) { out = append(out, string(w)) })
 	return out
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"poczta.example/poczta/internal/content"
 	"poczta.example/poczta/internal/verdict"
@@ -43,7 +44,7 @@ func (c *Classifier) Features(ct *content.Content) Features { return FeaturesOf(
 
 // FeaturesOf is Classifier.Features, which needs no Classifier.
 func FeaturesOf(ct *content.Content) Features {
-	b := newBuilder(false)
+	b := newBuilder(ct, false)
 	b.content(ct)
 	return b.features()
 }
@@ -82,8 +83,11 @@ type builder struct {
 	lastWord string
 }
 
-func newBuilder(named bool) *builder {
-	b := &builder{hashes: make([]uint32, 0, 512), left: maxWords, word: make([]byte, 0, 64)}
+// newBuilder returns a builder with room for what a text mostly has: a word, and a pair, for each
+// six octets.
+func newBuilder(ct *content.Content, named bool) *builder {
+	room := 64 + min(len(ct.Text)/6, maxWords)*2
+	b := &builder{hashes: make([]uint32, 0, room), left: maxWords, word: make([]byte, 0, 2*maxWord+utf8.UTFMax)}
 	if named {
 		b.names = map[uint32]string{}
 	}
@@ -95,30 +99,36 @@ func (b *builder) features() Features {
 	return Features{h[:min(len(h), maxFeatures)]}
 }
 
-// sorted sorts hashes by their octets, the least first: half the time of comparing them.
+// sorted sorts hashes: by their first bits in one go, and then the few that share them, which takes
+// a fifth of the time of comparing all. It may use the slice for other things.
 func sorted(hashes []uint32) []uint32 {
-	if len(hashes) < 64 {
-		slices.Sort(hashes)
-		return hashes
+	const bits, most = 9, 64 // hashes that share the first bits; more were made by somebody
+	var place [1 << bits]uint32
+	for _, h := range hashes {
+		place[h>>(32-bits)]++
 	}
-	other := make([]uint32, len(hashes))
-	for shift := 0; shift < 32; shift += 8 {
-		var place [256]int
-		for _, h := range hashes {
-			place[h>>shift&255]++
+	next := uint32(0)
+	for i, n := range place {
+		if n > most {
+			slices.Sort(hashes)
+			return hashes
 		}
-		next := 0
-		for i, n := range place {
-			place[i], next = next, next+n
-		}
-		for _, h := range hashes {
-			octet := h >> shift & 255
-			other[place[octet]] = h
-			place[octet]++
-		}
-		hashes, other = other, hashes
+		place[i], next = next, next+n
 	}
-	return hashes
+	out := make([]uint32, len(hashes))
+	for _, h := range hashes {
+		at := &place[h>>(32-bits)]
+		out[*at] = h
+		*at++
+	}
+	for i := 1; i < len(out); i++ {
+		h, k := out[i], i
+		for ; k > 0 && out[k-1] > h; k-- {
+			out[k] = out[k-1]
+		}
+		out[k] = h
+	}
+	return out
 }
 
 func (b *builder) content(ct *content.Content) {

@@ -213,14 +213,16 @@ func FuzzReadPart(f *testing.F) {
 func TestSorted(t *testing.T) {
 	t.Parallel()
 	r := rand.New(rand.NewPCG(1, 2))
-	for _, n := range []int{0, 1, 63, 64, 65, 1000} {
-		hashes := make([]uint32, n)
-		for i := range hashes {
-			hashes[i] = r.Uint32() >> r.IntN(32)
-		}
-		want := slices.Sorted(slices.Values(hashes))
-		if got := classifier.Sorted(slices.Clone(hashes)); !slices.Equal(got, want) {
-			t.Errorf("%d hashes: got %v, want %v", n, got, want)
+	for _, n := range []int{0, 1, 2, 63, 64, 65, 1000, 10_000} {
+		for _, skewed := range []int{1, 2, 32} { // hashes are even, but somebody may look for words of which they are not
+			hashes := make([]uint32, n)
+			for i := range hashes {
+				hashes[i] = r.Uint32() >> r.IntN(skewed)
+			}
+			want := slices.Sorted(slices.Values(hashes))
+			if got := classifier.Sorted(slices.Clone(hashes)); !slices.Equal(got, want) {
+				t.Errorf("%d hashes, skewed by %d: got %v, want %v", n, skewed, got, want)
+			}
 		}
 	}
 }

@@ -109,9 +109,9 @@ func feature(c [2]uint16, sizes [2]float64, expected, strength float64) (p float
 	if seen == 0 {
 		return expected, 0
 	}
-	inHam, inSpam := float64(c[0])/sizes[0], float64(c[1])/sizes[1]
-	n := float64(seen)
-	return (strength*expected + n*inSpam/(inSpam+inHam)) / (strength + n), seen
+	inHam, inSpam := float64(c[0])*sizes[1], float64(c[1])*sizes[0] // both times both sizes, as only their ratio counts
+	all, n := inHam+inSpam, float64(seen)
+	return (strength*expected*all + n*inSpam) / ((strength + n) * all), seen
 }
 
 // Judge returns how probable it is that the message is spam, were spam and ham as frequent,
@@ -119,16 +119,24 @@ func feature(c [2]uint16, sizes [2]float64, expected, strength float64) (p float
 // counted replaces what m expects, the more the oftener it saw a feature.
 func (m *Model) Judge(own *Model, f Features) (probability float64, known int) {
 	sum, n := 0.0, 0
-	for _, w := range m.weigh(own, f) {
-		if w.seen > 0 {
-			known++
+	spam, ham := 1.0, 1.0 // products of probabilities whose logarithm is not in the sum yet
+	for _, weights := range m.weigh(own, f) {
+		for _, w := range weights {
+			if w.seen > 0 {
+				known++
+			}
+			if w.p > 0.5-indifference && w.p < 0.5+indifference {
+				continue
+			}
+			spam, ham = spam*w.p, ham*(1-w.p)
+			n++
+			if min(spam, ham) < leastProduct {
+				sum += math.Log(spam) - math.Log(ham)
+				spam, ham = 1, 1
+			}
 		}
-		if w.p > 0.5-indifference && w.p < 0.5+indifference {
-			continue
-		}
-		sum += math.Log(w.p / (1 - w.p))
-		n++
 	}
+	sum += math.Log(spam) - math.Log(ham)
 	samples := float64(min(m.spam, m.ham))
 	if own != nil {
 		samples += float64(min(own.spam, own.ham))
@@ -150,29 +158,39 @@ func (m *Model) read(dst [][2]uint16, hashes []uint32) {
 	}
 }
 
-// weigh yields each feature with its weight.
-func (m *Model) weigh(own *Model, f Features) iter.Seq2[uint32, weight] {
-	return func(yield func(uint32, weight) bool) {
+// leastProduct is from where on a product's logarithm is taken: far from where precision ends, as no
+// factor is below 1e-12.
+const leastProduct = 1e-200
+
+// together is how many features are weighed at a time: the memory that holds their counts is waited
+// for once and not for each.
+const together = 64
+
+// weigh yields features, some at a time, with their weights, which hold until the next.
+func (m *Model) weigh(own *Model, f Features) iter.Seq2[[]uint32, []weight] {
+	return func(yield func([]uint32, []weight) bool) {
 		sizes, ownSizes := m.sizes(), [2]float64{}
 		if own != nil {
 			ownSizes = own.sizes()
 		}
-		var counts, ownCounts [64][2]uint16 // read together: the memory is waited for once and not for each
-		for hashes := range slices.Chunk(f.hashes, len(counts)) {
+		var counts, ownCounts [together][2]uint16
+		var weights [together]weight
+		for hashes := range slices.Chunk(f.hashes, together) {
 			m.read(counts[:], hashes)
 			if own != nil {
 				own.read(ownCounts[:], hashes)
 			}
-			for i, h := range hashes {
+			for i := range hashes {
 				p, seen := feature(counts[i], sizes, 0.5, strength)
 				if own != nil {
 					var n int
 					p, n = feature(ownCounts[i], ownSizes, p, ownStrength)
 					seen += n
 				}
-				if !yield(h, weight{p, seen}) {
-					return
-				}
+				weights[i] = weight{p, seen}
+			}
+			if !yield(hashes, weights[:len(hashes)]) {
+				return
 			}
 		}
 	}

@@ -24,23 +24,73 @@ func (b *builder) alone(kind byte, s string) {
 // the word "url": links are read by themselves.
 func (b *builder) fields(s string, found func([]byte)) {
 	for b.left > 0 {
-		s = strings.TrimLeftFunc(s, unicode.IsSpace)
-		if s == "" {
+		if s = unblanked(s); s == "" {
 			return
 		}
-		end := strings.IndexFunc(s, unicode.IsSpace)
-		if end < 0 {
-			end = len(s)
+		end, plain, url := 0, true, false
+		for end < len(s) {
+			if c := s[end]; c < utf8.RuneSelf {
+				if asciiBlank[c] {
+					break
+				}
+				url = url || c == ':' && strings.HasPrefix(s[end:], "://")
+				end++
+				continue
+			}
+			r, n := utf8.DecodeRuneInString(s[end:])
+			if unicode.IsSpace(r) {
+				break
+			}
+			plain = false
+			end += n
 		}
 		field := s[:end]
 		s = s[end:]
-		if strings.Contains(field, "://") || len(field) > 4 && strings.EqualFold(field[:4], "www.") {
+		switch {
+		case url, len(field) > 4 && field[3] == '.' && strings.EqualFold(field[:3], "www"):
 			b.left--
 			found([]byte("url"))
+		case plain:
+			b.splitPlain(field, found)
+		default:
+			b.split(field, found)
+		}
+	}
+}
+
+// unblanked is a text without the white space at its beginning.
+func unblanked(s string) string {
+	for i := range len(s) {
+		if c := s[i]; c >= utf8.RuneSelf || !asciiBlank[c] {
+			s = s[i:]
+			break
+		}
+	}
+	if s == "" || s[0] < utf8.RuneSelf && !asciiBlank[s[0]] {
+		return s
+	}
+	return strings.TrimLeftFunc(s, unicode.IsSpace)
+}
+
+// splitPlain is split for a field of ASCII alone, which most are.
+func (b *builder) splitPlain(field string, found func([]byte)) {
+	b.word = b.word[:0]
+	size := 0
+	for i := range len(field) {
+		c := field[i]
+		if !asciiWord[c] {
+			size = b.flush(size, found)
 			continue
 		}
-		b.split(field, found)
+		if size++; size > 2*maxWord {
+			continue
+		}
+		if 'A' <= c && c <= 'Z' {
+			c += 'a' - 'A'
+		}
+		b.word = append(b.word, c)
 	}
+	b.flush(size, found)
 }
 
 // split calls found for each word of a field. Letters, digits and marks make words, and so
@@ -85,6 +135,9 @@ var asciiWord = func() (t [utf8.RuneSelf]bool) {
 	return t
 }()
 
+// asciiBlank says which ASCII characters are white space.
+var asciiBlank = [utf8.RuneSelf]bool{' ': true, '\t': true, '\n': true, '\v': true, '\f': true, '\r': true}
+
 // invisible reports characters that are put into words to hide them from filters.
 func invisible(r rune) bool {
 	return r == 0xAD || r == 0x34F || r >= 0x200B && r <= 0x200F || r >= 0x2060 && r <= 0x2064 || r == 0xFEFF || r >= 0xFE00 && r <= 0xFE0F
@@ -103,20 +156,7 @@ func (b *builder) flush(size int, found func([]byte)) int {
 	if len(w) == 0 || b.left <= 0 {
 		return 0
 	}
-	digits, letters, ascii := 0, 0, true
-	for _, r := range string(w) {
-		switch {
-		case '0' <= r && r <= '9':
-			digits++
-		case 'a' <= r && r <= 'z':
-			letters++
-		case r >= utf8.RuneSelf:
-			ascii = false
-			if !unicode.Is(unicode.Sc, r) {
-				letters++
-			}
-		}
-	}
+	digits, letters, ascii := count(w)
 	if !ascii {
 		b.folded = norm.NFKC.Append(b.folded[:0], w...)
 		w = []byte(strings.ToLower(string(b.folded)))
@@ -141,19 +181,41 @@ func (b *builder) flush(size int, found func([]byte)) int {
 	return 0
 }
 
+// count tells how many digits and letters a word in lower case has, and whether it is of ASCII alone.
+func count(w []byte) (digits, letters int, ascii bool) {
+	for i, c := range w {
+		switch {
+		case 'a' <= c && c <= 'z':
+			letters++
+		case '0' <= c && c <= '9':
+			digits++
+		case c >= utf8.RuneSelf:
+			for _, r := range string(w[i:]) {
+				switch {
+				case '0' <= r && r <= '9':
+					digits++
+				case 'a' <= r && r <= 'z', r >= utf8.RuneSelf && !unicode.Is(unicode.Sc, r):
+					letters++
+				}
+			}
+			return digits, letters, false
+		}
+	}
+	return digits, letters, true
+}
+
 // trim takes signs off a word that belong to the sentence, and more than one exclamation mark.
 func trim(w []byte) []byte {
-	for len(w) > 0 && strings.IndexByte("'-.,", w[0]) >= 0 {
+	for len(w) > 0 && ofSentence(w[0]) {
 		w = w[1:]
 	}
-	for n := len(w); n > 0; n = len(w) {
-		if strings.IndexByte("'-.,", w[n-1]) < 0 && (n < 2 || w[n-1] != '!' || w[n-2] != '!') {
-			break
-		}
+	for n := len(w); n > 0 && (ofSentence(w[n-1]) || n > 1 && w[n-1] == '!' && w[n-2] == '!'); n = len(w) {
 		w = w[:n-1]
 	}
 	return w
 }
+
+func ofSentence(c byte) bool { return c == '.' || c == ',' || c == '-' || c == '\'' }
 
 // subject takes off what replies, forwards and lists put before a subject.
 func subject(s string) string {
