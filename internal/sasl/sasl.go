@@ -1,6 +1,7 @@
-// Package sasl holds the server side of SASL mechanisms as state machines over
+// Package sasl holds both sides of SASL mechanisms as state machines over
 // octets (RFC 4422): PLAIN (RFC 4616), LOGIN, EXTERNAL (RFC 4422 appendix A),
-// SCRAM-SHA-256 and SCRAM-SHA-256-PLUS (RFC 5802, 7677). It does no input or
+// SCRAM-SHA-256 and SCRAM-SHA-256-PLUS (RFC 5802, 7677); clients also send OAuth 2.0
+// tokens by OAUTHBEARER (RFC 7628) and XOAUTH2. It does no input or
 // output: endpoints carry the octets, a Verifier knows the credentials.
 package sasl
 
