@@ -8,11 +8,11 @@ import (
 	"poczta.example/poczta/internal/envelope"
 )
 
-const mailboxColumns = `account, number, name, uidvalidity, uidnext, modseq, shrunk, messages, octets, retained`
+const mailboxColumns = `account, number, name, uidvalidity, uidnext, modseq, shrunk, messages, octets, retained, changed`
 
 func scanMailbox(row db.Row) (Mailbox, error) {
 	var m Mailbox
-	err := row.Scan(&m.Account, &m.Number, &m.Name, &m.UIDValidity, &m.UIDNext, &m.ModSeq, &m.shrunk, &m.Messages, &m.Octets, &m.Retained)
+	err := row.Scan(&m.Account, &m.Number, &m.Name, &m.UIDValidity, &m.UIDNext, &m.ModSeq, &m.shrunk, &m.Messages, &m.Octets, &m.Retained, &m.changed)
 	return m, err
 }
 

@@ -55,6 +55,13 @@ type incoming struct {
 // A unique-id that another message of the mailbox has is replaced by one of ours.
 // Append does not discard the staged messages.
 func (s *Store) Append(ctx context.Context, account envelope.AccountID, login string, batch []Import) ([]Appended, error) {
+	return s.AppendWithin(ctx, account, login, batch, nil)
+}
+
+// AppendWithin is Append with something that must be done in the same transaction for each
+// message, duplicates included (their Entry is zero), in the batch's order. It may run more than
+// once, and an error of it ends the whole. Nil is nothing.
+func (s *Store) AppendWithin(ctx context.Context, account envelope.AccountID, login string, batch []Import, within func(tx db.Tx, i int, a Appended) error) ([]Appended, error) {
 	if len(batch) > MaxAppend {
 		return nil, fmt.Errorf("import %d messages: %w", len(batch), ErrBatch)
 	}
@@ -78,6 +85,12 @@ func (s *Store) Append(ctx context.Context, account envelope.AccountID, login st
 			if err := s.appendRow(tx, &all[i]); err != nil {
 				return err
 			}
+			if within == nil {
+				continue
+			}
+			if err := within(tx, i, all[i].outcome()); err != nil {
+				return err
+			}
 		}
 		return nil
 	})
@@ -90,14 +103,21 @@ func (s *Store) Append(ctx context.Context, account envelope.AccountID, login st
 	out := make([]Appended, len(all))
 	var stored []Entry
 	for i := range all {
-		out[i] = Appended{Duplicate: all[i].duplicate}
-		if !all[i].duplicate {
-			out[i].Entry = all[i].entry
-			stored = append(stored, all[i].entry)
+		out[i] = all[i].outcome()
+		if !out[i].Duplicate {
+			stored = append(stored, out[i].Entry)
 		}
 	}
 	s.Settled(true, stored...)
 	return out, nil
+}
+
+// outcome is what the caller hears.
+func (in *incoming) outcome() Appended {
+	if in.duplicate {
+		return Appended{Duplicate: true}
+	}
+	return Appended{Entry: in.entry}
 }
 
 // incoming checks the batch and prepares its entries.

@@ -92,7 +92,7 @@ func (s *Store) refresh(ctx context.Context, key slotKey, base *Listing) (*Listi
 		if err != nil || base != nil && base.mailbox.same(&m) && base.mailbox.ModSeq == m.ModSeq {
 			return err
 		}
-		if base != nil && !base.mailbox.same(&m) {
+		if base != nil && (!base.mailbox.same(&m) || m.changed > base.mailbox.ModSeq) {
 			base = nil
 		}
 		if base != nil && m.shrunk > base.mailbox.ModSeq {

@@ -80,6 +80,7 @@ type Mailbox struct {
 	Octets      int64 // of the messages, as RETR counts them
 	Retained    int64 // octets in retention
 	shrunk      int64 // ModSeq of the last change that was no arrival
+	changed     int64 // ModSeq of the last change of entries that stayed
 }
 
 // Usage is the sum over an account's mailboxes.

@@ -52,6 +52,50 @@ func (s *Store) Move(ctx context.Context, m Move) (Entry, error) {
 	return is, nil
 }
 
+// MoveMany moves at most MaxAppend entries in one transaction and returns them as they are then;
+// zero for those that were not there (any more), for which Within is not called.
+func (s *Store) MoveMany(ctx context.Context, moves []Move) ([]Entry, error) {
+	if len(moves) > MaxAppend {
+		return nil, fmt.Errorf("move %d messages: %w", len(moves), ErrBatch)
+	}
+	for i := range moves {
+		m := &moves[i]
+		var err error
+		if m.From, err = CheckName(m.From); err == nil {
+			m.To, err = CheckName(m.To)
+		}
+		if err == nil && m.From == m.To {
+			err = fmt.Errorf("move message %d to mailbox %q, where it is: %w", m.UID, m.To, ErrExists)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	out := make([]Entry, len(moves))
+	err := s.cfg.DB.Update(ctx, func(tx db.Tx) error {
+		for i := range moves {
+			is, err := s.moveRow(tx, &moves[i])
+			if errors.Is(err, ErrNotFound) {
+				is, err = Entry{}, nil
+			}
+			if err != nil {
+				return fmt.Errorf("move message %d of account %d from %q to %q: %w", moves[i].UID, moves[i].Account, moves[i].From, moves[i].To, err)
+			}
+			out[i] = is
+		}
+		return nil
+	})
+	for i := range moves {
+		s.listings.touch(moves[i].Account, moves[i].From)
+		s.listings.touch(moves[i].Account, moves[i].To)
+	}
+	if err != nil {
+		return nil, err
+	}
+	s.journal(body.EventMoved, slices.DeleteFunc(slices.Clone(out), func(e Entry) bool { return e.UID == 0 }))
+	return out, nil
+}
+
 // moveRow is the transaction of Move. The rows of mailboxes are locked in the order in which
 // deliveries lock them.
 func (s *Store) moveRow(tx db.Tx, m *Move) (Entry, error) {

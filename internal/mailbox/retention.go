@@ -137,6 +137,12 @@ func (s *Store) eachRetained(ctx context.Context, account envelope.AccountID, se
 // Restore puts retained entries back into their mailboxes under new unique-ids,
 // so that programs fetch them again, and returns how many. It works in chunks.
 func (s *Store) Restore(ctx context.Context, account envelope.AccountID, login string, sel Selection) (int, error) {
+	return s.RestoreWithin(ctx, account, login, sel, nil)
+}
+
+// RestoreWithin is Restore with something that must be done in the same transaction for each
+// entry, as it was and as it is; it may run more than once, and an error of it ends the whole. Nil is nothing.
+func (s *Store) RestoreWithin(ctx context.Context, account envelope.AccountID, login string, sel Selection, within func(tx db.Tx, was, is Entry) error) (int, error) {
 	return s.eachRetained(ctx, account, sel, func(chunk []Retained) (int, error) {
 		var back, left []Entry // left is what the entries were before
 		err := s.cfg.DB.UpdateLow(ctx, func(tx db.Tx) error {
@@ -150,6 +156,11 @@ func (s *Store) Restore(ctx context.Context, account envelope.AccountID, login s
 					return err
 				}
 				e.Login = login
+				if within != nil {
+					if err := within(tx, chunk[i].Entry, e); err != nil {
+						return err
+					}
+				}
 				back, left = append(back, e), append(left, chunk[i].Entry)
 			}
 			return nil

@@ -9,7 +9,8 @@ import "poczta.example/poczta/internal/db"
 // octets for another id of ours, or 0xFF and the text of an imported one.
 // import_key holds what was imported into a mailbox, for ever: 'u' and the
 // unique-id, or 'h', the SHA-256 and the source. restored_id holds the unique-ids
-// that restores gave, which no body has.
+// that restores gave, which no body has. mailbox.changed is the modseq of the last change of
+// entries that stayed: of flags, of a body.
 var Schema = db.Component{Name: "mailbox", Steps: []db.Step{{Number: 1, SQL: `
 CREATE TABLE mailbox (
 	account {int} NOT NULL, name {text} NOT NULL, number {int} NOT NULL,
@@ -35,4 +36,5 @@ CREATE TABLE import_key (
 	PRIMARY KEY (account, number, key)) {rowid};
 CREATE TABLE restored_id (id {blob} NOT NULL PRIMARY KEY) {rowid};
 CREATE TABLE maildrop_lock (
-	account {int} NOT NULL PRIMARY KEY, token {blob} NOT NULL, expires {int} NOT NULL) {rowid}`}}}
+	account {int} NOT NULL PRIMARY KEY, token {blob} NOT NULL, expires {int} NOT NULL) {rowid}`},
+	{Number: 2, SQL: `ALTER TABLE mailbox ADD COLUMN changed {int} NOT NULL DEFAULT 0`}}}
