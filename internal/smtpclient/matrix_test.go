@@ -7,6 +7,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -59,7 +60,9 @@ func faults() []peer.Fault {
 // TestMatrix lets every fault happen at every stage of every kind of session. What the
 // client makes of it is a golden file; beside it these hold for each: a recipient who was
 // accepted got the message once, one who was refused or left undecided without the
-// warning Lost got none, time and goroutines end (the bubble waits for them).
+// warning Lost got none, time and goroutines end (the bubble waits for them). Each runs in
+// both orders; where it makes a difference whether the client has seen what a server sent
+// too much, the file has both outcomes, the quick server's first.
 func TestMatrix(t *testing.T) {
 	t.Parallel()
 	cert, pool := peer.Certificate(t, "peer.example")
@@ -76,9 +79,16 @@ func TestMatrix(t *testing.T) {
 				t.Run(m.name+" "+stage.String(), func(t *testing.T) {
 					t.Parallel()
 					for i, f := range faults() {
-						synctest.Test(t, func(t *testing.T) {
-							out[i] = fmt.Sprintf("%-16s %-9s %-26s %s\n", m.name, stage, f, meet(t, m, stage, f, &tls.Config{RootCAs: pool, ServerName: "peer.example"}))
-						})
+						var met [2]string
+						for j, o := range []order{quickServer, slowServer} {
+							synctest.Test(t, func(t *testing.T) {
+								met[j] = meet(t, m, peer.Rule{Stage: stage, Do: f}, o, &tls.Config{RootCAs: pool, ServerName: "peer.example"})
+							})
+						}
+						if met[0] != met[1] {
+							met[0] += " || " + met[1]
+						}
+						out[i] = fmt.Sprintf("%-16s %-9s %-26s %s\n", m.name, stage, f, met[0])
 					}
 				})
 			}
@@ -103,10 +113,11 @@ func TestMatrix(t *testing.T) {
 	}
 }
 
-// meet runs a session against the fault and describes it.
-func meet(t *testing.T, m mode, stage peer.Stage, f peer.Fault, tlsConfig *tls.Config) string {
+// meet runs a session against the rule's fault, once, and describes it.
+func meet(t *testing.T, m mode, rule peer.Rule, o order, tlsConfig *tls.Config) string {
 	t.Helper()
-	rule := peer.Rule{Stage: stage, Times: 1, Do: f.AfterOctets(100)}
+	stage, f := rule.Stage, rule.Do
+	rule.Times, rule.Do = 1, f.AfterOctets(100)
 	if stage == peer.Rcpt || stage == peer.Final && m.server.LMTP {
 		rule.Rcpt = 2
 	}
@@ -114,7 +125,7 @@ func meet(t *testing.T, m mode, stage peer.Stage, f peer.Fault, tlsConfig *tls.C
 	p := peer.Start(t, m.server)
 	began := time.Now()
 	var d smtpclient.Dialogue
-	text := session(t, p, m, tlsConfig, &d)
+	text := session(t, p, &ordered{Conn: p.Dial(), order: o}, m, tlsConfig, &d)
 	took := time.Since(began)
 	if took > 2*time.Hour {
 		t.Errorf("%s %s %s: took %v", m.name, stage, f, took)
@@ -129,10 +140,10 @@ func meet(t *testing.T, m mode, stage peer.Stage, f peer.Fault, tlsConfig *tls.C
 }
 
 // session is a whole session: two messages with RSET between.
-func session(t *testing.T, p *peer.Peer, m mode, tlsConfig *tls.Config, d *smtpclient.Dialogue) string {
+func session(t *testing.T, p *peer.Peer, conn net.Conn, m mode, tlsConfig *tls.Config, d *smtpclient.Dialogue) string {
 	t.Helper()
 	ctx := t.Context()
-	s, err := smtpclient.Open(ctx, p.Dial(), smtpclient.Config{Hello: "us.example", LMTP: m.server.LMTP, Dialogue: d})
+	s, err := smtpclient.Open(ctx, conn, smtpclient.Config{Hello: "us.example", LMTP: m.server.LMTP, Dialogue: d})
 	if err != nil {
 		return "open: " + describe(err)
 	}

@@ -29,21 +29,25 @@ func scripted(t *testing.T, script string) *memconn.Conn {
 
 func play(server *memconn.Conn, script string) error {
 	defer server.Close()
-	r := bufio.NewReader(server)
+	r, w := bufio.NewReader(server), bufio.NewWriter(server) // lines between two commands come in one piece
 	for line := range strings.Lines(script) {
 		line = strings.TrimSuffix(line, "\n")
 		kind, text, _ := strings.Cut(strings.TrimLeft(line, "\t"), ": ")
 		switch kind {
 		case "S":
-			if _, err := io.WriteString(server, text+"\r\n"); err != nil {
-				return fmt.Errorf("send %q: %w", text, err)
-			}
+			_, _ = w.WriteString(text + "\r\n") // Flush tells
 		case "C":
+			if err := w.Flush(); err != nil {
+				return fmt.Errorf("send what stands before %q: %w", text, err)
+			}
 			got, err := r.ReadString('\n')
 			if got != text+"\r\n" {
 				return fmt.Errorf("client sent %q, %v; want %q", got, err, text)
 			}
 		}
+	}
+	if err := w.Flush(); err != nil {
+		return fmt.Errorf("send the last lines: %w", err)
 	}
 	if got, _ := r.ReadString('\n'); got != "" {
 		return fmt.Errorf("client sent %q behind the script's end", got)

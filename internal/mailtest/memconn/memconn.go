@@ -92,6 +92,15 @@ func (p *pipe) read(b []byte) (int, error) {
 	}
 }
 
+// ready waits until a read would not.
+func (p *pipe) ready() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for !p.gone && !p.readBy.passed() && len(p.buf) == 0 && !p.shut {
+		p.wait()
+	}
+}
+
 // errReset is what a write to a closed reader returns, as a socket does.
 var errReset = os.NewSyscallError("write", syscall.ECONNRESET)
 
@@ -154,6 +163,9 @@ func PairFrom(from net.Addr) (client, server *Conn) {
 
 // Read implements net.Conn.
 func (c *Conn) Read(b []byte) (int, error) { return c.in.read(b) }
+
+// Ready waits until Read has octets or an error to give, and takes nothing.
+func (c *Conn) Ready() { c.in.ready() }
 
 // Write implements net.Conn.
 func (c *Conn) Write(b []byte) (int, error) { return c.out.write(b) }

@@ -81,12 +81,15 @@ func (s *session) bodyFault(f *Fault, slow *bool) bool {
 	}
 	once := *f
 	f.After = 1 << 62
-	return s.act(&once, "")
+	return s.act(&once, "") && s.w.Flush() == nil
 }
 
-// peek waits for octets and returns those that wait: one at a time when slow, and no more
-// than lead up to a fault that is still to come.
+// peek waits for octets, behind all replies so far, and returns those that wait: one at a
+// time when slow, and no more than lead up to a fault that is still to come.
 func (s *session) peek(slow bool, f *Fault, octets int64) ([]byte, error) {
+	if s.r.Buffered() == 0 && s.w.Flush() != nil {
+		return nil, io.ErrClosedPipe
+	}
 	if _, err := s.r.Peek(1); err != nil {
 		return nil, err
 	}
@@ -111,7 +114,7 @@ func (s *session) bdat(arg string) bool {
 	for int64(len(chunk)) < size {
 		slow := f != nil && f.Read > 0 && int64(len(chunk)) >= f.After
 		if f != nil && !slow && int64(len(chunk)) >= f.After {
-			if refused := f.refuses(); !s.act(f, "") || refused {
+			if refused := f.refuses(); !s.act(f, "") || s.w.Flush() != nil || refused {
 				return refused && !f.Close && s.skip(size-int64(len(chunk)))
 			}
 			f = nil

@@ -156,6 +156,10 @@ func (f Fault) AfterOctets(n int64) Fault {
 	return f
 }
 
+// atOnce reports whether all of the fault can be said without time between. A reset is no
+// such fault: it takes back what has not been read.
+func (f *Fault) atOnce() bool { return f.Delay == 0 && f.Drip == 0 && f.Flood == 0 && !f.RST }
+
 // refuses reports whether the fault is a reply that refuses.
 func (f *Fault) refuses() bool {
 	return f != nil && !f.Usual && len(f.Lines) > 0 && f.Lines[0] != "" && f.Lines[0][0] >= '4'

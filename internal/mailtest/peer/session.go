@@ -47,6 +47,11 @@ func (s *session) use(conn net.Conn) {
 
 // run serves the connection until it ends.
 func (s *session) run() {
+	s.serve()
+	_ = s.w.Flush() // what was said before leaves, if it can
+}
+
+func (s *session) serve() {
 	if f := s.rule(Connect, ""); f != nil && !s.act(f, "") {
 		return
 	}
@@ -66,7 +71,6 @@ func (s *session) run() {
 		}
 		verb, arg, _ := strings.Cut(strings.TrimRight(line, "\r\n"), " ")
 		if !s.command(strings.ToUpper(verb), arg) {
-			_ = s.w.Flush() // what was said before leaves, if it can
 			return
 		}
 	}
@@ -131,9 +135,10 @@ func (s *session) decide(stage Stage, arg, usual string) (yes, ok bool) {
 	return f.positive() && (usual[0] < '4' || !f.Usual), s.act(f, usual)
 }
 
-// act does what a fault says; false ends the connection.
+// act does what a fault says; false ends the connection. What needs no time leaves in one
+// piece with the replies around it, so that a client that reads any of it can see it all.
 func (s *session) act(f *Fault, usual string) bool {
-	if s.w.Flush() != nil {
+	if !f.atOnce() && s.w.Flush() != nil {
 		return false
 	}
 	if f.Delay != 0 && !s.wait(f.Delay) {
@@ -154,7 +159,7 @@ func (s *session) act(f *Fault, usual string) bool {
 	if c, ok := s.conn.(interface{ SetLinger(sec int) error }); ok && f.RST {
 		_ = c.SetLinger(0)
 	}
-	return !f.Close && !f.RST && s.w.Flush() == nil
+	return !f.Close && !f.RST && (f.atOnce() || s.w.Flush() == nil)
 }
 
 // wait lets time pass, for ever when it is negative; false when the peer is closed meanwhile.
@@ -175,7 +180,7 @@ func (s *session) wait(d time.Duration) bool {
 func (s *session) drip(f *Fault, text string) bool {
 	if f.Drip == 0 {
 		_, err := s.w.WriteString(text)
-		return err == nil && s.w.Flush() == nil
+		return err == nil
 	}
 	for i := range len(text) {
 		if _, err := s.conn.Write([]byte{text[i]}); err != nil || !s.wait(f.Drip) {
@@ -250,7 +255,7 @@ func (s *session) startTLS() bool {
 	if !ok || !yes || usual[0] != '2' {
 		return ok
 	}
-	return s.w.Flush() == nil && s.handshake()
+	return s.handshake()
 }
 
 func (s *session) handshake() bool {
@@ -258,6 +263,9 @@ func (s *session) handshake() bool {
 		if !s.act(f, "") || !f.Usual {
 			return false
 		}
+	}
+	if s.w.Flush() != nil {
+		return false
 	}
 	t := tls.Server(s.conn, s.p.cfg.TLS)
 	if t.Handshake() != nil {
