@@ -41,7 +41,8 @@ func (w *Watch) complain(err error) {
 	}
 }
 
-// Flush writes what was counted. What could not be written waits for the next call.
+// Flush writes what was counted until a batch is not full: what comes in meanwhile may wait for the
+// next call, as does what could not be written.
 func (w *Watch) Flush(ctx context.Context) error {
 	for {
 		if more, err := w.flush(ctx); err != nil || !more {
@@ -50,7 +51,7 @@ func (w *Watch) Flush(ctx context.Context) error {
 	}
 }
 
-// flush writes a batch and reports whether there was one. It doesn't use the low lane: Judge waits.
+// flush writes a batch and reports whether more may wait. It doesn't use the low lane: Judge waits.
 func (w *Watch) flush(ctx context.Context) (bool, error) {
 	w.flushing.Lock()
 	defer w.flushing.Unlock()
@@ -76,7 +77,7 @@ func (w *Watch) flush(ctx context.Context) (bool, error) {
 	for k := range networks {
 		w.cached.Forget(k.account)
 	}
-	return true, nil
+	return len(sent) == batchRows || len(networks) == batchRows, nil
 }
 
 // writeSent adds to the slots, and raises the day's busiest hour.

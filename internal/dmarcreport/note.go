@@ -204,7 +204,8 @@ func alignment(strict bool) string {
 	return "r"
 }
 
-// Flush writes what Note has noted. What could not be written waits for the next call.
+// Flush writes what Note has noted until a batch is not full: what comes in meanwhile may wait for
+// the next call, as does what could not be written.
 func (r *Reports) Flush(ctx context.Context) error {
 	for {
 		counts := r.batch()
@@ -217,6 +218,9 @@ func (r *Reports) Flush(ctx context.Context) error {
 				r.putBack(counts)
 			}
 			return err
+		}
+		if len(counts) < batchRows {
+			return nil
 		}
 	}
 }

@@ -532,3 +532,39 @@ func TestSeenWhileWritten(t *testing.T) {
 	}
 	check("after")
 }
+
+// TestFlushEnds: mail that keeps coming does not keep Flush writing, a few rows at a time.
+func TestFlushEnds(t *testing.T) {
+	t.Parallel()
+	d := dbtest.SQLite(t)
+	if err := db.Migrate(t.Context(), d, []db.Component{reputation.Component()}); err != nil {
+		t.Fatal(err)
+	}
+	sub := subject(t, "192.0.2.1", "jan@good.test")
+	var written []int
+	var s *reputation.Store
+	s = open(t, d, &clock{now: start}, func(c *reputation.Config) {
+		c.Hooks.Written = func(rows int, _ time.Duration) {
+			if written = append(written, rows); len(written) < 100 {
+				s.Note(t.Context(), sub, false, 1)
+			}
+		}
+	})
+	s.Note(t.Context(), sub, false, 1)
+	flush(t, s)
+	if diff := cmp.Diff([]int{3}, written); diff != "" {
+		t.Errorf("rows of each transaction (-want +got):\n%s", diff)
+	}
+	for i := range 500 {
+		s.Note(t.Context(), subject(t, fmt.Sprintf("198.18.%d.1", i%250), fmt.Sprintf("p%d@good.test", i)), false, 1)
+	}
+	written = make([]int, 0, 100)
+	flush(t, s)
+	left := 0
+	for _, rows := range written {
+		left += rows
+	}
+	if len(written) > 5 || left < 750 {
+		t.Errorf("751 rows were written in pieces of %v", written)
+	}
+}

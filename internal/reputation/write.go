@@ -88,7 +88,8 @@ type flight struct {
 	met   map[pair]mark
 }
 
-// Flush writes what was noted. What could not be written waits for the next call.
+// Flush writes what was noted until a batch is not full: what comes in meanwhile may wait for the
+// next call, as does what could not be written.
 func (s *Store) Flush(ctx context.Context) error {
 	s.flushing.Lock()
 	defer s.flushing.Unlock()
@@ -106,6 +107,9 @@ func (s *Store) Flush(ctx context.Context) error {
 		}
 		if s.cfg.Hooks.Written != nil {
 			s.cfg.Hooks.Written(rows, time.Since(begun))
+		}
+		if len(b.noted) < batchRows && len(b.met) < batchRows {
+			return nil
 		}
 	}
 }

@@ -178,7 +178,8 @@ func (s *Store) complain(err error) {
 	}
 }
 
-// Flush writes what Note has noted. What could not be written waits for the next call.
+// Flush writes what Note has noted until a batch is not full: what comes in meanwhile may wait for
+// the next call, as does what could not be written.
 func (s *Store) Flush(ctx context.Context) error {
 	for {
 		counts, sights := s.batch()
@@ -196,6 +197,9 @@ func (s *Store) Flush(ctx context.Context) error {
 				s.putBack(counts, sights)
 			}
 			return err
+		}
+		if len(counts) < batchRows/2 && len(sights) < batchRows {
+			return nil
 		}
 	}
 }
