@@ -331,6 +331,17 @@ func TestManySorts(t *testing.T) {
 	if err != nil || rows > 5000 || messages+int64(dropped) != n || dropped == 0 {
 		t.Errorf("%d rows, %d messages, %d dropped, %v", rows, messages, dropped, err)
 	}
+	if n, err := r.Send(t.Context(), dmarcreport.Day(w.cfg.Now())); n != 1 || err != nil {
+		t.Fatalf("sent %d, %v", n, err)
+	}
+	records := carried(t, w.accepter.Accepted()[0].Text).Records
+	told := int64(0)
+	for _, rec := range records {
+		told += rec.Count
+	}
+	if int64(len(records)) != rows || told != messages || records[0].Count < records[len(records)-1].Count {
+		t.Errorf("reported %d records with %d messages of %d with %d", len(records), told, rows, messages)
+	}
 	w.now.Add(86400)
 	r.Note(row)
 	w.flush(r)

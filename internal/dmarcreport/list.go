@@ -108,32 +108,62 @@ func scanReceived(row db.Row) (Received, error) {
 	return x, nil
 }
 
+// pageRows is how many records one read transaction gives: a long report is read in pages,
+// and understood between them.
+const pageRows = 500
+
 // Show returns a report with its records as the reporter ordered them. ErrNotFound.
 func (r *Reports) Show(ctx context.Context, id string) (out Shown, err error) {
 	err = r.cfg.DB.View(ctx, func(tx db.Tx) (err error) {
-		out.Records = []feedback.Record{}
 		out.Received, err = scanReceived(tx.QueryRow("SELECT "+receivedColumns+" FROM dmarc_received WHERE id = ?", id))
 		if errors.Is(err, db.ErrNotFound) {
 			return ErrNotFound
 		}
+		return err
+	})
+	if err != nil {
+		return out, err
+	}
+	out.Records = []feedback.Record{}
+	for after, more := int64(-1), true; more; {
+		page, err := r.details(ctx, "SELECT n, detail FROM dmarc_received_row WHERE id = ? AND n > ? ORDER BY n LIMIT ?", id, after, int64(pageRows))
 		if err != nil {
-			return err
+			return out, err
 		}
-		rows, err := tx.Query("SELECT detail FROM dmarc_received_row WHERE id = ? ORDER BY n", id)
+		for _, p := range page {
+			var rec feedback.Record
+			if err := json.Unmarshal([]byte(p.text), &rec); err != nil {
+				return out, fmt.Errorf("row of dmarc_received_row: %w", err)
+			}
+			out.Records = append(out.Records, rec)
+			after = p.n
+		}
+		more = len(page) == pageRows
+	}
+	return out, nil
+}
+
+// counted is a detail, in JSON, with a number.
+type counted struct {
+	n    int64
+	text string
+}
+
+// details reads one page of rows of a number and a detail.
+func (r *Reports) details(ctx context.Context, query string, args ...any) (out []counted, err error) {
+	err = r.cfg.DB.View(ctx, func(tx db.Tx) error {
+		out = nil
+		rows, err := tx.Query(query, args...)
 		if err != nil {
 			return err
 		}
 		defer rows.Close()
 		for rows.Next() {
-			var text string
-			var rec feedback.Record
-			if err := rows.Scan(&text); err != nil {
+			var c counted
+			if err := rows.Scan(&c.n, &c.text); err != nil {
 				return err
 			}
-			if err := json.Unmarshal([]byte(text), &rec); err != nil {
-				return fmt.Errorf("row of dmarc_received_row: %w", err)
-			}
-			out.Records = append(out.Records, rec)
+			out = append(out, c)
 		}
 		return rows.Err()
 	})

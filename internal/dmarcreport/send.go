@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
@@ -185,37 +186,60 @@ func (r *Reports) aggregate(ctx context.Context, day int64, now feedback.Publish
 		Organization: r.cfg.Organization, Email: r.cfg.From.String(), Begin: begin, End: begin.Add(24*time.Hour - time.Second),
 		Generator: "Poczta", Legacy: r.cfg.Policies.Mode() == dmarc.RFC7489,
 	}
-	err := r.cfg.DB.View(ctx, func(tx db.Tx) error {
-		a.Records = nil
-		policies := map[feedback.Published]int64{}
-		rows, err := tx.Query("SELECT detail, messages FROM dmarc_count WHERE day = ? AND domain = ? ORDER BY messages DESC, hash LIMIT ?", day, now.Domain, int64(maxRecords))
+	policies := map[feedback.Published]int64{}
+	for after, more := (sort{messages: math.MaxInt64}), true; more; {
+		page, err := r.sorted(ctx, day, now.Domain, after)
+		if err != nil {
+			return nil, err
+		}
+		page = page[:min(len(page), maxRecords-len(a.Records))]
+		for _, row := range page {
+			var d detail
+			if err := json.Unmarshal([]byte(row.detail), &d); err != nil {
+				return nil, fmt.Errorf("row of dmarc_count: %w", err)
+			}
+			d.Record.Count = row.messages
+			policies[d.Policy] += row.messages
+			if policies[d.Policy] > policies[a.Policy] || a.Policy.Domain == "" {
+				a.Policy = d.Policy
+			}
+			a.Records = append(a.Records, d.Record)
+			after = row
+		}
+		more = len(page) == pageRows
+	}
+	if policies[now] > 0 {
+		a.Policy = now
+	}
+	return a, nil
+}
+
+// sort is a row of dmarc_count.
+type sort struct {
+	messages     int64
+	hash, detail string
+}
+
+// sorted reads one page of a day's sorts of messages behind another one, the commonest first.
+func (r *Reports) sorted(ctx context.Context, day int64, domain string, after sort) (out []sort, err error) {
+	err = r.cfg.DB.View(ctx, func(tx db.Tx) error {
+		out = nil
+		rows, err := tx.Query(`SELECT messages, hash, detail FROM dmarc_count WHERE day = ? AND domain = ? AND (messages < ? OR messages = ? AND hash > ?)
+			ORDER BY messages DESC, hash LIMIT ?`, day, domain, after.messages, after.messages, after.hash, int64(pageRows))
 		if err != nil {
 			return err
 		}
 		defer rows.Close()
 		for rows.Next() {
-			var text string
-			var d detail
-			var n int64
-			if err := rows.Scan(&text, &n); err != nil {
+			var s sort
+			if err := rows.Scan(&s.messages, &s.hash, &s.detail); err != nil {
 				return err
 			}
-			if err := json.Unmarshal([]byte(text), &d); err != nil {
-				return fmt.Errorf("row of dmarc_count: %w", err)
-			}
-			d.Record.Count = n
-			policies[d.Policy] += n
-			if policies[d.Policy] > policies[a.Policy] || a.Policy.Domain == "" {
-				a.Policy = d.Policy
-			}
-			a.Records = append(a.Records, d.Record)
-		}
-		if policies[now] > 0 {
-			a.Policy = now
+			out = append(out, s)
 		}
 		return rows.Err()
 	})
-	return a, err
+	return out, err
 }
 
 // letter is a report on its way into the mail.
