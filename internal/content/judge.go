@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"strings"
 	"unicode"
+	"unicode/utf8"
 
 	"poczta.example/poczta/internal/mime"
 	"poczta.example/poczta/internal/verdict"
@@ -93,12 +94,12 @@ func (e *evidence) look(c *Content) {
 // countLetters counts letters and digits up to limit.
 func countLetters(text []byte, limit int) int {
 	n := 0
-	for _, r := range string(text[:min(len(text), 8<<10)]) {
+	for text = text[:min(len(text), 8<<10)]; len(text) > 0 && n < limit; {
+		r, size := utf8.DecodeRune(text)
 		if unicode.IsLetter(r) || unicode.IsDigit(r) {
-			if n++; n >= limit {
-				break
-			}
+			n++
 		}
+		text = text[size:]
 	}
 	return n
 }

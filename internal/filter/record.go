@@ -6,7 +6,9 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"math"
 	"slices"
+	"strconv"
 	"strings"
 	"unicode"
 
@@ -28,11 +30,20 @@ const KindVerdict = "verdict"
 // ParseVerdict reads it.
 func explain(v verdict.Verdict) string {
 	var b strings.Builder
+	b.Grow(100 * (1 + len(v.Items)))
 	fmt.Fprintf(&b, "%s, score %.1f: %s", v.Action, v.Score, v.Rule)
+	var number [32]byte
 	for _, w := range weightiest(v.Items) {
-		fmt.Fprintf(&b, "\n%+.1f %s", w.Points, w.Name)
+		b.WriteByte('\n')
+		if !math.Signbit(w.Points) {
+			b.WriteByte('+')
+		}
+		b.Write(strconv.AppendFloat(number[:0], w.Points, 'f', 1, 64))
+		b.WriteByte(' ')
+		b.WriteString(string(w.Name))
 		if w.Detail != "" {
-			b.WriteString(" " + oneLined(w.Detail))
+			b.WriteByte(' ')
+			b.WriteString(oneLined(w.Detail))
 		}
 	}
 	return b.String()
@@ -46,7 +57,14 @@ func weightiest(items []verdict.Weighed) []verdict.Weighed {
 }
 
 // oneLined makes text a part of a line.
-func oneLined(s string) string { return strings.ToValidUTF8(strings.Map(oneLine, s), "?") }
+func oneLined(s string) string {
+	for i := range len(s) {
+		if s[i] < ' ' || s[i] > '~' {
+			return strings.ToValidUTF8(strings.Map(oneLine, s), "?")
+		}
+	}
+	return s
+}
 
 // oneLine turns into a blank what ends a line, moves a terminal's cursor or turns the direction
 // of writing: who sends a message has a hand in what is found of it.

@@ -205,6 +205,9 @@ func exchange(ctx context.Context, network string, server netip.AddrPort, m *dns
 
 // question checks a name and writes it in lower case with its final dot.
 func question(name string) (string, error) {
+	if plain(name) {
+		return name + ".", nil
+	}
 	if _, ok := dns.IsDomainName(name); !ok || name == "" {
 		return "", fmt.Errorf("look up %q: %w", name, ErrName)
 	}
@@ -214,6 +217,28 @@ func question(name string) (string, error) {
 		}
 	}
 	return strings.ToLower(dns.Fqdn(name)), nil
+}
+
+// plain reports a name that needs no change but a final dot: lower-case letters, digits, hyphens and
+// underscores in labels of 1 to 63, as nearly all are.
+func plain(name string) bool {
+	label := 0
+	for i := range len(name) {
+		switch c := name[i]; {
+		case c == '.':
+			if label == 0 {
+				return false
+			}
+			label = 0
+		case 'a' <= c && c <= 'z', '0' <= c && c <= '9', c == '-', c == '_':
+			if label++; label > 63 {
+				return false
+			}
+		default:
+			return false
+		}
+	}
+	return label > 0 && len(name) <= 253
 }
 
 // maxAliases bounds the CNAMEs that are followed within an answer.
