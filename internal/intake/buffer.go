@@ -42,7 +42,8 @@ func (b *budget) takeUpTo(n, most int64) bool {
 type buffer struct {
 	budget *budget
 	pooled *[]byte
-	b      []byte // pooled, or a larger one
+	second *[]byte // for the body, when the header section leaves little room; else nil
+	b      []byte  // pooled, or a larger one
 	paid   int64
 }
 
@@ -71,11 +72,31 @@ func (b *buffer) grow() error {
 	return nil
 }
 
+// leastRoom is what a body passes through at least, in octets: less costs too many writes.
+const leastRoom = bufferOctets / 4
+
+// room is where the body passes through. It lies behind the header section, whose octets stay as
+// they are: inspections, edits and reports look at them until the message is judged.
+func (b *buffer) room(section int) ([]byte, error) {
+	if free := b.b[section:]; len(free) >= leastRoom {
+		return free, nil
+	}
+	if !b.budget.take(bufferOctets) {
+		return nil, errBusy
+	}
+	b.paid += bufferOctets
+	b.second = buffers.Get().(*[]byte)
+	return *b.second, nil
+}
+
 // free gives everything back.
 func (b *buffer) free() {
 	b.budget.used.Add(-b.paid)
 	buffers.Put(b.pooled)
-	b.b, b.pooled = nil, nil
+	if b.second != nil {
+		buffers.Put(b.second)
+	}
+	b.b, b.pooled, b.second = nil, nil, nil
 }
 
 // head is what readHeader found: the header section's length, how many octets

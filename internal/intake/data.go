@@ -126,15 +126,16 @@ func (t *Transaction) read(ctx context.Context, msg io.Reader) (*post.Delivery, 
 	}
 	err = fill(d.Staged, draft.Header, buf.b[h.section:h.have])
 	rest := buf.b[h.section:h.have]
+	gap := emptyLine(rest)
 	w := looking.tee(signing.tee(d.Staged, rest), rest)
 	if err == nil && !h.eof {
-		err = copyBody(w, msg, buf.b)
+		err = buf.copyBody(w, msg, h.section)
 	}
 	if err == nil {
 		err = signing.finish(d, draft.Time)
 	}
 	if err == nil {
-		err = t.judge(ctx, looking, d, &draft, emptyLine(rest))
+		err = t.judge(ctx, looking, d, &draft, gap)
 	}
 	if err != nil {
 		d.Staged.Discard()
@@ -191,8 +192,13 @@ func fill(w io.Writer, header, rest []byte) error {
 	return nil
 }
 
-// copyBody streams the rest; errors of the reader are returned as they are.
-func copyBody(w io.Writer, msg io.Reader, buf []byte) error {
+// copyBody streams the rest, behind a header section of so many octets; errors of the reader
+// are returned as they are.
+func (b *buffer) copyBody(w io.Writer, msg io.Reader, section int) error {
+	buf, err := b.room(section)
+	if err != nil {
+		return err
+	}
 	for {
 		n, err := msg.Read(buf)
 		if n > 0 {

@@ -130,7 +130,7 @@ func (t *Transaction) readHeld(ctx context.Context, h Held) (*post.Delivery, []b
 	}
 	err = fill(d.Staged, header, buf.b[found.section:found.have])
 	if err == nil && !found.eof {
-		err = copyBody(d.Staged, h.Message, buf.b)
+		err = buf.copyBody(d.Staged, h.Message, found.section)
 	}
 	if err != nil {
 		d.Staged.Discard()
