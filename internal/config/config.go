@@ -106,6 +106,7 @@ type Submission struct {
 	ClientAddress bool             `toml:"client_address" default:"false" doc:"Write the client's address and EHLO name into Received. Off, a person's whereabouts stay private; the log has them."`
 	HourlyLimit   int              `toml:"hourly_limit" default:"500" min:"1" max:"1000000000" doc:"Recipients that one account may write to in an hour."`
 	DailyLimit    int              `toml:"daily_limit" default:"5000" min:"1" max:"1000000000" doc:"Recipients that one account may write to in a day."`
+	Repeats       Duration         `toml:"repeats" default:"168h" min:"0s" max:"2160h" doc:"How long a letter is known that an account has handed in. A program that never saw the final reply sends it again; the same account, octets (Message-ID among them) and recipient then get 250 and no second copy. 0s takes every letter as new."`
 }
 
 // SubmissionHost is a device that may submit without authentication.

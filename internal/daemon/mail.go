@@ -16,6 +16,7 @@ import (
 	"poczta.example/poczta/internal/obs"
 	"poczta.example/poczta/internal/pop3server"
 	"poczta.example/poczta/internal/receive"
+	"poczta.example/poczta/internal/repeat"
 	"poczta.example/poczta/internal/report"
 	"poczta.example/poczta/internal/sasl"
 	"poczta.example/poczta/internal/smtpserver"
@@ -30,6 +31,7 @@ type mail struct {
 	out     *outbound
 	filters *Filters
 	offices *offices
+	repeats *repeat.Register // nil when it is off
 }
 
 // quotaRooms gives accounts without a quota the common one.
@@ -81,6 +83,13 @@ func newMail(ctx context.Context, r *Rooms, metrics *obs.Metrics, log *slog.Logg
 	if filters.Filter != nil { // an interface that holds nil is not nil
 		sc.Inspector, rc.Inspector = filters.Filter, filters.Filter
 	}
+	repeats, err := newRepeats(r, log)
+	if err != nil {
+		return nil, err
+	}
+	if repeats != nil {
+		sc.Repeats = repeats
+	}
 	if filters.Probing != nil {
 		rc.Probing = filters.Probing
 	}
@@ -93,7 +102,16 @@ func newMail(ctx context.Context, r *Rooms, metrics *obs.Metrics, log *slog.Logg
 	if err != nil {
 		return nil, err
 	}
-	return &mail{receive: rec, submit: sub, out: out, filters: filters, offices: desks}, nil
+	return &mail{receive: rec, submit: sub, out: out, filters: filters, offices: desks, repeats: repeats}, nil
+}
+
+// newRepeats builds what knows letters that were handed in before; nil when it is off.
+func newRepeats(r *Rooms, log *slog.Logger) (*repeat.Register, error) {
+	keep := r.Config.Submission.Repeats.Duration()
+	if keep == 0 {
+		return nil, nil
+	}
+	return repeat.New(repeat.Config{DB: r.DB, Keep: keep, Logger: log})
 }
 
 // endpoints are the protocol servers by service.

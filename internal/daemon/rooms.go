@@ -26,6 +26,7 @@ import (
 	"poczta.example/poczta/internal/post"
 	"poczta.example/poczta/internal/queue"
 	"poczta.example/poczta/internal/rebuild"
+	"poczta.example/poczta/internal/repeat"
 	"poczta.example/poczta/internal/tlspolicy"
 	"poczta.example/poczta/internal/trace"
 	"poczta.example/poczta/internal/vacation"
@@ -46,7 +47,7 @@ var ErrBusy = errors.New("the data folder is in use by another process")
 
 // Components are the tables of all rooms, in the order of migration.
 func Components() []db.Component {
-	rooms := []db.Component{account.Component(), body.Schema, mailbox.Schema, queue.Schema, trace.Schema, rebuild.Schema, settings, keys.Schema, tlspolicy.Schema, forward.Schema, vacation.Schema}
+	rooms := []db.Component{account.Component(), body.Schema, mailbox.Schema, queue.Schema, trace.Schema, rebuild.Schema, settings, keys.Schema, tlspolicy.Schema, forward.Schema, vacation.Schema, repeat.Schema}
 	return append(rooms, filterComponents()...)
 }
 

@@ -61,6 +61,9 @@ func (d *Daemon) start(work context.Context, wg *sync.WaitGroup) error {
 	serve("signing keys", r.Keys.Run)
 	serve("certificates", d.certs.Run)
 	d.startOutbound(serve)
+	if d.mail.repeats != nil {
+		serve("letters handed in before", d.mail.repeats.Run)
+	}
 	serve("digests", d.mail.offices.digest.Run)
 	for _, l := range d.mail.filters.runs {
 		serve(l.name, l.loop)

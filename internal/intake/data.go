@@ -28,6 +28,14 @@ func (t *Transaction) Data(ctx context.Context, msg io.Reader) (smtpserver.Outco
 		return smtpserver.Outcome{}, t.refuse(ctx, err)
 	}
 	defer d.Staged.Discard()
+	before, err := t.repeated(ctx, d)
+	if err != nil {
+		return smtpserver.Outcome{}, t.refuse(ctx, err)
+	}
+	if !before.IsZero() {
+		t.logRepeated(ctx, before)
+		return t.outcome(before), nil
+	}
 	if err := t.rewrite(ctx, d); err != nil {
 		return smtpserver.Outcome{}, t.refuse(ctx, err)
 	}
@@ -108,6 +116,7 @@ func (t *Transaction) read(ctx context.Context, msg io.Reader) (*post.Delivery, 
 	if draft.ID, err = message.NewID(draft.Time, t.in.c.Random); err != nil {
 		return nil, nil, err
 	}
+	hashing := t.hash(buf.b[:h.section:h.section])
 	looking, err := t.inspect(ctx, &draft, buf.b[:h.section:h.section])
 	if err != nil {
 		return nil, nil, err
@@ -127,13 +136,14 @@ func (t *Transaction) read(ctx context.Context, msg io.Reader) (*post.Delivery, 
 	err = fill(d.Staged, draft.Header, buf.b[h.section:h.have])
 	rest := buf.b[h.section:h.have]
 	gap := emptyLine(rest)
-	w := looking.tee(signing.tee(d.Staged, rest), rest)
+	w := hashing.tee(looking.tee(signing.tee(d.Staged, rest), rest), rest)
 	if err == nil && !h.eof {
 		err = buf.copyBody(w, msg, h.section)
 	}
 	if err == nil {
 		err = signing.finish(d, draft.Time)
 	}
+	t.letter = hashing.letter(t)
 	if err == nil {
 		err = t.judge(ctx, looking, d, &draft, gap)
 	}

@@ -148,6 +148,9 @@ type Rules struct {
 	// Count is asked once for each recipient that was not named before, after
 	// routing; an error refuses it. Nil takes all.
 	Count func(ctx context.Context, r envelope.Recipient) error
+	// Repeats knows what the account has handed in before: a letter that comes again, octet
+	// for octet, gets 250 and makes no second copy. Nil takes every message as new.
+	Repeats Repeats
 	// Judge looks at the message's header section, and may change it, before
 	// anything is stored. Nil takes all.
 	Judge func(ctx context.Context, d *Draft) error

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 
 	"poczta.example/poczta/internal/envelope"
+	"poczta.example/poczta/internal/message"
 	"poczta.example/poczta/internal/post"
 	"poczta.example/poczta/internal/smtp"
 )
@@ -26,6 +27,13 @@ func (t *Transaction) logAccepted(ctx context.Context, d *post.Delivery) {
 		attrs = append(attrs, slog.String("login", origin.Login))
 	}
 	t.in.c.Logger.LogAttrs(ctx, slog.LevelInfo, "message accepted", attrs...)
+}
+
+// logRepeated writes that a message is one that was taken before.
+func (t *Transaction) logRepeated(ctx context.Context, first message.ID) {
+	t.in.c.Logger.LogAttrs(ctx, slog.LevelInfo, "message was handed in before and makes no second copy",
+		slog.String("queue_id", first.String()), slog.String("conn_id", t.env.Origin.ConnID), slog.String("login", t.env.Origin.Login),
+		slog.Int("recipients", len(t.env.Recipients)))
 }
 
 // logRefused writes why a recipient or a message was refused; r is nil for the

@@ -10,6 +10,7 @@ import (
 	"poczta.example/poczta/internal/mailbox"
 	"poczta.example/poczta/internal/message"
 	"poczta.example/poczta/internal/post"
+	"poczta.example/poczta/internal/repeat"
 	"poczta.example/poczta/internal/smtp"
 	"poczta.example/poczta/internal/vacation"
 )
@@ -33,6 +34,7 @@ type Transaction struct {
 	replies   map[int]smtp.Reply
 	officed   []officed
 	author    address.Address // that an inspection has proven; zero otherwise
+	letter    *repeat.Letter  // as Rules.Repeats knows it; nil for what it is not asked about
 }
 
 // plan is where a message goes.

@@ -49,8 +49,10 @@ type Config struct {
 	Signers Signers
 	// Inspector looks at every message before it is taken; nil takes all.
 	Inspector intake.Inspector
-	Logger    *slog.Logger // nil discards
-	Hooks     Hooks
+	// Repeats knows what accounts have handed in before; nil takes every message as new.
+	Repeats intake.Repeats
+	Logger  *slog.Logger // nil discards
+	Hooks   Hooks
 }
 
 // Hooks are called as things happen; nil functions are skipped. They must be
@@ -157,6 +159,9 @@ func (s *Service) Begin(ctx context.Context, session *smtpserver.Session, env en
 		StripBcc:   true,
 		Ours:       true,
 		Sign:       func(ctx context.Context, d *intake.Draft) (intake.Signing, error) { return s.sign(ctx, who, d) },
+	}
+	if who.account != 0 { // a device is not told apart from others that send the same
+		rules.Repeats = s.c.Repeats
 	}
 	if s.c.Inspector != nil {
 		rules.Inspect = s.c.Inspector.Inspect

@@ -1,0 +1,4 @@
+package repeat
+
+// Sweep is one round of Run.
+var Sweep = (*Register).sweep
