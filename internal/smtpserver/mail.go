@@ -31,6 +31,7 @@ func (s *session) mail(cmd smtp.Command) error {
 	if m.Size > l.Message { // RFC 1870 §6.1
 		return s.refuse(smtp.Refuse(552, 3, 4, "Message is larger than this server takes"))
 	}
+	deepen(0)
 	info := s.describe()
 	env := envelope.Envelope{
 		ReversePath: m.ReversePath, Body: m.Body, SMTPUTF8: m.SMTPUTF8, Size: m.Size,
@@ -67,6 +68,17 @@ func (s *session) rcpt(cmd smtp.Command) error {
 	}
 	s.tx.accepted++
 	return s.say(250, 1, 5, "Ok")
+}
+
+// deepen has the runtime give the session's stack the room that a message takes, in one go while
+// there is little on it: doubled when it is full, and copied each time, it took some 4 % of the CPU
+// of a short session. A session that only waits stays small, and the collector takes back what
+// is not used. It returns 0.
+//
+//go:noinline
+func deepen(i int) byte {
+	var room [12 << 10]byte
+	return room[i]
 }
 
 // abort ends the transaction that is open, if any.
