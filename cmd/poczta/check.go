@@ -59,6 +59,7 @@ func (c *checkCmd) Run(ctx context.Context, p *process, top *cli) error {
 			return err
 		}
 		findings = append(findings, admin.CheckDNS(ctx, conf, r, names(domains))...)
+		findings = append(findings, admin.CheckPrograms(ctx, conf, r, names(domains))...)
 		if conf.DKIM.Sign {
 			findings = append(findings, admin.CheckKeys(ctx, r, domains)...)
 		}

@@ -116,7 +116,22 @@ func Records(domain address.Domain, c *config.Config) []RecordRow {
 	for _, service := range []string{"submissions", "submission", "pop3s", "pop3"} {
 		rows = append(rows, srv(service, daemon.PortOf(c, service)))
 	}
+	rows = append(rows, settingsRecords(domain, c)...)
 	return append(rows, transportRecords(domain, c)...)
+}
+
+// settingsRecords lead mail programs that don't ask for SRV to the settings that the
+// server tells over HTTPS; none where it does not.
+func settingsRecords(domain address.Domain, c *config.Config) []RecordRow {
+	if !c.Autoconfigures() {
+		return nil
+	}
+	name, host, why := domain.String()+".", c.Hostname+".", "mail programs ask here for their settings (autoconfig, autodiscover)"
+	var rows []RecordRow
+	for _, h := range daemon.SettingsHosts(domain) {
+		rows = append(rows, RecordRow{h + ".", "CNAME", host, why})
+	}
+	return append(rows, RecordRow{"_autodiscover._tcp." + name, "SRV", fmt.Sprintf("0 1 %d %s", daemon.PortOf(c, "https"), host), why})
 }
 
 // transportRecords are those about TLS between servers: where others report about it

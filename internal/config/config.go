@@ -33,6 +33,7 @@ type Config struct {
 	DKIM         DKIM         `toml:"dkim" doc:"Signatures of the mail that our own people and this server send (RFC 6376). The keys lie in the database: poczta domain add makes them, poczta domain dns prints their DNS records, poczta domain rotate changes them."`
 	Relay        Relay        `toml:"relay" doc:"Sending mail to other hosts."`
 	MTASTS       MTASTS       `toml:"mta_sts" doc:"What we ask of other servers for our own domains: TLS with a certificate that they can verify (RFC 8461)."`
+	Autoconfig   Autoconfig   `toml:"autoconfig" doc:"How mail programs find this server by themselves. poczta domain dns prints the records that lead here; docs/client-settings.md tells how it goes together."`
 	TLSReports   TLSReports   `toml:"tls_reports" doc:"Daily reports about TLS (RFC 8460), to domains that ask for them."`
 	Verify       Verify       `toml:"verify" doc:"Verifying who sends what comes in."`
 	DMARCReports DMARCReports `toml:"dmarc_reports" doc:"Daily reports about DMARC (RFC 9990), to domains that ask for them, and those that others send about ours."`
@@ -60,7 +61,7 @@ type Listen struct {
 	POP3        []string `toml:"pop3" default:"110" doc:"POP3 with STLS (RFC 1939, RFC 2595)."`
 	POP3S       []string `toml:"pop3s" default:"995" doc:"POP3 under TLS from the first octet (RFC 8314)."`
 	HTTP        []string `toml:"http" default:"80" doc:"HTTP for the ACME challenge; used only when tls.mode is acme."`
-	HTTPS       []string `toml:"https" default:"443" doc:"HTTPS: the ACME challenge by TLS-ALPN when tls.mode is acme, and the policy of mta_sts."`
+	HTTPS       []string `toml:"https" default:"443" doc:"HTTPS: the ACME challenge by TLS-ALPN when tls.mode is acme, the policy of mta_sts, and settings for mail programs (autoconfig)."`
 }
 
 // TLS says where certificates come from.

@@ -37,11 +37,10 @@ func entries(c *config.Config, service string) []string {
 	case "metrics":
 		return c.Metrics.Listen
 	}
-	acme := c.TLS.Mode == "acme"
 	switch {
-	case service == "http" && acme:
+	case service == "http" && c.TLS.Mode == "acme":
 		return l.HTTP
-	case service == "https" && (acme || c.MTASTS.Mode != "none"):
+	case service == "https" && c.ServesHTTPS():
 		return l.HTTPS
 	}
 	return nil

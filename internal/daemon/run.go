@@ -48,7 +48,11 @@ func (d *Daemon) start(work context.Context, wg *sync.WaitGroup) error {
 			case "http":
 				serve(name, serveHTTP(l, d.certs.HTTP(http.NotFoundHandler())))
 			case "https":
-				serve(name, serveHTTP(tls.NewListener(l, d.certs.HTTPS()), d.mail.offices.pages(stsHandler(d.rooms))))
+				pages, err := settingsPages(d.rooms, d.mail.offices.pages(stsHandler(d.rooms)))
+				if err != nil {
+					return err
+				}
+				serve(name, serveHTTP(tls.NewListener(l, d.certs.HTTPS()), pages))
 			default:
 				serve(name, func(ctx context.Context) error { return d.ends.smtp[name].Serve(ctx, l) })
 			}
@@ -76,6 +80,9 @@ func (d *Daemon) start(work context.Context, wg *sync.WaitGroup) error {
 		serve("snapshots", d.snapshotLoop)
 	}
 	serve("certificate figures", d.certificateLoop)
+	if c := d.c.Config; c.TLS.Mode == "acme" && c.Autoconfigures() && c.Autoconfig.Certificates {
+		serve("certificates for mail programs' names", d.nameLoop)
+	}
 	wg.Go(func() { d.notify.watch(work, d.c.Environment.Watchdog, d.health) })
 	if d.c.Commands == nil {
 		return nil

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/caddyserver/certmagic"
 	"go.uber.org/zap"
@@ -21,6 +22,8 @@ import (
 // cache of its own; nothing of certmagic's package state is used.
 type acmeManager struct {
 	names  []string
+	mu     sync.Mutex
+	extra  []string
 	cfg    *certmagic.Config
 	cache  *certmagic.Cache
 	issuer *certmagic.ACMEIssuer
@@ -63,10 +66,34 @@ func (m *acmeManager) run(ctx context.Context) error {
 	return nil
 }
 
+// set replaces the further names.
+func (m *acmeManager) set(ctx context.Context, names []string) error {
+	m.mu.Lock()
+	before := m.extra
+	m.extra = slices.Clone(names)
+	m.mu.Unlock()
+	var gone []certmagic.SubjectIssuer
+	for _, n := range before {
+		if !slices.Contains(names, n) && !slices.Contains(m.names, n) {
+			gone = append(gone, certmagic.SubjectIssuer{Subject: n})
+		}
+	}
+	m.cache.RemoveManaged(gone)
+	fresh := slices.DeleteFunc(slices.Clone(names), func(n string) bool { return slices.Contains(before, n) })
+	return m.cfg.ManageAsync(ctx, fresh)
+}
+
+// all are the names that certificates are for.
+func (m *acmeManager) all() []string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.Concat(m.names, m.extra)
+}
+
 // certificate answers a ClientHello, challenges included; nil when there is none yet.
 func (m *acmeManager) certificate(h *tls.ClientHelloInfo) *tls.Certificate {
 	challenge := slices.Contains(h.SupportedProtos, "acme-tls/1")
-	if !challenge && len(m.leaves()) == 0 {
+	if !challenge && !m.any() {
 		return nil
 	}
 	c, err := m.cfg.GetCertificate(h)
@@ -76,9 +103,14 @@ func (m *acmeManager) certificate(h *tls.ClientHelloInfo) *tls.Certificate {
 	return c
 }
 
+// any reports whether there is a certificate.
+func (m *acmeManager) any() bool {
+	return slices.ContainsFunc(m.all(), func(n string) bool { return len(m.cache.AllMatchingCertificates(n)) > 0 })
+}
+
 func (m *acmeManager) leaves() []*x509.Certificate {
 	var out []*x509.Certificate
-	for _, n := range m.names {
+	for _, n := range m.all() {
 		for _, c := range m.cache.AllMatchingCertificates(n) {
 			if c.Leaf != nil && !slices.ContainsFunc(out, c.Leaf.Equal) {
 				out = append(out, c.Leaf)

@@ -264,4 +264,37 @@ func TestACME(t *testing.T) {
 	if _, _, err := shake(t, certs.Server(tlsconf.People), &tls.Config{InsecureSkipVerify: true}); err != nil {
 		t.Errorf("without a server name: %v", err)
 	}
+	further(t, ctx, certs, pool, deadline)
+}
+
+// further adds a name while the server runs, and takes it away again.
+func further(t *testing.T, ctx context.Context, certs *tlsconf.Certs, pool *x509.CertPool, deadline <-chan time.Time) {
+	t.Helper()
+	const name = "autoconfig.example.org"
+	shows := func() bool {
+		_, _, err := shake(t, certs.Server(tlsconf.People), &tls.Config{ServerName: name, RootCAs: pool})
+		return err == nil
+	}
+	if shows() {
+		t.Fatal("a certificate that nobody asked for")
+	}
+	if err := certs.SetExtra(ctx, []string{name}); err != nil {
+		t.Fatal(err)
+	}
+	for tick := time.NewTicker(20 * time.Millisecond); !shows(); {
+		select {
+		case <-deadline:
+			t.Fatal("no certificate for the further name")
+		case <-tick.C:
+		}
+	}
+	if n := len(certs.List()); n != 2 || len(certs.Extra()) != 1 {
+		t.Errorf("%d certificates, further names %q", n, certs.Extra())
+	}
+	if err := certs.SetExtra(ctx, nil); err != nil {
+		t.Fatal(err)
+	}
+	if shows() || len(certs.List()) != 1 {
+		t.Error("the further name is still served")
+	}
 }

@@ -288,6 +288,27 @@ func (t *Certs) Run(ctx context.Context) error {
 	}
 }
 
+// SetExtra replaces the names for which ACME obtains certificates beside Config.Names,
+// each a certificate of its own: one that fails is tried again with growing pauses and
+// holds up no other. ctx ends the management, as that of Run. In other modes it does
+// nothing. Load must have been called.
+func (t *Certs) SetExtra(ctx context.Context, names []string) error {
+	if t.acme == nil {
+		return nil
+	}
+	return t.acme.set(ctx, names)
+}
+
+// Extra returns what SetExtra was given.
+func (t *Certs) Extra() []string {
+	if t.acme == nil {
+		return nil
+	}
+	t.acme.mu.Lock()
+	defer t.acme.mu.Unlock()
+	return slices.Clone(t.acme.extra)
+}
+
 // HTTP answers the ACME HTTP challenge (RFC 8555 §8.3) and gives other requests to next.
 func (t *Certs) HTTP(next http.Handler) http.Handler {
 	if t.acme == nil {
