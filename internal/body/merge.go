@@ -337,7 +337,7 @@ func (m *merge) wait(ctx context.Context, octets int64) error {
 }
 
 // unlinkEmptied removes the segments that were emptied a grace time before now.
-// It does nothing while a Merge or a Scan runs.
+// It does nothing while a Merge or a Scan runs, or a Hold stands.
 func (s *Segments) unlinkEmptied(now time.Time) {
 	if !s.merging.TryLock() {
 		return
@@ -346,7 +346,7 @@ func (s *Segments) unlinkEmptied(now time.Time) {
 	s.mu.Lock()
 	var names []string
 	for name, since := range s.emptied {
-		if now.Sub(since) >= s.config.Grace {
+		if s.holds == 0 && now.Sub(since) >= s.config.Grace {
 			names = append(names, name)
 		}
 	}

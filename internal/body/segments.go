@@ -70,6 +70,7 @@ type Segments struct {
 	pins     map[string]int
 	infos    map[string]segmentInfo // of segments that nobody writes
 	emptied  map[string]time.Time   // segments to unlink, since when
+	holds    int                    // Holds that are not released: nothing is unlinked
 	end      Position
 	closed   bool
 
