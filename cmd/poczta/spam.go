@@ -29,12 +29,14 @@ type ofAccount struct {
 }
 
 type spamTestCmd struct {
-	File    string `arg:"" help:"A message as in an .eml file; - is the standard input."`
-	Peer    string `help:"Address of the host that delivers it; without it nothing is said of the host." placeholder:"IP"`
-	Helo    string `help:"Name that the host greets with." placeholder:"NAME"`
-	From    string `help:"Reverse-path (MAIL FROM); <> is the null one. Without it, what Return-Path in the file says." placeholder:"ADDRESS"`
-	To      string `help:"Recipient, whose lists and classifier count too." placeholder:"ADDRESS"`
-	Offline bool   `help:"Ask neither DNS nor other filters."`
+	File     string `arg:"" help:"A message as in an .eml file; - is the standard input."`
+	Peer     string `help:"Address of the host that delivers it; without it nothing is said of the host." placeholder:"IP"`
+	Helo     string `help:"Name that the host greets with." placeholder:"NAME"`
+	From     string `help:"Reverse-path (MAIL FROM); <> is the null one. Without it, what Return-Path in the file says." placeholder:"ADDRESS"`
+	To       string `help:"Recipient, whose lists and classifier count too." placeholder:"ADDRESS"`
+	Offline  bool   `help:"Ask neither DNS nor other filters."`
+	Outgoing bool   `help:"Judge it as what one of our own people sends, instead of as what comes in."`
+	Account  string `help:"Who sends it, with --outgoing: their conduct counts then." placeholder:"ADDRESS"`
 	asJSON
 }
 
@@ -44,7 +46,8 @@ func (c *spamTestCmd) Help() string {
 Give --peer, --helo and --from as the log or Received has them: SPF, blocklists and
 reputation are about the host. What other filters are told, they may remember.
 
-  poczta spam test letter.eml --peer 192.0.2.7 --helo mx.example.net --from ola@example.net --to ala@example.org`
+  poczta spam test letter.eml --peer 192.0.2.7 --helo mx.example.net --from ola@example.net --to ala@example.org
+  poczta spam test letter.eml --outgoing --account ala@example.org --to ola@example.net`
 }
 
 // Input implements asker.
@@ -56,7 +59,7 @@ func (c *spamTestCmd) transfers() {}
 
 // Work implements desk.
 func (c *spamTestCmd) Work(ctx context.Context, d *admin.Desk) error {
-	return c.on(d).SpamTest(ctx, admin.TestOptions{Peer: c.Peer, Helo: c.Helo, From: c.From, To: c.To, Offline: c.Offline})
+	return c.on(d).SpamTest(ctx, admin.TestOptions{Peer: c.Peer, Helo: c.Helo, From: c.From, To: c.To, Offline: c.Offline, Outgoing: c.Outgoing, Account: c.Account})
 }
 
 type spamTrainCmd struct {

@@ -35,7 +35,7 @@ func openOffice(t *testing.T, more ...string) *office {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, err := daemon.OpenRooms(t.Context(), c, daemon.RoomOptions{})
+	r, err := daemon.OpenRooms(t.Context(), c, daemon.RoomOptions{Migrate: true})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -48,7 +48,9 @@ func TestRspamdLearns(t *testing.T) {
 		t.Fatal(err)
 	}
 	letter := func(i int) string {
-		return fmt.Sprintf("From: jan@far.test\r\nSubject: letter %d\r\n\r\nOf all the letters that I wrote this is number %d.\r\n", i, i)
+		text := []string{"Cheap watches and many more bargains are waiting for you in our shop.", "Win a journey around the whole world, only today and without any risk.",
+			"The minutes of yesterday's meeting are attached, as you asked me for them."}[i-1]
+		return fmt.Sprintf("From: jan@far.test\r\nSubject: letter %d\r\n\r\n%s\r\n", i, text)
 	}
 	for _, c := range []struct {
 		name, controller string

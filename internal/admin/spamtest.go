@@ -12,6 +12,7 @@ import (
 
 	"poczta.example/poczta/internal/account"
 	"poczta.example/poczta/internal/address"
+	"poczta.example/poczta/internal/conduct"
 	"poczta.example/poczta/internal/daemon"
 	"poczta.example/poczta/internal/dkim"
 	"poczta.example/poczta/internal/envelope"
@@ -29,6 +30,9 @@ const testWords = 15
 type TestOptions struct {
 	Peer, Helo, From, To string
 	Offline              bool
+	// Outgoing judges the message as one of our own people's, who is Account if that is named.
+	Outgoing bool
+	Account  string
 }
 
 // TestRow is what would become of a message for one recipient.
@@ -38,6 +42,9 @@ type TestRow struct {
 	Greylisted bool      `json:"greylisted"` // a host whose network is unknown would be asked to come again
 	Classifier LearnRow  `json:"classifier"`
 	Words      []WordRow `json:"words"`
+	// Conduct is what would befall an outgoing message because the account sends unlike itself: slow,
+	// hold or refuse; "" is nothing.
+	Conduct string `json:"conduct"`
 }
 
 // LearnRow is what the classifier thinks.
@@ -57,8 +64,8 @@ type WordRow struct {
 	Seen        int     `json:"seen"`
 }
 
-// SpamTest judges the message in the input as if it came in now. Nothing is delivered or
-// remembered here.
+// SpamTest judges the message in the input as if it came in now, or went out. Nothing is delivered
+// or remembered here.
 func (d *Desk) SpamTest(ctx context.Context, o TestOptions) error {
 	q, err := d.question(ctx, o)
 	if err != nil {
@@ -75,8 +82,11 @@ func (d *Desk) SpamTest(ctx context.Context, o TestOptions) error {
 	var rows []TestRow
 	for k, e := range got {
 		row := TestRow{Recipient: o.To, VerdictRow: verdictRow(filter.Tell(e.Verdict)), Greylisted: e.Grey, Words: []WordRow{}}
-		if k < len(q.Whole.Locals) {
+		if k < len(q.Whole.Locals) && !o.Outgoing { // which is judged once, for all
 			row.Recipient = q.Whole.Locals[k].Login
+		}
+		if e.Conduct.Action != conduct.Allow {
+			row.Conduct = e.Conduct.Action.String()
 		}
 		l := e.Learned
 		row.Classifier = LearnRow{Answer: l.Answer().String(), Probability: l.Probability, Known: l.Known, Features: l.Features, Trained: l.Trained, Own: l.Own}
@@ -89,7 +99,7 @@ func (d *Desk) SpamTest(ctx context.Context, o TestOptions) error {
 		return table(d, rows, "", nil)
 	}
 	for _, r := range rows {
-		d.tellTest(r)
+		d.tellTest(r, o)
 	}
 	return nil
 }
@@ -118,12 +128,22 @@ func (d *Desk) examiner(ctx context.Context) (*filter.Filter, error) {
 }
 
 // tellTest prints a test for a person.
-func (d *Desk) tellTest(r TestRow) {
+func (d *Desk) tellTest(r TestRow, o TestOptions) {
 	to := ""
 	if r.Recipient != "" {
 		to = " for " + r.Recipient
 	}
 	d.say("action%s: %s", to, r.decision())
+	switch {
+	case o.Outgoing && o.Account == "":
+		d.say("What our own people send is not scored; with --account its conduct would be looked at too.")
+	case o.Outgoing && !d.Rooms.Config.Conduct.Enabled:
+		d.say("What our own people send is not scored, and [conduct] is off: nobody notices when an account sends unlike itself.")
+	case o.Outgoing && r.Conduct == "":
+		d.say("What our own people send is not scored; %s sends like itself.", o.Account)
+	case o.Outgoing:
+		d.say("%s sends unlike itself: %s.", o.Account, map[string]string{"slow": "it would be put off", "hold": "its mail to other hosts would be held", "refuse": "it would be refused"}[r.Conduct])
+	}
 	if r.Greylisted {
 		d.say("A host whose network we do not know is asked to come again first (greylisting).")
 	}
@@ -154,6 +174,9 @@ func (d *Desk) question(ctx context.Context, o TestOptions) (filter.Question, er
 	header, rest, _ := message.SplitHeader(msg)
 	body := dkim.AfterEmptyLine(rest)
 	env := &envelope.Envelope{Origin: envelope.Origin{Helo: o.Helo, Protocol: "ESMTP", Time: d.Now()}, Size: int64(len(msg))}
+	if o.From, err = d.submitter(ctx, o, env); err != nil {
+		return filter.Question{}, err
+	}
 	if o.Peer != "" {
 		peer, err := netip.ParseAddr(o.Peer)
 		if err != nil {
@@ -168,7 +191,29 @@ func (d *Desk) question(ctx context.Context, o TestOptions) (filter.Question, er
 	if err := d.recipient(ctx, o.To, env, w); err != nil {
 		return filter.Question{}, err
 	}
-	return filter.Question{Incoming: intake.Incoming{Envelope: env, Header: header}, Whole: w, Offline: o.Offline, Words: testWords}, nil
+	if o.Outgoing && o.To == "" {
+		w.Remotes = nil
+	}
+	return filter.Question{Incoming: intake.Incoming{Envelope: env, Header: header, Outgoing: o.Outgoing}, Whole: w, Offline: o.Offline, Words: testWords}, nil
+}
+
+// submitter notes who sends an outgoing message, and returns its reverse-path unless that is named.
+func (d *Desk) submitter(ctx context.Context, o TestOptions, env *envelope.Envelope) (from string, err error) {
+	switch {
+	case o.Account != "" && !o.Outgoing:
+		return "", fmt.Errorf("%w: --account says who sends; give --outgoing too, or name the recipient with --to", ErrUsage)
+	case o.Account == "":
+		return o.From, nil
+	}
+	a, err := d.find(ctx, o.Account)
+	if err != nil {
+		return "", err
+	}
+	env.Origin.Account, env.Origin.Login, env.Origin.Protocol = a.ID, a.Address.String(), "ESMTPSA"
+	if o.From == "" {
+		return a.Address.String(), nil
+	}
+	return o.From, nil
 }
 
 // reversePath is the one named, or that of Return-Path; null when there is none.

@@ -76,6 +76,25 @@ func (w *Watch) Judge(ctx context.Context, account envelope.AccountID, next Sent
 	return d, nil
 }
 
+// Foresee tells what Judge would decide about what an account is about to send, and leaves no trace.
+func (w *Watch) Foresee(ctx context.Context, account envelope.AccountID, next Sent) (Decision, error) {
+	if account == 0 {
+		return Decision{}, nil
+	}
+	v, sent, err := w.hour(ctx, account)
+	if err != nil {
+		return Decision{}, err
+	}
+	now, d := w.cfg.Now(), Decision{}
+	if now.Before(v.trip.Until) {
+		d = Decision{v.trip.Action, v.trip}
+	}
+	if s := w.cfg.Rules.judge(sent.plus(next), v.networks, v.usual.Fresh); !now.Before(v.quiet) && s.action > d.Action {
+		d = Decision{s.action, Trip{Account: account, Rule: s.rule, Detail: s.detail, Action: s.action, Since: now, Until: now.Add(w.cfg.Rules.lasts(s.action))}}
+	}
+	return d, nil
+}
+
 // hour returns what is known of an account, and what it sent within the hour, written or not.
 func (w *Watch) hour(ctx context.Context, account envelope.AccountID) (view, Sent, error) {
 	w.flushing.RLock()

@@ -18,8 +18,10 @@ import (
 	"poczta.example/poczta/internal/quarantine"
 	"poczta.example/poczta/internal/reputation"
 	"poczta.example/poczta/internal/smtp"
+	"poczta.example/poczta/internal/spf"
 	"poczta.example/poczta/internal/trace"
 	"poczta.example/poczta/internal/verdict"
+	"poczta.example/poczta/internal/verify"
 )
 
 // decision is what was decided for all recipients.
@@ -194,17 +196,19 @@ func (i *inspection) sender() preference.Sender {
 		FromProven: i.proven, PathProven: i.report != nil && i.report.Verified}
 }
 
-// subject is what is proven of who sent the message.
+// subject is what is proven of who sent the message: its author, else the domain that SPF allows
+// the host to send for, else the network alone. What only a signature proves counts if the message
+// comes straight from its signer: a signed message can be sent again by anybody, to anybody.
 func (i *inspection) subject() reputation.Subject {
 	s := reputation.Subject{Peer: i.peer}
 	if i.report == nil {
 		return s
 	}
 	switch {
-	case i.proven:
+	case i.proven && (i.report.Direct || i.report.Override == verify.TrustedForwarder):
 		s.Domain, s.Address = i.from.Domain(), i.from
-	case len(i.report.Proven) > 0:
-		s.Domain = i.report.Proven[0]
+	case i.report.MailFrom.Status == spf.Pass:
+		s.Domain = i.report.Identity()
 	}
 	return s
 }

@@ -7,14 +7,16 @@ import (
 	"strings"
 
 	"poczta.example/poczta/internal/classifier"
+	"poczta.example/poczta/internal/conduct"
+	"poczta.example/poczta/internal/envelope"
 	"poczta.example/poczta/internal/intake"
 	"poczta.example/poczta/internal/milter"
 	"poczta.example/poczta/internal/verdict"
 )
 
-// Question is a message that nobody sent, to be judged as if it came in.
+// Question is a message that nobody sent, to be judged as if it came in, or went out.
 type Question struct {
-	Incoming intake.Incoming // not Outgoing
+	Incoming intake.Incoming // with Outgoing, of Envelope.Origin.Account
 	Whole    *intake.Whole   // with at least one of Locals and Remotes
 	// Offline asks neither DNS nor other filters.
 	Offline bool
@@ -29,6 +31,8 @@ type Explanation struct {
 	// Learned is what the classifier thinks, and Words are what spoke loudest; zero without one.
 	Learned classifier.Judgement
 	Words   []classifier.Word
+	// Conduct is what the account's conduct would lead to, of an outgoing message.
+	Conduct conduct.Decision
 }
 
 // Explain judges a message as Inspect would, for each of Locals and then of Remotes, and leaves
@@ -43,11 +47,7 @@ func (f *Filter) Explain(ctx context.Context, q Question) ([]Explanation, error)
 		quiet.c.Verifier, quiet.c.Greeting, quiet.c.Lists = nil, nil, nil
 		quiet.c.Clamd, quiet.c.Rspamd, quiet.c.Milters, quiet.c.Hook = nil, nil, nil, nil
 	}
-	in, err := quiet.Inspect(ctx, q.Incoming)
-	if err != nil {
-		return nil, err
-	}
-	i := in.(*inspection)
+	i := quiet.inspect(ctx, q.Incoming)
 	i.quiet = true
 	defer i.Abort()
 	buf := make([]byte, 64<<10)
@@ -63,6 +63,9 @@ func (f *Filter) Explain(ctx context.Context, q Question) ([]Explanation, error)
 	if err := i.gather(ctx); err != nil {
 		return nil, fmt.Errorf("read message: %w", err)
 	}
+	if i.in.Outgoing {
+		return []Explanation{i.explainOutgoing(ctx, q)}, nil
+	}
 	i.unverifiable()
 	d := i.weigh(ctx)
 	grey := i.grey(&d)
@@ -73,13 +76,43 @@ func (f *Filter) Explain(ctx context.Context, q Question) ([]Explanation, error)
 		if k < len(q.Whole.Locals) {
 			account = q.Whole.Locals[k].Account
 		}
-		if f.c.Classifier != nil && !f.c.NoScore {
-			e.Learned, e.Words, err = f.c.Classifier.Explain(ctx, account, i.content, q.Words)
-			i.note("classifier", err)
-		}
+		i.learned(ctx, &e, account, q.Words)
 		out = append(out, e)
 	}
 	return out, nil
+}
+
+// explainOutgoing is what would become of a message of our own people, for all recipients.
+func (i *inspection) explainOutgoing(ctx context.Context, q Question) Explanation {
+	f, account := i.f, i.in.Envelope.Origin.Account
+	v := verdict.Decide(i.items, f.c.Settings)
+	e := Explanation{Verdict: outgoing(v)}
+	i.learned(ctx, &e, classifier.Common, q.Words)
+	if f.c.Conduct == nil || account == 0 {
+		return e
+	}
+	var err error
+	e.Conduct, err = f.c.Conduct.Foresee(ctx, account, i.sending(ctx, account, i.looksLikeSpam(ctx, v)))
+	i.note("conduct", err)
+	if e.Verdict.Action >= verdict.Defer {
+		return e // it is not sent
+	}
+	for _, w := range verdict.Weigh(e.Conduct.Items(), nil) {
+		e.Verdict.Items = append(e.Verdict.Items, w)
+		if w.Demand > e.Verdict.Action { // held, or not taken
+			e.Verdict.Action, e.Verdict.Rule = w.Demand, string(w.Name)
+		}
+	}
+	return e
+}
+
+// learned adds what the classifier thinks.
+func (i *inspection) learned(ctx context.Context, e *Explanation, account envelope.AccountID, words int) {
+	if f := i.f; f.c.Classifier != nil && !f.c.NoScore {
+		var err error
+		e.Learned, e.Words, err = f.c.Classifier.Explain(ctx, account, i.content, words)
+		i.note("classifier", err)
+	}
 }
 
 // Told is a verdict as the trace tells it.

@@ -10,6 +10,7 @@ import (
 	"io"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"time"
 
 	"poczta.example/poczta/internal/address"
@@ -141,6 +142,14 @@ type Filter struct{ c Config }
 
 // defaultTimeout bounds the evidence of a message.
 const defaultTimeout = 2 * time.Minute
+
+// looksIn reports whether anything is asked about mail that comes in.
+func (c *Config) looksIn() bool {
+	if c.Verifier != nil || !c.NoScore || c.Attachments != nil || c.Clamd != nil && c.Clamd.Incoming || c.Rspamd != nil && c.Rspamd.Incoming || c.Hook != nil && c.Hook.Incoming {
+		return true
+	}
+	return slices.ContainsFunc(c.Milters, func(m Milter) bool { return m.Incoming })
+}
 
 // New checks the configuration and fills in defaults.
 func New(c Config) (*Filter, error) {

@@ -38,21 +38,30 @@ type inspection struct {
 	quiet   bool                    // nothing is noted
 }
 
-// Inspect implements intake.Inspector.
+// Inspect implements intake.Inspector. Mail that comes in, of which nobody wants to know anything,
+// is not looked at: the inspection is nil.
 func (f *Filter) Inspect(ctx context.Context, m intake.Incoming) (intake.Inspection, error) {
+	if !m.Outgoing && !f.c.looksIn() {
+		return nil, nil
+	}
+	return f.inspect(ctx, m), nil
+}
+
+// inspect begins to look at a message.
+func (f *Filter) inspect(ctx context.Context, m intake.Incoming) *inspection {
 	i := &inspection{f: f, in: m}
 	origin := m.Envelope.Origin
 	if a := origin.Peer.Addr().Unmap(); a.IsValid() && !a.IsLoopback() && !m.Outgoing && !f.trusted(a) {
 		i.peer = a
 	}
 	if !i.peer.IsValid() { // of our own, of this host, or of one that has looked before us
-		return i, nil
+		return i
 	}
 	if f.c.Verifier != nil {
-		i.verifying = f.c.Verifier.Begin(ctx, verify.Message{Origin: origin, ReversePath: m.Envelope.ReversePath, Header: m.Header})
+		i.verifying = f.c.Verifier.Begin(ctx, verify.Message{Origin: origin, ReversePath: m.Envelope.ReversePath, Recipients: m.Envelope.Recipients, Header: m.Header})
 	}
 	i.begin(ctx)
-	return i, nil
+	return i
 }
 
 // trusted reports a host that verifies senders before us.

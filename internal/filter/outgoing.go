@@ -19,17 +19,9 @@ import (
 // rule of the operator says, is refused where they can read why. The score alone refuses
 // nothing; it tells when an account sends unlike itself.
 func (i *inspection) decideOutgoing(ctx context.Context) (intake.Judgement, error) {
-	f := i.f
-	settings := f.c.Settings
-	v := verdict.Decide(i.items, settings)
-	strict := onlyDemands(v)
-	if strict.Action >= verdict.Quarantine && strict.Action != verdict.Discard {
-		switch {
-		case strict.Action == verdict.Quarantine && verdict.Name(strict.Rule) == verdict.FilterDown:
-			strict.Action = verdict.Defer // the filter will be back
-		case strict.Action == verdict.Quarantine:
-			strict.Action = verdict.Refuse
-		}
+	v := verdict.Decide(i.items, i.f.c.Settings)
+	strict := outgoing(v)
+	if strict.Action == verdict.Defer || strict.Action == verdict.Refuse {
 		i.tellDecided(strict.Action)
 		return intake.Judgement{}, i.refusal([]verdict.Verdict{strict})
 	}
@@ -60,6 +52,20 @@ func (i *inspection) decideOutgoing(ctx context.Context) (intake.Judgement, erro
 	after := context.WithoutCancel(ctx) // ours ends with the judgement
 	j.Accepted = func() { i.sent(after) }
 	return j, nil
+}
+
+// outgoing is what becomes of what our own people send: what would be set apart is refused, as they
+// can read why.
+func outgoing(v verdict.Verdict) verdict.Verdict {
+	strict := onlyDemands(v)
+	switch {
+	case strict.Action != verdict.Quarantine:
+	case verdict.Name(strict.Rule) == verdict.FilterDown:
+		strict.Action = verdict.Defer // the filter will be back
+	default:
+		strict.Action = verdict.Refuse
+	}
+	return strict
 }
 
 // onlyDemands is a verdict by what its evidence demands, whatever the score.

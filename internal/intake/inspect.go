@@ -310,7 +310,8 @@ func (j *joined) ReadAt(p []byte, off int64) (int, error) {
 	return n + m, err
 }
 
-// Inspector begins inspections; *filter.Filter is one. Safe for concurrent use.
+// Inspector begins inspections; *filter.Filter is one. A nil Inspection looks at nothing. Safe for
+// concurrent use.
 type Inspector interface {
 	Inspect(ctx context.Context, m Incoming) (Inspection, error)
 }

@@ -355,6 +355,20 @@ func TestMove(t *testing.T) {
 	})
 }
 
+// TestMoveSentAgain: a letter that its signer may not have sent is not held against them.
+func TestMoveSentAgain(t *testing.T) {
+	each(t, func(t *testing.T, r *room) {
+		r.Deliver(t, ala, "Authentication-Results: mx.poczta.example; dmarc=pass header.from=origin.example policy.direct=no\r\n"+posttest.Text("letter"))
+		_, err := r.Move(t.Context(), quarantine.Move{Account: ala, Login: posttest.Login(ala), From: "INBOX", To: mailbox.Junk, UID: 1, By: "ala"})
+		must(t, err)
+		for _, said := range r.teacher.said() {
+			if strings.Contains(said, "origin.example") {
+				t.Errorf("it is held against its signer: %s", said)
+			}
+		}
+	})
+}
+
 func TestSweep(t *testing.T) {
 	each(t, func(t *testing.T, r *room) {
 		old := r.setApart(t, ala, mailbox.Quarantine, posttest.Text("old"))

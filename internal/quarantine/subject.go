@@ -46,7 +46,7 @@ func proven(header []byte, hostname string) (domain address.Domain, from address
 		}
 		for _, res := range field.Of("dmarc") {
 			d, err := address.ParseDomain(res.Get("header", "from"))
-			if err != nil || res.Value != "pass" {
+			if err != nil || res.Value != "pass" || res.Get("policy", "direct") == "no" { // a letter that somebody sends again
 				continue
 			}
 			domain = d

@@ -1,6 +1,7 @@
 package rspamd
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -142,7 +143,7 @@ func (c *Client) learn(ctx context.Context, r io.Reader, size int64, spam bool) 
 	switch {
 	case err != nil:
 		return err
-	case status == http.StatusAlreadyReported: // 208: learned before
+	case status == http.StatusAlreadyReported, status == http.StatusNotFound && bytes.Contains(text, []byte("already learned")): // 208, or 404 as of 3.4
 		return nil
 	case status < 200 || status > 299:
 		return refused(status, text)

@@ -2,6 +2,7 @@ package rspamd_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -213,6 +214,35 @@ func (w watched) Learn(ctx context.Context, r io.Reader, size int64, spam bool) 
 	err := w.Pupil.Learn(ctx, r, size, spam)
 	w.outcomes <- err
 	return err
+}
+
+// TestLearnAnswers: what Rspamd has learned before is no fault, however its version says so.
+func TestLearnAnswers(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		status int
+		text   string
+		want   error
+	}{
+		"learned":        {http.StatusOK, `{"success":true}`, nil},
+		"before":         {http.StatusAlreadyReported, `{"error":"<undef> has been already learned as spam, ignore it"}`, nil},
+		"before, in 3.4": {http.StatusNotFound, `{"error":"<undef> has been already learned as spam, ignore it"}`, nil},
+		"no controller":  {http.StatusNotFound, `{"error":"unknown command"}`, rspamd.ErrReply},
+		"too short":      {http.StatusOK, `{"success":false,"error":"too few tokens"}`, rspamd.ErrReply},
+		"no password":    {http.StatusForbidden, `{"error":"Unauthorized"}`, rspamd.ErrReply},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				w.WriteHeader(test.status)
+				_, _ = io.WriteString(w, test.text)
+			}))
+			defer s.Close()
+			if err := newClient(t, s.URL, nil).Learn(t.Context(), strings.NewReader(text), int64(len(text)), true); !errors.Is(err, test.want) {
+				t.Errorf("got %v, want %v", err, test.want)
+			}
+		})
+	}
 }
 
 // TestTeacherPaths: spam and wanted mail go where Rspamd learns them.

@@ -92,6 +92,10 @@ type Report struct {
 	Verified bool
 	// Proven are the domains that passed: From's by DMARC, signers, the reverse-path's. Each once.
 	Proven []address.Domain
+	// Direct: the author's domain is among them by more than a signature that anybody could send
+	// again: by SPF, or the signature is of the last three days and signs a To or Cc that names a
+	// recipient.
+	Direct bool
 	// TempError: DNS did not answer in time for something that could have changed the outcome.
 	TempError bool
 	// Forged: an author domain is ours, and neither proof nor exception allows it.
@@ -106,6 +110,7 @@ type Report struct {
 	lists       []string       // List-Id, lower case
 	vouched     string         // the trusted sealer who vouches for From
 	awaited     bool           // a trusted sealer's key could not be fetched, who might have vouched
+	field       authres.Field  // empty until Field has made it
 }
 
 func newReport(v *Verifier, m Message) *Report {
@@ -125,9 +130,16 @@ func (r *Report) Identity() address.Domain {
 }
 
 // Field is our Authentication-Results (RFC 8601): iprev, SPF, DKIM, DMARC and ARC, as far as there is
-// anything to say.
+// anything to say. It is made once; nobody may change its Results.
 func (r *Report) Field() authres.Field {
-	f := authres.Field{ID: r.hostname.String()}
+	if r.field.ID == "" {
+		r.field = r.makeField()
+	}
+	return r.field
+}
+
+func (r *Report) makeField() authres.Field {
+	f := authres.Field{ID: r.hostname.String(), Results: make([]authres.Result, 0, 6)}
 	add := func(method, value, reason string, props ...authres.Property) {
 		f.Results = append(f.Results, authres.Result{Method: method, Value: value, Reason: reason, Properties: props})
 	}
@@ -154,6 +166,9 @@ func (r *Report) Field() authres.Field {
 				applied = dmarc.PolicyNone
 			}
 			props = append(props, authres.Property{Type: "policy", Name: "dmarc", Value: applied.String()})
+		}
+		if r.DMARC.Status == dmarc.Pass && !r.Direct {
+			props = append(props, authres.Property{Type: "policy", Name: "direct", Value: "no"})
 		}
 		add("dmarc", r.DMARC.Status.String(), reason(r.DMARC.Err), props...)
 	}

@@ -31,6 +31,7 @@ type Message struct {
 	// people's, and its From is not held against Config.Own.
 	Origin      envelope.Origin
 	ReversePath address.ReversePath
+	Recipients  []envelope.Recipient // for Report.Direct; nil knows none
 	// Header is the header section as it came, before any edit, without the empty line. It must not change
 	// until Results or Abort.
 	Header []byte
@@ -167,6 +168,8 @@ type Verification struct {
 	dkim   *dkim.Verification
 	arc    *arc.Validation
 	report *Report
+	header []byte
+	to     []envelope.Recipient
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
 }
@@ -176,7 +179,7 @@ type Verification struct {
 // case before Results or Abort returns.
 func (v *Verifier) Begin(ctx context.Context, m Message) *Verification {
 	ctx, cancel := context.WithTimeout(ctx, v.c.Timeout)
-	c := &Verification{v: v, m: dkim.NewMessage(m.Header), cancel: cancel, report: newReport(v, m)}
+	c := &Verification{v: v, m: dkim.NewMessage(m.Header), cancel: cancel, report: newReport(v, m), header: m.Header, to: m.Recipients}
 	c.report.readAuthors(c.m.Fields())
 	c.report.readLists(c.m.Fields())
 	c.dkim = v.dkim.BeginMessage(c.m)
@@ -226,6 +229,7 @@ func (c *Verification) Results(ctx context.Context) *Report {
 	_, r.IgnoredSignatures = c.dkim.Signatures()
 	r.ARC = c.arc.Results(ctx, began)
 	c.v.judge(ctx, r)
+	r.Direct = r.direct(c.header, c.to, began)
 	c.v.observe(ctx, r)
 	if c.v.c.Hooks.Waited != nil {
 		c.v.c.Hooks.Waited(c.v.c.Now().Sub(began))

@@ -155,7 +155,13 @@ func verifier(t testing.TB, c verify.Config) *verify.Verifier {
 // run verifies a whole message.
 func run(t testing.TB, v *verify.Verifier, peer, helo, reverse, msg string) *verify.Report {
 	t.Helper()
-	m := verify.Message{ReversePath: path(t, reverse)}
+	return runTo(t, v, peer, helo, reverse, msg)
+}
+
+// runTo verifies a whole message for recipients.
+func runTo(t testing.TB, v *verify.Verifier, peer, helo, reverse, msg string, to ...envelope.Recipient) *verify.Report {
+	t.Helper()
+	m := verify.Message{ReversePath: path(t, reverse), Recipients: to}
 	if peer != "" {
 		m.Origin = envelope.Origin{Peer: netip.AddrPortFrom(netip.MustParseAddr(peer), 25), Helo: helo}
 	}

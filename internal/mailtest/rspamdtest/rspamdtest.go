@@ -45,7 +45,7 @@ logging { type = "console"; level = "warning"; }
 actions { reject = 15; add_header = 6; greylist = 4; }
 worker "normal" { bind_socket = "%[2]s"; count = 1; task_timeout = 5s; }
 worker "controller" { bind_socket = "%[3]s"; count = 1; password = "` + Password + `"; enable_password = "` + Password + `"; secure_ip = ""; }
-classifier "bayes" { tokenizer { name = "osb"; } backend = "sqlite3"; min_learns = 1; min_tokens = 1;
+classifier "bayes" { tokenizer { name = "osb"; } cache { type = "sqlite3"; path = "%[1]s/learned.sqlite"; } backend = "sqlite3"; min_learns = 1; min_tokens = 1;
   statfile { symbol = "BAYES_SPAM"; path = "%[1]s/spam.sqlite"; spam = true; } statfile { symbol = "BAYES_HAM"; path = "%[1]s/ham.sqlite"; spam = false; } }
 worker "rspamd_proxy" { bind_socket = "%[4]s"; count = 1; milter = yes; timeout = 5s; upstream "local" { default = yes; hosts = "%[2]s"; } }
 `
