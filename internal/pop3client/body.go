@@ -2,7 +2,6 @@ package pop3client
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"io"
 )
@@ -20,14 +19,15 @@ type body struct {
 	start   bool // at the begin of a line
 	cr      bool // the octet in front is a CR
 	lf      bool // LF alone ends lines
+	guarded bool // a text that begins with a status line is not the message
 	err     error
 }
 
 var crlf = []byte("\r\n")
 
 // begin makes the body that of the reply whose status line was read.
-func (b *body) begin() {
-	*b = body{s: b.s, start: true, lf: b.s.bareLF}
+func (b *body) begin(guarded bool) {
+	*b = body{s: b.s, start: true, lf: b.s.bareLF, guarded: guarded}
 	b.s.flow()
 }
 
@@ -50,10 +50,7 @@ func (b *body) WriteTo(w io.Writer) (n int64, err error) {
 		piece := b.pending
 		if b.pending = nil; len(piece) == 0 {
 			if piece, err = b.next(); err != nil {
-				if errors.Is(err, io.EOF) {
-					err = nil
-				}
-				return n, err
+				return n, b.failure()
 			}
 		}
 		m, err := w.Write(piece)
@@ -68,16 +65,35 @@ func (b *body) WriteTo(w io.Writer) (n int64, err error) {
 func (b *body) drain(most int64) error {
 	b.pending = nil
 	for from := b.octets; ; {
-		if _, err := b.next(); errors.Is(err, io.EOF) {
-			return nil
-		} else if err != nil {
-			return err
+		if _, err := b.next(); err != nil {
+			return b.failure()
 		}
 		if most >= 0 && b.octets-from > most {
 			b.s.fail()
 			return ErrLimit
 		}
 	}
+}
+
+// failure returns why the text has not come whole; nil when it has, or may yet.
+func (b *body) failure() error {
+	if b.err == io.EOF { //nolint:errorlint // set as it is, and nothing else counts as the end
+		return nil
+	}
+	return b.err
+}
+
+// strange reports whether the text begins with a status line: then a reply was too many or
+// too few, and this is another message. more says that what came does not tell yet.
+func (b *body) strange(in []byte) (strange, more bool) {
+	if len(in) < 5 && bytes.IndexByte(in, '\n') < 0 {
+		return false, true
+	}
+	rest, found := bytes.CutPrefix(in, []byte("+OK"))
+	if !found {
+		rest, found = bytes.CutPrefix(in, []byte("-ERR"))
+	}
+	return found && len(rest) > 0 && (rest[0] == ' ' || rest[0] == '\r' || rest[0] == '\n'), false
 }
 
 // next returns the next piece of the text, in the session's buffer.
@@ -91,6 +107,15 @@ func (b *body) next() ([]byte, error) {
 			return nil, b.lost(ErrClosed)
 		}
 		in := s.buf[s.r:s.w]
+		if b.guarded {
+			strange, more := b.strange(in)
+			if strange {
+				return nil, b.lost(ErrUnsolicited)
+			}
+			if b.guarded = more; more {
+				in = nil
+			}
+		}
 		if b.start && len(in) > 0 {
 			skip, more, end := b.dot(in)
 			if !more {

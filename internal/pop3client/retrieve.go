@@ -30,6 +30,10 @@ const (
 // also implements io.WriterTo, and what fn leaves of it is thrown away. Sizes are not
 // checked against the listing, because servers err there.
 //
+// A text that begins with a status line shows that replies and messages are out of step: it
+// is ErrUnsolicited and ends the session. A message that really begins so can be had by
+// asking for it alone.
+//
 // Messages that the server refuses are skipped and returned as Refusals. An error of fn is
 // returned as it is; then nothing more is asked for, and the session ends if more than 1 MiB
 // is still to come. Other errors are *Error and end the session.
@@ -156,12 +160,12 @@ func (s *Session) answer(f *flight, n int) error {
 		return nil
 	}
 	b := &s.body
-	b.begin()
+	b.begin(len(f.numbers) > 1)
 	failed := f.fn(n, b)
 	if failed == nil {
 		_ = b.drain(-1) // b.err tells
 	}
-	if b.err != nil && !errors.Is(b.err, io.EOF) {
+	if b.failure() != nil {
 		return f.named(&Error{Command: f.verb, Number: n, Err: b.err})
 	}
 	if failed == nil && s.cfg.Dialogue != nil {

@@ -156,7 +156,10 @@ func (s *Session) Quit(ctx context.Context) error {
 		patience = s.cfg.Timeouts.Quit
 	}
 	err = s.ask("QUIT", patience)
-	s.r = s.w // nothing can follow
+	if err == nil && s.marked > 0 {
+		err = s.over()
+	}
+	s.r = s.w
 	err = end(err)
 	if e, ok := errors.AsType[*Error](err); ok && s.marked > 0 {
 		what, cause := ErrRemovalUnknown, e.Err
@@ -169,6 +172,18 @@ func (s *Session) Quit(ctx context.Context) error {
 	}
 	s.fail()
 	return err
+}
+
+// over waits a moment for the server to close the connection. Another reply shows that the
+// one before was not QUIT's.
+func (s *Session) over() error {
+	s.watch(lastWordsTimeout)
+	for s.r == s.w {
+		if s.fill() != nil {
+			return nil // closed, or silent: in any case nothing more was said
+		}
+	}
+	return s.quiet("QUIT")
 }
 
 // Close closes the connection without QUIT; harmless twice. Nothing is removed.

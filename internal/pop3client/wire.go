@@ -296,14 +296,15 @@ func brief(text string) string {
 	return strings.ToValidUTF8(text[:min(len(text), MaxText)], "")
 }
 
-// cause gives the errors of connections one form.
+// cause gives the errors of connections one form. The end of a connection is never io.EOF,
+// which is the end of a message.
 func cause(err error) error {
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return os.ErrDeadlineExceeded
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, net.ErrClosed), errors.Is(err, io.ErrClosedPipe),
 		errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE), errors.Is(err, syscall.ECONNABORTED):
-		return fmt.Errorf("%w (%w)", ErrHangup, err)
+		return fmt.Errorf("%w (%v)", ErrHangup, err)
 	}
 	return err
 }
