@@ -10,6 +10,7 @@ import (
 
 	"poczta.example/poczta/internal/clientconfig"
 	"poczta.example/poczta/internal/pop3client"
+	"poczta.example/poczta/internal/smtp"
 	"poczta.example/poczta/internal/smtpclient"
 )
 
@@ -132,7 +133,7 @@ func smtpFailure(err error) (Result, string) {
 		return Later, clip(e.Reply.Text)
 	case ok && e.Reply != nil:
 		return Trouble, clip(e.Reply.Text)
-	case errors.Is(err, smtpclient.ErrProtocol), errors.Is(err, smtpclient.ErrUnsolicited):
+	case errors.Is(err, smtp.ErrReplySyntax), errors.Is(err, smtpclient.ErrProtocol), errors.Is(err, smtpclient.ErrUnsolicited):
 		return OtherProtocol, ""
 	case errors.Is(err, smtpclient.ErrHangup):
 		return Lost, ""

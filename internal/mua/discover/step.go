@@ -47,7 +47,6 @@ const (
 	OnlyIMAP      Result = "only-imap"      // settings without POP3
 	NoServer      Result = "no-server"      // settings without any server that can be used
 	Turned        Result = "turned-away"    // an autodiscovery error
-	Barred        Result = "barred"         // an address that we go to in no case
 	Late          Result = "not-in-time"    // the time for all of it was over
 )
 
@@ -88,7 +87,6 @@ var sentences = map[Result][2]string{
 	OnlyIMAP:      {"the settings have no POP3 server, only IMAP", "w ustawieniach nie ma serwera POP3, jest tylko IMAP"},
 	NoServer:      {"the settings have no server that can be used", "w ustawieniach nie ma serwera, którego można użyć"},
 	Turned:        {"the server has no settings for this address", "serwer nie ma ustawień dla tego adresu"},
-	Barred:        {"connections there are not allowed", "połączenia tam nie są dozwolone"},
 	Late:          {"there was no time left for it", "zabrakło na to czasu"},
 
 	LoggedIn:      {"logged in", "zalogowano"},
