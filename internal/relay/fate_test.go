@@ -154,8 +154,9 @@ func TestFates(t *testing.T) {
 		{peer.Data, peer.Reply("451 4.3.0 later"), "deferred 451", false},
 		{peer.Data, peer.Reply("554 5.6.0 no"), "returned 554", false},
 		{peer.Data, peer.Drop(), dead + "2", true},
-		{peer.Body, peer.Drop(), dead + "2", false},
-		{peer.Body, peer.Reply("552 5.3.4 too large").ThenDrop(), "deferred 552", true},
+		{peer.Data, peer.Reply("354 go on", "552 5.3.4 too large").ThenDrop(), "deferred 552", true}, // before it knows how large
+		{peer.Body, peer.Drop().AfterOctets(1), dead + "2", false},
+		{peer.Body, peer.Reply("552 5.3.4 too large").ThenDrop().AfterOctets(1), "returned 552 5.3.4", false},
 		{peer.Final, peer.Reply("451 4.3.0 later"), "deferred 451", false},
 		{peer.Final, peer.Reply("550 5.7.1 spam"), "returned 550 5.7.1", false},
 		{peer.Final, peer.Reply("421 4.3.2 closing"), "deferred 421", true},

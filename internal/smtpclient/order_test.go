@@ -40,6 +40,12 @@ func (c *ordered) Read(b []byte) (int, error) {
 	return c.line(b), err
 }
 
+// Arrived is smtpclient's look without waiting. To a slow server's client nothing ever has.
+func (c *ordered) Arrived() bool {
+	synctest.Wait()
+	return c.order == quickServer && c.Conn.Arrived()
+}
+
 // line gives out no more than a line.
 func (c *ordered) line(b []byte) int {
 	n := len(c.rest)

@@ -48,8 +48,10 @@ type transaction struct {
 // leaves no error, and a session that can take the next, unless Usable says otherwise.
 // When ctx ends, the connection is closed.
 //
-// In a session that waited long, the server may have hung up meanwhile. A message that
-// goes out in one flight is then Lost, though it was hardly delivered: ask Reset first.
+// In a session that waited, the server may have hung up meanwhile, or said too much. What
+// of it has arrived is noticed before anything is sent, on sockets of UNIX. Where a network
+// between has lost the connection nothing arrives, and a message that goes out in one
+// flight is then Lost, though it was hardly delivered: ask Reset first after a long wait.
 // What can't be noticed is a server that answers one command twice in such a flight, as
 // no 354 stands between the replies; none is known that does.
 func (s *Session) Send(ctx context.Context, m *Message) (Outcome, error) {

@@ -37,6 +37,7 @@ const inputOctets = 4 << 10
 type Session struct {
 	conn net.Conn
 	raw  net.Conn // below TLS; its deadline ends waiting at any time
+	came arrivals // of raw; nil when it can't tell
 	cfg  Config
 	tls  *tls.ConnectionState
 	ext  Extensions
@@ -64,6 +65,7 @@ func Open(ctx context.Context, conn net.Conn, cfg Config) (*Session, error) {
 		state := t.ConnectionState()
 		s.tls, s.raw = &state, t.NetConn()
 	}
+	s.came = watch(s.raw)
 	if !printable(cfg.Hello) || strings.ContainsAny(cfg.Hello, " <>") {
 		_ = conn.Close()
 		return nil, &Error{Stage: StageHello, Local: true, Err: ErrArgument}

@@ -132,10 +132,11 @@ func (s *Session) send(stage Stage, line []byte) (smtp.Reply, error) {
 
 // quiet makes sure that the server has sent nothing that was not asked for, except the
 // 421 with which it may leave at any time (RFC 5321 §3.8). A reply too many would be
-// taken for that of the next command.
+// taken for that of the next command. What has arrived is looked at, nothing is waited
+// for: a reply that comes a moment later is not noticed until replies don't fit.
 func (s *Session) quiet(stage Stage) error {
-	if s.r == s.w {
-		return nil
+	if err := s.look(stage); err != nil || s.r == s.w {
+		return err
 	}
 	s.arm(stage)
 	r, err := s.reply(stage)
@@ -144,6 +145,39 @@ func (s *Session) quiet(stage Stage) error {
 	}
 	s.fail()
 	return &Error{Stage: stage, Reply: &r, Err: ErrUnsolicited}
+}
+
+// arrivals is a connection that knows whether a read would wait.
+type arrivals interface{ Arrived() bool }
+
+// lookTimeout is how long look waits for the rest of a TLS record of which a part has
+// arrived, or for octets behind one that is none of ours, as with a session ticket.
+const lookTimeout = time.Millisecond
+
+// look takes in what has arrived and was not read. It finds a server that hung up before
+// a message is sent to it, which could not be told from a delivered one later. Behind a
+// handshake, where tickets arrive, it leaves that to the reply.
+func (s *Session) look(stage Stage) error {
+	if s.r != s.w || stage == StageHello || s.came == nil || !s.came.Arrived() {
+		return nil
+	}
+	s.arm(stage)
+	for s.r == s.w && s.came.Arrived() && time.Now().Before(s.armed) { // again when the time was up before it was tried
+		_ = s.conn.SetReadDeadline(time.Now().Add(lookTimeout)) // as in armUntil
+		if s.cancelled.Load() {
+			_ = s.raw.SetDeadline(time.Unix(1, 0))
+			return nil // what is sent next tells
+		}
+		n, err := s.conn.Read(s.buf[:])
+		s.r, s.w = 0, n
+		if n == 0 && err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+			err = cause(err)
+			s.cfg.Dialogue.note(err.Error())
+			s.fail()
+			return &Error{Stage: stage, Err: err}
+		}
+	}
+	return nil
 }
 
 // reply waits for a reply. A 421 is an error and ends the session: the server closes the

@@ -167,6 +167,13 @@ func (c *Conn) Read(b []byte) (int, error) { return c.in.read(b) }
 // Ready waits until Read has octets or an error to give, and takes nothing.
 func (c *Conn) Ready() { c.in.ready() }
 
+// Arrived reports whether octets, or their end, wait to be read.
+func (c *Conn) Arrived() bool {
+	c.in.mu.Lock()
+	defer c.in.mu.Unlock()
+	return len(c.in.buf) > 0 || c.in.shut
+}
+
 // Write implements net.Conn.
 func (c *Conn) Write(b []byte) (int, error) { return c.out.write(b) }
 
