@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"strconv"
 
@@ -141,7 +142,8 @@ func (e *Error) kindOfCause() Kind {
 	if e.Err == nil || e.Refused && !is(ErrServerProof, ErrUnsolicited) {
 		return KindOther
 	}
-	_, alert := errors.AsType[tls.AlertError](e.Err)
+	op, alert := errors.AsType[*net.OpError](e.Err) // under TLS 1.3 a refused client certificate shows behind the handshake
+	alert = alert && (op.Op == "remote error" || op.Op == "local error")
 	_, record := errors.AsType[tls.RecordHeaderError](e.Err)
 	_, verification := errors.AsType[*tls.CertificateVerificationError](e.Err)
 	_, host := errors.AsType[x509.HostnameError](e.Err)
