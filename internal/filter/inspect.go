@@ -33,6 +33,7 @@ type inspection struct {
 	items   []verdict.Item  // evidence for all recipients
 	changed milter.Message  // the message as milters have left it
 	edits   []milter.Change
+	resent  string                  // who changed the reverse-path, in words; "" is nobody
 	refused map[int]verdict.Item    // recipients that milters refuse, by their index in the envelope
 	replies map[verdict.Name]string // what the peer is told
 	quiet   bool                    // nothing is noted

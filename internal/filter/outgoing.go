@@ -46,7 +46,7 @@ func (i *inspection) decideOutgoing(ctx context.Context) (intake.Judgement, erro
 	j.AddedPlace, j.AddedHeld = placement(&strict), held
 	i.tellDecided(strict.Action)
 	i.edit(&j)
-	if len(strict.Items) > 0 || held != "" {
+	if len(strict.Items) > 0 || held != "" || i.resent != "" {
 		j.Within = i.within(&d, nil)
 	}
 	after := context.WithoutCancel(ctx) // ours ends with the judgement

@@ -3,6 +3,7 @@ package filter
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 
 	"poczta.example/poczta/internal/clamd"
@@ -105,6 +106,9 @@ func (i *inspection) milter(ctx context.Context, m *Milter) (stop bool) {
 	}
 	i.changed = i.changed.Apply(r.Changes)
 	i.edits = append(i.edits, r.Changes...)
+	if slices.ContainsFunc(r.Changes, func(c milter.Change) bool { return c.Kind == milter.ChangeFrom }) {
+		i.resent = "milter " + m.Name() + " changed the reverse-path from " + i.in.Envelope.ReversePath.String() + " to " + i.changed.Envelope.ReversePath.String()
+	}
 	return false
 }
 

@@ -18,6 +18,7 @@ import (
 	"poczta.example/poczta/internal/milter"
 	"poczta.example/poczta/internal/post"
 	"poczta.example/poczta/internal/quarantine"
+	"poczta.example/poczta/internal/smtp"
 	"poczta.example/poczta/internal/trace"
 	"poczta.example/poczta/internal/verdict"
 )
@@ -25,6 +26,9 @@ import (
 // KindVerdict is the kind of the trace's events that explain a decision: the first line is the
 // decision, each further one a piece of evidence with its points, name and detail.
 const KindVerdict = "verdict"
+
+// KindReversePath is the kind of the trace's event of a message whose reverse-path a milter changed.
+const KindReversePath = "reverse-path"
 
 // explain is a verdict in lines: what decided, and the evidence, the weightiest first.
 // ParseVerdict reads it.
@@ -95,6 +99,11 @@ func (i *inspection) within(d *decision, apart []SetApart) func(*post.Delivery) 
 		}
 		at := f.c.Now()
 		return func(tx db.Tx) error {
+			if f.c.Trace != nil && i.resent != "" {
+				if err := f.c.Trace.Note(tx, id, trace.Event{At: at, N: -1, Kind: KindReversePath, Detail: i.resent}); err != nil {
+					return err
+				}
+			}
 			if f.c.Trace != nil {
 				for k, text := range texts {
 					e := trace.Event{At: at, N: first[k], Kind: KindVerdict, Detail: text}
@@ -160,7 +169,7 @@ func (i *inspection) edit(j *intake.Judgement) {
 				j.Body = io.NewSectionReader(i.changed.Body, 0, i.changed.Size)
 			}
 		case milter.ChangeFrom:
-			i.f.c.Logger.Warn("a milter's change of the reverse-path is not carried out", "queue_id", i.in.ID.String())
+			j.Sender = i.newSender(c)
 		}
 	}
 	kept := map[string]bool{}
@@ -178,6 +187,25 @@ func (i *inspection) edit(j *intake.Judgement) {
 	}
 	i.drop(j, kept)
 }
+
+// newSender is what a milter makes of MAIL. Of its parameters RET and ENVID are carried out; the
+// others say what is known of the message already. What can't be read is left out.
+func (i *inspection) newSender(c milter.Change) *intake.Sender {
+	s := &intake.Sender{ReversePath: c.ReversePath}
+	if c.Args == "" {
+		return s
+	}
+	m, err := smtp.ParseMail("FROM:<> "+strings.Trim(c.Args, " "), senderParams)
+	if err != nil {
+		i.f.c.Logger.Warn("a milter's parameters for the reverse-path are not carried out", "queue_id", i.in.ID.String(), "error", err)
+		return s
+	}
+	s.Return, s.EnvelopeID = m.Return, m.EnvelopeID
+	return s
+}
+
+// senderParams are the parameters that a milter may give with a reverse-path.
+const senderParams = smtp.ExtSize | smtp.Ext8BitMIME | smtp.ExtSMTPUTF8 | smtp.ExtDSN | smtp.ExtAuth
 
 // drop leaves out the recipients that milters have deleted.
 func (i *inspection) drop(j *intake.Judgement, kept map[string]bool) {

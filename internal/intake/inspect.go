@@ -70,6 +70,8 @@ type Judgement struct {
 	// Within makes what runs in the transaction that accepts the message, and may run more than
 	// once; nil is nothing.
 	Within func(d *post.Delivery) func(tx db.Tx) error
+	// Sender, where not nil, takes the reverse-path's place: a filter of the operator said so.
+	Sender *Sender
 	// Added are further recipients, whoever they are: a filter of the operator named them. Their
 	// copies here go to AddedPlace, and those elsewhere are held for AddedHeld; "" sends.
 	Added      []address.ForwardPath
@@ -77,6 +79,13 @@ type Judgement struct {
 	AddedHeld  string
 	// Accepted is called once the message is durable.
 	Accepted func()
+}
+
+// Sender is what a filter may change of MAIL.
+type Sender struct {
+	ReversePath address.ReversePath
+	Return      envelope.Return // undeclared leaves what was asked for
+	EnvelopeID  string          // "" leaves it
 }
 
 // Placement is where a copy goes.
@@ -175,6 +184,9 @@ func (t *Transaction) carryOut(ctx context.Context, j *Judgement, d *post.Delive
 		d.Remotes[i].Held = why
 	}
 	t.accepting = j.Accepted
+	if j.Sender != nil {
+		t.changeSender(j.Sender, d)
+	}
 	if err := t.addAll(ctx, j, d); err != nil {
 		return err
 	}
@@ -187,6 +199,38 @@ func (t *Transaction) carryOut(ctx context.Context, j *Judgement, d *post.Delive
 		d.Within = j.Within(d)
 	}
 	return nil
+}
+
+// changeSender puts another reverse-path in place of the first, in the envelope and in every
+// copy. What was proven of the first does not hold for it, XVERP ends, and people who are away do
+// not answer a null one.
+func (t *Transaction) changeSender(s *Sender, d *post.Delivery) {
+	t.env.ReversePath, t.env.VERP, t.proven = s.ReversePath, "", false
+	if s.Return != envelope.ReturnUndeclared && !t.env.RequireTLS { // RFC 8689 §5
+		t.env.Return = s.Return
+	}
+	if s.EnvelopeID != "" {
+		t.env.EnvelopeID = s.EnvelopeID
+	}
+	for i := range t.env.Recipients {
+		t.env.Recipients[i].ReversePath = address.ReversePath{}
+	}
+	for i := range d.Locals {
+		if l := &d.Locals[i]; len(l.Prefix) > 0 {
+			rest := message.Strip(l.Prefix, message.IsReturnPath)
+			l.Prefix = append(message.AppendPrefix(make([]byte, 0, len(rest)+64), s.ReversePath, address.Address{}), rest...)
+			d.UTF8 = d.UTF8 || message.NeedsUTF8(l.Prefix)
+		}
+	}
+	for i := range d.Remotes {
+		d.Remotes[i].ReversePath = address.ReversePath{}
+	}
+	if s.ReversePath.IsNull() {
+		t.away = nil
+	}
+	recipients := t.env.Recipients
+	d.Envelope = t.env
+	d.Envelope.Recipients = recipients
 }
 
 // refuseEach remembers the replies of recipients that are refused one by one.
