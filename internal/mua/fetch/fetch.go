@@ -1,0 +1,229 @@
+// Package fetch brings an account's mail from its POP3 server into the store, and deletes there
+// what may be deleted. A journal in the store's database knows each letter of the server: what was
+// fetched under which unique-id, with which hash. Its row is written in the transaction that adds
+// the letter, so that a process killed at any instant fetches nothing twice but what was on its way.
+//
+// Nothing is deleted on a server that does not lie here: whole, durable, read back and equal by
+// its hash to what the server gave.
+package fetch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"poczta.example/poczta/internal/db"
+	"poczta.example/poczta/internal/envelope"
+	"poczta.example/poczta/internal/mua/profile"
+	"poczta.example/poczta/internal/mua/store"
+	"poczta.example/poczta/internal/pop3client"
+)
+
+// ErrBusy means that the account is being fetched already.
+var ErrBusy = errors.New("this account's mail is being fetched already")
+
+// Config is what a Fetcher needs. Store and Open are required.
+type Config struct {
+	Store *store.Store
+	// Open connects to an account's server and logs in.
+	Open func(ctx context.Context, a profile.Account) (*pop3client.Session, error)
+	// Progress is told how far a fetch is, from its goroutines, often; it must not block.
+	Progress func(Progress)
+	Now      func() time.Time
+	Logger   *slog.Logger // nil discards
+}
+
+// Progress is how far a fetch is.
+type Progress struct {
+	Account               envelope.AccountID
+	Letters, TotalLetters int   // durable here, and in all of this fetch
+	Octets, TotalOctets   int64 // by the sizes that the server told
+	Deleting              int   // letters that are being deleted on the server
+}
+
+// Result is what a fetch did. It travels as JSON.
+type Result struct {
+	Account    envelope.AccountID `json:"account"`
+	OnServer   int                `json:"on_server"`
+	Fetched    int                `json:"fetched"`
+	Headers    int                `json:"headers_only"`
+	Recognised int                `json:"recognised"` // here already under another unique-id
+	Completed  int                `json:"completed"`
+	Deleted    int                `json:"deleted_on_server"`
+	Octets     int64              `json:"octets"`
+	// Refused are letters that the server does not give or does not delete, in its words; at most
+	// MaxRemarks of them and of Remarks.
+	Refused []string `json:"refused,omitempty"`
+	// Remarks are oddities that a person should know: letters that came back after they were
+	// deleted, that are shorter than the server says, that are damaged here.
+	Remarks []string `json:"remarks,omitempty"`
+}
+
+// MaxRemarks bounds the lists of a Result.
+const MaxRemarks = 100
+
+// Fetcher fetches mail. Safe for concurrent use; an account is fetched by one at a time.
+type Fetcher struct {
+	c       Config
+	journal journal
+
+	mu   sync.Mutex
+	busy map[envelope.AccountID]bool
+}
+
+// New checks the configuration.
+func New(c Config) (*Fetcher, error) {
+	if c.Store == nil || c.Open == nil {
+		return nil, errors.New("fetch needs Config.Store and Config.Open")
+	}
+	if c.Progress == nil {
+		c.Progress = func(Progress) {}
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	return &Fetcher{c: c, journal: journal{c.Store.DB()}, busy: map[envelope.AccountID]bool{}}, nil
+}
+
+// Sync looks at an account's server once: it fetches what is not here, and deletes there what the
+// account's policy says. What was done before an error stays done and is in the Result.
+func (f *Fetcher) Sync(ctx context.Context, a profile.Account) (Result, error) {
+	done, err := f.hold(a.ID)
+	if err != nil {
+		return Result{Account: a.ID}, err
+	}
+	defer done()
+	r := &round{f: f, a: a, now: f.c.Now(), res: Result{Account: a.ID}, alike: map[string]int{}}
+	if r.s, err = f.c.Open(ctx, a); err != nil {
+		return r.res, fmt.Errorf("fetch %s: %w", a.Address, err)
+	}
+	defer r.s.Close()
+	if err := r.run(ctx); err != nil {
+		return r.res, fmt.Errorf("fetch %s: %w", a.Address, err)
+	}
+	return r.res, nil
+}
+
+// hold keeps others from fetching the account.
+func (f *Fetcher) hold(id envelope.AccountID) (func(), error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.busy[id] {
+		return nil, ErrBusy
+	}
+	f.busy[id] = true
+	return func() {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		delete(f.busy, id)
+	}, nil
+}
+
+// Forget drops the journal of an account that was removed.
+func (f *Fetcher) Forget(ctx context.Context, id envelope.AccountID) error {
+	return f.journal.forget(ctx, id)
+}
+
+// round is one Sync.
+type round struct {
+	f     *Fetcher
+	a     profile.Account
+	s     *pop3client.Session
+	now   time.Time
+	caps  pop3client.Capabilities
+	rows  map[string]*row     // the journal, by key
+	lost  map[[32]byte][]*row // those missing on the server by their octets; made when first asked for
+	alike map[string]int      // letters without unique-id by their octets
+	res   Result
+	todo  Progress
+}
+
+func (r *round) run(ctx context.Context) error {
+	var err error
+	if r.caps, err = r.s.Capabilities(ctx); err != nil {
+		return err
+	}
+	items, err := r.s.List(ctx)
+	if err != nil {
+		return err
+	}
+	r.res.OnServer = len(items)
+	if r.rows, err = r.f.journal.load(ctx, r.a.ID); err != nil {
+		return err
+	}
+	mail, err := r.identify(ctx, items)
+	if err != nil {
+		return err
+	}
+	fresh, err := r.compare(ctx, mail)
+	if err != nil {
+		return err
+	}
+	if fresh, err = r.recognise(ctx, fresh); err != nil {
+		return err
+	}
+	if err := r.take(ctx, fresh); err != nil {
+		return err
+	}
+	if err := r.remove(ctx, mail); err != nil {
+		return err
+	}
+	return nil
+}
+
+// tops reports whether TOP may be tried.
+func (r *round) tops() bool { return r.caps.TOP || !r.caps.Known }
+
+// refuse notes what the server refused; other errors are returned.
+func (r *round) refuse(err error) error {
+	var refused pop3client.Refusals
+	if err == nil || !errors.As(err, &refused) {
+		return err
+	}
+	for _, e := range refused {
+		r.note(&r.res.Refused, e.Error())
+	}
+	return nil
+}
+
+func (r *round) remark(format string, args ...any) {
+	r.note(&r.res.Remarks, fmt.Sprintf(format, args...))
+}
+
+func (r *round) note(list *[]string, text string) {
+	r.f.c.Logger.Info("while fetching", "account", r.a.Address, "remark", text)
+	if len(*list) < MaxRemarks {
+		*list = append(*list, text)
+	}
+}
+
+// write changes rows of the journal, in chunks.
+func (r *round) write(ctx context.Context, changed []*row, dropped []string) error {
+	for len(changed) > 0 || len(dropped) > 0 {
+		n, m := min(len(changed), db.MaxChunk), min(len(dropped), db.MaxChunk)
+		err := r.f.c.Store.DB().Update(ctx, func(tx db.Tx) error {
+			for _, key := range dropped[:m] {
+				if err := r.f.journal.drop(tx, r.a.ID, key); err != nil {
+					return err
+				}
+			}
+			for _, w := range changed[:n] {
+				if err := r.f.journal.put(tx, r.a.ID, w); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return fmt.Errorf("write journal: %w", err)
+		}
+		changed, dropped = changed[n:], dropped[m:]
+	}
+	return nil
+}

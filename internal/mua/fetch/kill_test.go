@@ -1,0 +1,147 @@
+package fetch_test
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"slices"
+	"testing"
+	"time"
+
+	"poczta.example/poczta/internal/mailtest/poppeer"
+	"poczta.example/poczta/internal/mua/fetch"
+	"poczta.example/poczta/internal/mua/profile"
+	"poczta.example/poczta/internal/pop3client"
+)
+
+// The process that is killed is this test's own program, told so by its environment.
+const (
+	killFolder = "POCZTA_TEST_FETCH_FOLDER"
+	killServer = "POCZTA_TEST_FETCH_SERVER"
+)
+
+// TestMain fetches once when it is told to, and runs the tests otherwise.
+func TestMain(m *testing.M) {
+	if folder := os.Getenv(killFolder); folder != "" {
+		os.Exit(fetchOnce(folder, os.Getenv(killServer)))
+	}
+	os.Exit(m.Run())
+}
+
+func fetchOnce(folder, server string) int {
+	ctx := context.Background()
+	s, err := openFolder(ctx, folder)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	f, err := fetch.New(fetch.Config{Store: s, Open: func(ctx context.Context, _ profile.Account) (*pop3client.Session, error) {
+		conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", server)
+		if err != nil {
+			return nil, err
+		}
+		return login(ctx, conn, pop3client.Timeouts{})
+	}})
+	if err == nil {
+		var a profile.Account
+		if a, err = profile.New(s.DB()).Find(ctx, ""); err == nil {
+			_, err = f.Sync(ctx, a)
+		}
+	}
+	if err == nil {
+		err = s.Close()
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return 0
+}
+
+// TestKilledAtAnyInstant kills the fetching process again and again while the server hands out
+// and deletes: nothing is lost, nothing comes twice, and what was durable is not asked for again.
+func TestKilledAtAnyInstant(t *testing.T) {
+	t.Parallel()
+	if testing.Short() {
+		t.Skip("kills some forty processes")
+	}
+	mail := poppeer.Letters(400, 3000)
+	p := poppeer.Start(t, poppeer.Config{Messages: mail, Rules: []poppeer.Rule{{Stage: poppeer.Retr, Do: poppeer.Late(time.Millisecond)}}})
+	server := p.Listen(t).String()
+	folder := t.TempDir()
+	s := openStore(t, folder)
+	addAccount(t, s, profile.Fetched)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	kills := 0
+	for wait := 20 * time.Millisecond; ; wait += 15 * time.Millisecond {
+		if ended := runFor(t, wait, folder, server); ended {
+			break
+		}
+		kills++
+		mustHave(t, folder, p, mail)
+	}
+	s = openStore(t, folder)
+	defer s.Close()
+	if got := letters(t, s); !slices.Equal(got, texts(mail)) {
+		t.Errorf("%d letters are here, want %d: %s", len(got), len(mail), differ(got, texts(mail)))
+	}
+	if n := len(p.Messages()); n != 0 {
+		t.Errorf("%d letters stay on the server", n)
+	}
+	given := 0
+	for _, n := range p.Given() {
+		given += n
+	}
+	// What the server had handed out and was not yet durable comes again: the window of the line
+	// and a batch, however many letters there are.
+	if most := len(mail) + kills*200; given > most {
+		t.Errorf("%d letters were handed out in %d tries for %d", given, kills+1, len(mail))
+	}
+	t.Logf("killed %d times; the server handed out %d letters for %d", kills, given, len(mail))
+}
+
+// runFor fetches in a process that is killed after a while, and reports whether it ended by itself.
+func runFor(t *testing.T, wait time.Duration, folder, server string) bool {
+	t.Helper()
+	c := exec.Command(os.Args[0])
+	c.Env = append(os.Environ(), killFolder+"="+folder, killServer+"="+server)
+	c.Stderr = os.Stderr
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- c.Wait() }()
+	select {
+	case err := <-ended:
+		if err != nil {
+			t.Errorf("the fetching process: %v", err)
+		}
+		return true
+	case <-time.After(wait):
+	}
+	if err := c.Process.Kill(); err != nil {
+		t.Log(err)
+	}
+	return <-ended == nil
+}
+
+// mustHave fails when the server deleted what is not here.
+func mustHave(t *testing.T, folder string, p *poppeer.Peer, mail []poppeer.Message) {
+	t.Helper()
+	s := openStore(t, folder)
+	defer s.Close()
+	here := letters(t, s)
+	if len(here) > len(mail) || len(slices.Compact(slices.Clone(here))) != len(here) {
+		t.Fatalf("%d letters are here, some twice", len(here))
+	}
+	for _, id := range p.Deleted() {
+		k := slices.IndexFunc(mail, func(m poppeer.Message) bool { return m.ID == id })
+		if _, ok := slices.BinarySearch(here, string(mail[k].Data)); !ok {
+			t.Fatalf("%s was deleted and is not here", id)
+		}
+	}
+}
