@@ -194,3 +194,15 @@ func (t *Trial) Works() bool { return t.Incoming != nil && t.Outgoing != nil }
 func inDomain(host string, domain address.Domain) bool {
 	return host == domain.String() || strings.HasSuffix(host, "."+domain.String())
 }
+
+// ByHand makes a candidate of settings that the person gave: written, or from a file.
+// Plain settings are raised to STARTTLS, as everywhere. IMAP servers are left out.
+func ByHand(a address.Address, c clientconfig.Config) Candidate {
+	s := search{person: a}
+	var o findings
+	s.settings(&o, origin{Manual, "settings given by hand", Person}, c)
+	if len(o.candidates) == 0 {
+		return Candidate{Source: Manual}
+	}
+	return o.candidates[0]
+}
