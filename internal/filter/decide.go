@@ -349,7 +349,7 @@ func (i *inspection) place(d *decision) intake.Judgement {
 		}
 		*p = placement(v)
 		if p.Mailbox != "" {
-			apart = append(apart, SetApart{Local: k, Rule: v.Rule, Score: v.Score, Subject: i.subject()})
+			apart = append(apart, SetApart{Local: k, Rule: v.Apart(), Score: v.Score, Subject: i.subject()})
 		}
 		p.Prefix = message.AppendField(nil, intake.VerdictField, fmt.Sprintf("%s; score=%.1f; rule=%q", v.Action, v.Score, v.Rule))
 	}
@@ -366,7 +366,7 @@ func (i *inspection) place(d *decision) intake.Judgement {
 	i.edit(&j)
 	apart = slices.DeleteFunc(apart, func(s SetApart) bool { return j.Locals[s.Local].State == trace.Discarded })
 	if j.AddedPlace.Mailbox != "" {
-		apart = append(apart, SetApart{Local: added, Rule: least.Rule, Score: least.Score, Subject: i.subject()})
+		apart = append(apart, SetApart{Local: added, Rule: least.Apart(), Score: least.Score, Subject: i.subject()})
 	}
 	j.Within = i.within(d, apart)
 	return j

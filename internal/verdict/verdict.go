@@ -144,6 +144,18 @@ func byScore(score float64, t Thresholds) (Action, string) {
 	return Deliver, fmt.Sprintf("score %.1f is below %.1f", score, t.Tag)
 }
 
+// Apart is the rule by which a copy is set apart: the danger that keeps it there whatever the
+// score, since people must not release that by themselves, or else Rule.
+func (v Verdict) Apart() string {
+	most, rule := Junk, v.Rule
+	for _, w := range v.Items {
+		if Rows[w.Name].Group == Danger && w.Demand > most {
+			most, rule = w.Demand, string(w.Name)
+		}
+	}
+	return rule
+}
+
 // demanded is what an item asks for by itself. The policy p=reject sets apart, and refuses
 // when there is a reason of another kind (RFC 9989 §5.4).
 func demanded(w Weighed, all []Weighed, t Thresholds) Action {
