@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -111,7 +112,7 @@ func (o *offices) Take(ctx context.Context, l intake.Letter) error {
 			return err
 		}
 		_, err = o.digest.Take(ctx, digest.Message{Account: l.Account, From: l.Author, Header: l.Header, Text: c.Text})
-		return err
+		return notReleased(err)
 	}
 	root, err := mime.Parse(l.Message, l.Size, mime.Limits{})
 	if err != nil {
@@ -119,6 +120,21 @@ func (o *offices) Take(ctx context.Context, l intake.Letter) error {
 	}
 	spam, _ := o.training.For(l.To)
 	_, err = o.training.Take(ctx, training.Message{Account: l.Account, Login: l.Login, Spam: spam, Root: root, Body: l.Message})
+	return err
+}
+
+// notReleased refuses a mail that can't release anything, now or later, and says why; other errors
+// are temporary.
+func notReleased(err error) error {
+	for cause, text := range map[error]string{
+		digest.ErrNothing:  "The subject must be as the link in the digest makes it; nothing was released",
+		digest.ErrNotTheir: "Only mail that is proven to be from the account which got the digest releases; send it from there",
+		digest.ErrToken:    "What the subject names is no message of a digest, or the digest is too old; nothing was released",
+	} {
+		if errors.Is(err, cause) {
+			return intake.Refuse(550, 7, 1, text, err)
+		}
+	}
 	return err
 }
 
