@@ -42,3 +42,9 @@ func RelayRoutes(c *config.Relay) ([]string, error) {
 	}
 	return names, err
 }
+
+// ManageNames is manageNames.
+var ManageNames = manageNames
+
+// NamesAtOnce is namesAtOnce.
+const NamesAtOnce = namesAtOnce
