@@ -17,7 +17,8 @@
 //
 // A message costs at most Config.Unpacked octets of unpacking, Config.Files files and
 // Config.Spool octets of memory, plus some 1 MiB of buffers; all messages together at most
-// Config.Memory. Whatever exceeds a bound is left, with the evidence verdict.Uninspected.
+// Config.Memory. Whatever exceeds a bound is left: with the evidence verdict.Bomb where an archive
+// is nested too deep or unpacks to too much, else with verdict.Uninspected.
 package attachment
 
 import (
@@ -67,6 +68,8 @@ type Config struct {
 	Spool int64
 	// Memory bounds what is held for all messages at once; a message waits for it.
 	Memory int64
+	// Bomb is what evidence of verdict.Bomb demands; Deliver lets it count its points alone.
+	Bomb verdict.Action
 	// Hooks are told of what was looked at.
 	Hooks Hooks
 }

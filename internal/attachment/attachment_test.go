@@ -294,7 +294,7 @@ func TestArchives(t *testing.T) {
 		{"stored", "a.zip", stored(hidden), []verdict.Name{bad, differs}},
 		{"zip in zip in zip", "a.zip", archive(member{"b.zip", archive(member{"c.zip", archive(hidden)})}), []verdict.Name{bad, differs}},
 		{"stored zip in zip", "a.zip", stored(member{"b.zip", stored(hidden)}), []verdict.Name{bad, differs}},
-		{"nested too deep", "a.zip", archive(member{"1.zip", archive(member{"2.zip", archive(member{"3.zip", archive(member{"4.zip", archive(member{"5.zip", archive(exe)})})})})}), []verdict.Name{un}},
+		{"nested too deep", "a.zip", archive(member{"1.zip", archive(member{"2.zip", archive(member{"3.zip", archive(member{"4.zip", archive(member{"5.zip", archive(exe)})})})})}), []verdict.Name{verdict.Bomb}},
 		{"gzip", "a.gz", zipped(program()), []verdict.Name{bad}},
 		{"tar.gz", "a.tgz", zipped(tarred(member{"a.txt", plain}, hidden)), []verdict.Name{bad, differs}},
 		{"tar", "a.tar", tarred(exe), []verdict.Name{bad}},
@@ -547,35 +547,39 @@ func TestBombs(t *testing.T) {
 		binary.LittleEndian.PutUint32(end[12:], uint32(5000*(j-i)))
 		return string(append(all, end...))
 	}()
+	const un, boom = verdict.Uninspected, verdict.Bomb
 	for _, tc := range []struct {
 		name, file, content string
+		want                verdict.Name
 	}{
-		{"zeros that look like a zip, in a zip", "a.zip", archive(member{"b.zip", "PK\x03\x04" + zeros})},
-		{"zeros that look like a web page, in gzip", "a.html.gz", zipped("<html>" + zeros)},
-		{"gzip in gzip", "a.gz", zipped(zipped(zipped("<html>" + zeros)))},
-		{"tar of zeros in gzip", "a.tgz", zipped(tarred(member{"a.txt", zeros}, member{"b.exe", plain}))},
-		{"zips in zips", "a.zip", nested(12)},
-		{"many files", "a.zip", archive(many...)},
-		{"many files in tar", "a.tar", tarred(many...)},
-		{"overlapping", "a.zip", overlap},
-		{"nothing but headers", "a.zip", strings.Repeat("PK\x03\x04", 1<<20)},
-		{"nothing but small blocks, RAR 4", "a.rar", "Rar!\x1a\x07\x00" + strings.Repeat("\x00\x00\x7a\x00\x00\x07\x00", 1<<18)},
-		{"nothing but small blocks, RAR 5", "a.rar", "Rar!\x1a\x07\x01\x00" + strings.Repeat("\x00\x00\x00\x00\x03\x03\x00\x00", 1<<18)},
-		{"nothing but attributes", "winmail.dat", "\x78\x9f\x3e\x22\x01\x00" + strings.Repeat("\x01\x06\x90\x08\x00\x00\x00\x00\x00\x00\x00", 1<<18)},
+		{"zeros that look like a zip, in a zip", "a.zip", archive(member{"b.zip", "PK\x03\x04" + zeros}), un}, // its beginning is held and looked at,
+		{"zeros that look like a web page, in gzip", "a.html.gz", zipped("<html>" + zeros), boom},
+		{"gzip in gzip", "a.gz", zipped(zipped(zipped("<html>" + zeros))), boom},
+		{"tar of zeros in gzip", "a.tgz", zipped(tarred(member{"a.txt", zeros}, member{"b.exe", plain})), boom},
+		{"zips in zips", "a.zip", nested(12), boom},
+		{"many files", "a.zip", archive(many...), un},
+		{"many files in tar", "a.tar", tarred(many...), un},
+		{"overlapping", "a.zip", overlap, un},
+		{"nothing but headers", "a.zip", strings.Repeat("PK\x03\x04", 1<<20), un},
+		{"nothing but small blocks, RAR 4", "a.rar", "Rar!\x1a\x07\x00" + strings.Repeat("\x00\x00\x7a\x00\x00\x07\x00", 1<<18), un},
+		{"nothing but small blocks, RAR 5", "a.rar", "Rar!\x1a\x07\x01\x00" + strings.Repeat("\x00\x00\x00\x00\x03\x03\x00\x00", 1<<18), un},
+		{"nothing but attributes", "winmail.dat", "\x78\x9f\x3e\x22\x01\x00" + strings.Repeat("\x01\x06\x90\x08\x00\x00\x00\x00\x00\x00\x00", 1<<18), un},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
 			var files, unpacked, held, most atomic.Int64
 			i := inspector(t, attachment.Config{
-				Unpacked: 16 << 20, Spool: 2 << 20, Memory: 4 << 20,
+				Unpacked: 16 << 20, Spool: 2 << 20, Memory: 4 << 20, Bomb: verdict.Refuse,
 				Hooks: attachment.Hooks{
 					Inspected: func(f int, u int64) { files.Store(int64(f)); unpacked.Store(u) },
 					Memory:    func(h int64) { held.Store(h); most.Store(max(most.Load(), h)) },
 				},
 			})
 			items := look(t, i, tc.file, tc.content)
-			if !strings.Contains(names(items), string(verdict.Uninspected)) {
-				t.Errorf("nothing says that something was left: %+v", items)
+			if !slices.ContainsFunc(items, func(it verdict.Item) bool {
+				return it.Name == tc.want && (it.Demand == verdict.Refuse) == (it.Name == boom)
+			}) {
+				t.Errorf("%s does not say that something was left: %+v", tc.want, items)
 			}
 			if f, u := files.Load(), unpacked.Load(); f > attachment.DefaultFiles+1 || u > 16<<20+64<<10 {
 				t.Errorf("%d files and %d octets are over the bounds", f, u)

@@ -50,7 +50,11 @@ func (x *examination) items() []verdict.Item {
 		if f.times > 1 {
 			more = fmt.Sprintf(" (and %d more)", f.times-1)
 		}
-		items = append(items, verdict.Item{Name: f.name, Detail: shorten(f.detail, verdict.MaxDetailOctets-len(more)) + more})
+		it := verdict.Item{Name: f.name, Detail: shorten(f.detail, verdict.MaxDetailOctets-len(more)) + more}
+		if f.name == verdict.Bomb {
+			it.Demand = x.config.Bomb
+		}
+		items = append(items, it)
 	}
 	return items
 }
@@ -191,7 +195,11 @@ func (x *examination) file(f *file) {
 	}
 	x.trueType(f, kind)
 	x.inside(f, kind, b)
-	if m.err != nil {
+	switch {
+	case m.err == nil:
+	case errors.Is(m.err, errUnpacked) || errors.Is(m.err, errRatio):
+		x.note(verdict.Bomb, f, "was not looked at to its end: %v", m.err)
+	default:
 		x.note(verdict.Uninspected, f, "was not looked at to its end: %v", m.err)
 	}
 }

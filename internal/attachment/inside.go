@@ -48,7 +48,7 @@ func (x *examination) enter(f *file) bool {
 	if f.depth < x.config.Depth {
 		return true
 	}
-	x.note(verdict.Uninspected, f, "is nested deeper than %d", x.config.Depth)
+	x.note(verdict.Bomb, f, "is nested deeper than %d", x.config.Depth)
 	return false
 }
 

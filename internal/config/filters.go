@@ -27,7 +27,7 @@ type VerifyRule struct {
 
 // DMARCReports says who reports about DMARC.
 type DMARCReports struct {
-	Send bool     `toml:"send" default:"true" doc:"Count what is verified, and send each day's reports to the domains that ask for them. Reports that others send about our domains are read and kept in any case: poczta domain reports."`
+	Send bool     `toml:"send" default:"true" doc:"Count what is verified, and send each day's reports to the domains that ask for them. Reports that others send about our domains are read and kept whatever this says, as long as any filter looks at what comes in: poczta domain reports."`
 	From string   `toml:"from" example:"postmaster@example.org" doc:"Address that reports come from; its domain must have DKIM keys. Empty means the postmaster of the first domain."`
 	Keep Duration `toml:"keep" default:"90d" min:"1d" doc:"How long reports that others sent are kept."`
 }
@@ -88,6 +88,7 @@ type Attachments struct {
 	Depth      int      `toml:"depth" default:"0" min:"0" max:"20" doc:"How many archives within archives are entered. 0 is the server's own bound."`
 	Files      int      `toml:"files" default:"0" min:"0" max:"1000000" doc:"Files of one message that are looked at, those in archives included. 0 is the server's own bound."`
 	Unpacked   Size     `toml:"unpacked" default:"0" max:"16GiB" doc:"Octets of one message's archives that are unpacked. 0 is the server's own bound."`
+	Bomb       string   `toml:"uninspected" default:"quarantine" oneof:"score,quarantine,refuse" doc:"What an archive does that is nested deeper, or unpacks to more, than these bounds let it be looked at: it may be a bomb, or hide something. score only adds points, quarantine sets the message apart, refuse refuses it; of what our own people send both refuse. Encrypted archives have evidence of their own."`
 }
 
 // Clamd is the virus scanner.

@@ -39,6 +39,7 @@ type Filters struct {
 
 	reports *reports // nil outside a server
 	runs    []run
+	own     localDomain
 }
 
 // run is a loop that the server owns.
@@ -104,8 +105,9 @@ func (f *Filters) config(r *Rooms, dns resolver.Resolver, metrics *obs.Metrics, 
 	}
 	fc := &filter.Config{Hostname: host, Preferences: r.Preferences, Trace: r.Trace, NoScore: !c.Spam.Enabled, Settings: settingsOf(&c.Spam),
 		SetApart: setApart(r.Quarantine), Hooks: metrics.Filter(), Logger: log}
+	f.own = r.localDomain()
 	fc.Own = func(ctx context.Context, d address.Domain) bool {
-		own, err := r.Accounts.IsLocal(ctx, d)
+		own, err := f.own(ctx, d)
 		return err == nil && own
 	}
 	if c.Spam.Wish != string(preference.WishJunk) { // which goes by the thresholds
@@ -116,7 +118,7 @@ func (f *Filters) config(r *Rooms, dns resolver.Resolver, metrics *obs.Metrics, 
 		fc.Unavailable = verdict.Defer
 	}
 	if c.Verify.Enabled {
-		if fc.Verifier, err = newVerifier(r, host, dns, metrics, log); err != nil {
+		if fc.Verifier, err = f.newVerifier(r, host, dns, metrics, log); err != nil {
 			return nil, err
 		}
 	}
@@ -162,10 +164,10 @@ func setApart(room *quarantine.Room) func(*post.Delivery, []filter.SetApart) fun
 }
 
 // newVerifier builds the verification of senders.
-func newVerifier(r *Rooms, host address.Domain, dns resolver.Resolver, metrics *obs.Metrics, log *slog.Logger) (*verify.Verifier, error) {
+func (f *Filters) newVerifier(r *Rooms, host address.Domain, dns resolver.Resolver, metrics *obs.Metrics, log *slog.Logger) (*verify.Verifier, error) {
 	v := &r.Config.Verify
 	v2, err := verify.New(verify.Config{Resolver: dns, Hostname: host, DMARC: dmarcMode(v), MinRSABits: v.MinRSABits, AcceptLength: v.AcceptLength,
-		TrustedSealers: v.TrustedSealers, Own: r.Accounts.IsLocal, Exceptions: verifyRules(v.Exceptions), Overrides: verifyRules(v.Overrides),
+		TrustedSealers: v.TrustedSealers, Own: f.own, Exceptions: verifyRules(v.Exceptions), Overrides: verifyRules(v.Overrides),
 		Timeout: v.Timeout.Duration(), Hooks: metrics.Verify(), Logger: log})
 	if err != nil {
 		return nil, fmt.Errorf("verify: %w", err)
@@ -215,7 +217,7 @@ func (f *Filters) stateful(fc *filter.Config, r *Rooms, host address.Domain, dns
 		}
 		fc.Probing = f.Probing
 	}
-	fc.Greeting, err = greeting.New(greeting.Config{Resolver: dns, Names: []address.Domain{host}, Addrs: ownAddresses(), Own: r.Accounts.IsLocal})
+	fc.Greeting, err = greeting.New(greeting.Config{Resolver: dns, Names: []address.Domain{host}, Addrs: ownAddresses(), Own: f.own})
 	if err != nil || len(c.Spam.Lists) == 0 {
 		return err
 	}
@@ -249,11 +251,22 @@ func dnsLists(list []config.SpamList) ([]dnslist.List, error) {
 // newInspector builds the look at attachments.
 func newInspector(c *config.Attachments, metrics *obs.Metrics) (*attachment.Inspector, error) {
 	i, err := attachment.New(attachment.Config{Forbidden: extensionsOf(c.Forbidden), Suspicious: extensionsOf(c.Suspicious), Depth: c.Depth,
-		Files: c.Files, Unpacked: int64(c.Unpacked), Hooks: metrics.Attachments()})
+		Files: c.Files, Unpacked: int64(c.Unpacked), Bomb: bombs(c.Bomb), Hooks: metrics.Attachments()})
 	if err != nil {
 		return nil, fmt.Errorf("attachments: %w", err)
 	}
 	return i, nil
+}
+
+// bombs is the action of attachments.uninspected.
+func bombs(word string) verdict.Action {
+	switch word {
+	case "quarantine":
+		return verdict.Quarantine
+	case "refuse":
+		return verdict.Refuse
+	}
+	return verdict.Deliver
 }
 
 // extensionsOf are the extensions of a list: nil is the default, not nil and empty is none.

@@ -128,6 +128,7 @@ const (
 	DoubleExt     Name = "attachment_double_extension"
 	TypeDiffers   Name = "attachment_type_differs"
 	Uninspected   Name = "attachment_uninspected"
+	Bomb          Name = "attachment_bomb"
 	FilterDown    Name = "filter_unavailable"
 
 	Rspamd     Name = "rspamd"
@@ -228,7 +229,8 @@ var Rows = map[Name]Row{
 	Macros:        {Group: Danger, Weight: 3, Meaning: "A document holds macros, which are programs."},
 	DoubleExt:     {Group: Danger, Weight: 5, Demand: Quarantine, Meaning: "An attachment's name hides that it is a program."},
 	TypeDiffers:   {Group: Danger, Weight: 2, Meaning: "An attachment is not of the type it claims to be."},
-	Uninspected:   {Group: Danger, Weight: 1, Meaning: "An attachment was too large or nested too deep to be looked at."},
+	Uninspected:   {Group: Danger, Weight: 1, Meaning: "An attachment, or a part of it, could not be looked at."},
+	Bomb:          {Group: Danger, Weight: 3, Meaning: "An archive is nested too deep, or unpacks to more than can be looked at; what then happens is configured."},
 	FilterDown:    {Group: Danger, Weight: 0, Meaning: "A filter could not look at the message; what then happens is configured."},
 
 	Rspamd:     {Group: Outside, Weight: 1, Meaning: "Rspamd's own score; the scale is that score, weighed as configured."},
