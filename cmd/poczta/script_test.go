@@ -223,7 +223,7 @@ func cmdStop(ts *testscript.TestScript, neg bool, args []string) {
 		if err != nil {
 			ts.Fatalf("the server ended badly: %v\n%s", err, s.log)
 		}
-	case <-time.After(40 * time.Second):
+	case <-time.After(2 * time.Minute):
 		ts.Fatalf("the server did not end\n%s", s.log)
 	}
 }
@@ -239,10 +239,10 @@ func cmdHup(ts *testscript.TestScript, neg bool, args []string) {
 // dialogue sends lines, each when the reply to the one before has come; last is
 // the last reply. It ends with a reply that refuses.
 func (s *runner) dialogue(ts *testscript.TestScript, port int, lines ...string) (last string) {
-	conn, err := net.DialTimeout("tcp", "127.0.0.1:"+strconv.Itoa(s.base+port), 5*time.Second)
+	conn, err := net.DialTimeout("tcp", "127.0.0.1:"+strconv.Itoa(s.base+port), time.Minute)
 	ts.Check(err)
 	defer conn.Close()
-	_ = conn.SetDeadline(time.Now().Add(20 * time.Second))
+	_ = conn.SetDeadline(time.Now().Add(2 * time.Minute))
 	buf := make([]byte, 64<<10)
 	for _, line := range append([]string{""}, lines...) {
 		if line != "" {

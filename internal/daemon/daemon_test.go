@@ -95,7 +95,7 @@ func start(t *testing.T, extra string, env daemon.Environment) *server {
 	case <-ready:
 	case err := <-s.ended:
 		t.Fatalf("the server ended: %v\n%s", err, s.log)
-	case <-time.After(20 * time.Second):
+	case <-time.After(2 * time.Minute):
 		t.Fatalf("not ready\n%s", s.log)
 	}
 	return s
@@ -110,7 +110,7 @@ func (s *server) end() {
 		if err != nil {
 			s.t.Errorf("the server ended badly: %v\n%s", err, s.log)
 		}
-	case <-time.After(30 * time.Second):
+	case <-time.After(2 * time.Minute):
 		s.t.Fatalf("the server did not end\n%s", s.log)
 	}
 }
@@ -123,7 +123,7 @@ func hello(t *testing.T, network, addr string) (net.Conn, string) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { conn.Close() })
-	_ = conn.SetDeadline(time.Now().Add(20 * time.Second))
+	_ = conn.SetDeadline(time.Now().Add(2 * time.Minute))
 	line, err := bufio.NewReader(conn).ReadString('\n')
 	if err != nil {
 		t.Fatalf("%s: %v", addr, err)
@@ -143,7 +143,7 @@ func notifications(t *testing.T) (addr string, next func(want string)) {
 	buf := make([]byte, 4096)
 	return addr, func(want string) {
 		t.Helper()
-		_ = l.SetReadDeadline(time.Now().Add(20 * time.Second))
+		_ = l.SetReadDeadline(time.Now().Add(2 * time.Minute))
 		for {
 			n, err := l.Read(buf)
 			if err != nil {

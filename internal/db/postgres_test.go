@@ -45,7 +45,7 @@ func TestFrozenTransactionEnds(t *testing.T) {
 		})
 	}()
 	<-locked
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	if err := d.Update(ctx, func(tx db.Tx) error {
 		_, err := tx.Exec("UPDATE t SET a = a + 1 WHERE id = 1")

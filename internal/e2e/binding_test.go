@@ -87,7 +87,7 @@ func bound(t *testing.T, c *client, conv *scram.ClientConversation, more string)
 		if err != nil {
 			t.Fatal(err)
 		}
-		_ = c.conn.SetDeadline(time.Now().Add(30 * time.Second))
+		_ = c.conn.SetDeadline(time.Now().Add(30 * time.Second * patience))
 		fmt.Fprintf(c.conn, "%s%s\r\n", send, base64.StdEncoding.EncodeToString([]byte(response)))
 		line, err := c.r.ReadString('\n')
 		if err != nil {

@@ -83,7 +83,7 @@ func sendUntilDead(addr string, l *ledger, prefix string) {
 			return
 		}
 		r := bufio.NewReader(conn)
-		_ = conn.SetDeadline(time.Now().Add(20 * time.Second))
+		_ = conn.SetDeadline(time.Now().Add(20 * time.Second * patience))
 		ok := converse(conn, r, "", "220") && converse(conn, r, "EHLO client.test", "250")
 		for k := 0; ok && k < 5; k++ {
 			subject := fmt.Sprintf("%s-%d-%d", prefix, n, k)
@@ -129,7 +129,7 @@ func deleteUntilDead(addr string, l *ledger, login string) {
 		if err != nil {
 			return
 		}
-		_ = conn.SetDeadline(time.Now().Add(20 * time.Second))
+		_ = conn.SetDeadline(time.Now().Add(20 * time.Second * patience))
 		r := bufio.NewReader(conn)
 		if !converse(conn, r, "", "+OK") || !converse(conn, r, "USER "+login, "+OK") || !converse(conn, r, "PASS "+password, "+OK") {
 			_ = conn.Close()

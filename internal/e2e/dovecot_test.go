@@ -151,7 +151,7 @@ func startDovecot(t *testing.T) (addr, mail string) {
 			t.Logf("Dovecot's log: %.4000s", log)
 		}
 	})
-	deadline, tick := time.After(10*time.Second), time.NewTicker(20*time.Millisecond)
+	deadline, tick := time.After(10*time.Second*patience), time.NewTicker(20*time.Millisecond)
 	defer tick.Stop()
 	for {
 		conn, err := net.Dial("tcp", addr)

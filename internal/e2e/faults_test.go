@@ -161,7 +161,7 @@ func TestDrain(t *testing.T) {
 		if err != nil {
 			t.Errorf("the server ended badly: %v\n%s", err, s.log)
 		}
-	case <-time.After(20 * time.Second):
+	case <-time.After(20 * time.Second * patience):
 		t.Errorf("the server did not end\n%s", s.log)
 	}
 	s.cmd = nil

@@ -39,7 +39,7 @@ func TestLostReply(t *testing.T) {
 	})
 	select {
 	case second = <-arrived:
-	case <-time.After(25 * time.Second):
+	case <-time.After(25 * time.Second * patience):
 		t.Fatalf("the message did not come again\n%s", s.log)
 	}
 	if wait := second.Sub(first); wait < 10*time.Second {
@@ -104,7 +104,7 @@ func TestStopCutsOff(t *testing.T) {
 	s.await("the host is asked for DATA", 10*time.Second, func() bool { return p.Seen(peer.Data) > 0 })
 	begun := time.Now()
 	s.stop()
-	if took := time.Since(begun); took > 15*time.Second {
+	if took := time.Since(begun); took > 15*time.Second*patience { // the host would stall for ever
 		t.Errorf("the stop took %s with a grace of 1s", took)
 	}
 	p.SetRules()

@@ -143,7 +143,7 @@ func TestStallingHosts(t *testing.T) {
 	s.await("the letter to the host in good health arrives", 10*time.Second, func() bool { return len(good.Messages()) == 1 })
 	took := time.Since(begun)
 	t.Logf("the letter took %s, the server takes %d MiB", took.Round(time.Millisecond), s.memory())
-	if took > 3*time.Second { // it is to be less than a second on a machine that does nothing else
+	if took > 3*time.Second*patience { // it is to be less than a second on a machine that does nothing else; hosts stall for minutes
 		t.Errorf("the letter to a host in good health took %s beside hosts that stall", took)
 	}
 }

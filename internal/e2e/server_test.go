@@ -274,7 +274,7 @@ func (s *server) stop() {
 		if err != nil {
 			s.t.Errorf("the server ended badly after SIGTERM: %v\n%s", err, s.log)
 		}
-	case <-time.After(40 * time.Second):
+	case <-time.After(40 * time.Second * patience):
 		s.t.Errorf("the server did not end after SIGTERM\n%s", s.log)
 		s.kill()
 	}

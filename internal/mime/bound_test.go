@@ -89,9 +89,8 @@ func bombs() map[string]repeat {
 }
 
 // TestBombs: whatever a message is made of, it is read at most once, in chunks, and what is
-// kept is bounded.
+// kept is bounded. Not parallel: it counts what the process allocates.
 func TestBombs(t *testing.T) {
-	t.Parallel()
 	for name, bomb := range bombs() {
 		bomb.size = 16 << 20 // more than every limit
 		c := &counter{r: bomb}
@@ -113,10 +112,11 @@ func TestBombs(t *testing.T) {
 		if parts > mime.DefaultParts || headers > mime.DefaultHeaders {
 			t.Errorf("%s: %d parts, %d octets of header sections", name, parts, headers)
 		}
-		if got := after.TotalAlloc - before.TotalAlloc; got > 96<<20 { // other tests allocate beside
+		got := after.TotalAlloc - before.TotalAlloc
+		if got > 24<<20 {
 			t.Errorf("%s: %d octets allocated", name, got)
 		}
-		t.Logf("%-16s %4d parts, %7d octets of header sections, read %8d, defects %s", name, parts, headers, c.n, root.AllDefects())
+		t.Logf("%-16s %4d parts, %7d octets of header sections, read %8d, allocated %8d, defects %s", name, parts, headers, c.n, got, root.AllDefects())
 	}
 }
 

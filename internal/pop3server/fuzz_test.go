@@ -38,7 +38,7 @@ func fuzzSession(t *testing.T, prelude, data []byte) {
 		b, _ := io.ReadAll(client)
 		got <- b
 	}()
-	_ = client.SetDeadline(time.Now().Add(10 * time.Second))
+	_ = client.SetDeadline(time.Now().Add(time.Minute))
 	if _, err := client.Write(prelude); err != nil {
 		t.Fatal(err)
 	}

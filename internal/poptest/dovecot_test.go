@@ -64,7 +64,7 @@ func TestDovecotUniqueIDs(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	_ = c.SetDeadline(time.Now().Add(20 * time.Second))
+	_ = c.SetDeadline(time.Now().Add(2 * time.Minute))
 	fmt.Fprint(c, "USER ala\r\nPASS secret\r\nUIDL\r\nQUIT\r\n")
 	told, err := io.ReadAll(c)
 	if err != nil {
@@ -191,7 +191,7 @@ func dovecot(t *testing.T, seeds []poptest.Message) (plain, secure, mail string)
 		}
 	})
 	plain, secure = "127.0.0.1:"+port[0], "127.0.0.1:"+port[1]
-	for deadline := time.Now().Add(10 * time.Second); ; <-time.After(50 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); ; <-time.After(50 * time.Millisecond) {
 		c, err := net.Dial("tcp", plain)
 		if err == nil {
 			_ = c.Close()

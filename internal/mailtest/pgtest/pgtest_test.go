@@ -77,7 +77,7 @@ func TestServerDiesWithKilledTests(t *testing.T) {
 	if !found {
 		t.Fatalf("child gave no address, but %q", url)
 	}
-	limit := time.After(20 * time.Second)
+	limit := time.After(2 * time.Minute)
 	for tick := time.Tick(10 * time.Millisecond); ; {
 		if _, err := os.Stat(dir); os.IsNotExist(err) {
 			return // the guard removes the folder after the server's end
