@@ -1,0 +1,38 @@
+package mua
+
+import (
+	"context"
+	"errors"
+	"sync"
+
+	"poczta.example/poczta/internal/mua/fetch"
+)
+
+// Run keeps the store in order, and with watch fetches all accounts by their policies, until ctx
+// ends. tell is called after each look at an account; a value on now looks at once.
+func (m *Mail) Run(ctx context.Context, watch bool, now <-chan struct{}, tell func(fetch.Round)) error {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	var wg sync.WaitGroup
+	failed := make(chan error, 2)
+	work := func(f func(context.Context) error) {
+		wg.Go(func() {
+			err := f(ctx)
+			if err != nil && ctx.Err() == nil {
+				failed <- err
+				stop()
+			}
+		})
+	}
+	work(m.Store.Run)
+	if watch {
+		work(func(ctx context.Context) error { return m.Fetcher.Watch(ctx, m.Accounts.List, now, tell) })
+	}
+	wg.Wait()
+	close(failed)
+	var errs []error
+	for err := range failed {
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,108 @@
+package mua
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"poczta.example/poczta/internal/mua/oauth"
+	"poczta.example/poczta/internal/mua/profile"
+	"poczta.example/poczta/internal/mua/vault"
+)
+
+// Secrets are the passwords and tokens of the accounts, in the vault; they are line.Secrets.
+// Safe for concurrent use.
+type Secrets struct {
+	v   vault.Secrets
+	now func() time.Time
+
+	renewing sync.Mutex // one token is renewed at a time: some providers take a refresh token once
+}
+
+// Names of an account's secrets in the vault.
+func incoming(a *profile.Account) string { return fmt.Sprintf("incoming/%d", a.ID) }
+func outgoing(a *profile.Account) string { return fmt.Sprintf("outgoing/%d", a.ID) }
+func token(a *profile.Account) string    { return fmt.Sprintf("token/%d", a.ID) }
+
+// Where says for people where the secrets lie.
+func (s *Secrets) Where() string { return s.v.Where() }
+
+// Password implements line.Secrets. Without a password of its own the outgoing server gets the
+// incoming one's.
+func (s *Secrets) Password(_ context.Context, a *profile.Account, out bool) (string, error) {
+	if out {
+		p, err := s.v.Get(outgoing(a))
+		if !errors.Is(err, vault.ErrNotFound) {
+			return p, err
+		}
+	}
+	p, err := s.v.Get(incoming(a))
+	if errors.Is(err, vault.ErrNotFound) {
+		return "", fmt.Errorf("no password is known for %s; enter it: poczta mail password %s", a.Address, a.Address)
+	}
+	return p, err
+}
+
+// SetPassword stores the password of the incoming server, and of the outgoing one if it differs.
+func (s *Secrets) SetPassword(a *profile.Account, in, out string) error {
+	if err := s.v.Set(incoming(a), in); err != nil {
+		return err
+	}
+	if out == "" || out == in {
+		return s.v.Remove(outgoing(a))
+	}
+	return s.v.Set(outgoing(a), out)
+}
+
+// Token implements line.Secrets. A token that ends soon is renewed and stored.
+func (s *Secrets) Token(ctx context.Context, a *profile.Account) (string, error) {
+	s.renewing.Lock()
+	defer s.renewing.Unlock()
+	text, err := s.v.Get(token(a))
+	if errors.Is(err, vault.ErrNotFound) {
+		return "", fmt.Errorf("%s: %w", a.Address, oauth.ErrExpired)
+	}
+	if err != nil {
+		return "", err
+	}
+	t, err := oauth.Decode(text)
+	if err != nil {
+		return "", err
+	}
+	now := time.Now
+	if s.now != nil {
+		now = s.now
+	}
+	if t.Fresh(now()) {
+		return t.Access, nil
+	}
+	if t, err = Provider(a).Refresh(ctx, t); err != nil {
+		return "", fmt.Errorf("%s: %w", a.Address, err)
+	}
+	return t.Access, s.SetToken(a, t)
+}
+
+// SetToken stores what a login gave.
+func (s *Secrets) SetToken(a *profile.Account, t oauth.Token) error {
+	text, err := t.Encode()
+	if err != nil {
+		return err
+	}
+	return s.v.Set(token(a), text)
+}
+
+// Forget removes all secrets of an account.
+func (s *Secrets) Forget(a *profile.Account) error {
+	return errors.Join(s.v.Remove(incoming(a)), s.v.Remove(outgoing(a)), s.v.Remove(token(a)))
+}
+
+// Provider is where an account's tokens come from.
+func Provider(a *profile.Account) *oauth.Provider {
+	p := &oauth.Provider{ClientID: a.ClientID}
+	if a.OAuth != nil {
+		p.AuthURL, p.TokenURL, p.Scope = a.OAuth.AuthURL, a.OAuth.TokenURL, a.OAuth.Scope
+	}
+	return p
+}
