@@ -368,6 +368,7 @@ func TestWrite(t *testing.T) {
 		}
 		if legacy {
 			want.Generator, want.Policy.NonExistent, want.Policy.Testing, want.Policy.Discovery = "", "", false, ""
+			want.Policy.Subdomain, want.Policy.Percent = "reject", "100" // which its schema wants
 			want.Records[0].Disposition = "none"
 		}
 		if !legacy {

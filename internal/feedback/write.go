@@ -2,6 +2,7 @@ package feedback
 
 import (
 	"bytes"
+	"cmp"
 	"compress/gzip"
 	"encoding/base64"
 	"encoding/xml"
@@ -101,7 +102,8 @@ func (a *Aggregate) XML() ([]byte, error) {
 	}
 	if a.Legacy {
 		x.Meta.Generator = ""
-		x.Policy.Percent = a.Policy.Percent
+		// Its schema wants them all.
+		x.Policy.Subdomain, x.Policy.Percent, x.Policy.Options = cmp.Or(x.Policy.Subdomain, x.Policy.Policy), cmp.Or(a.Policy.Percent, "100"), cmp.Or(x.Policy.Options, "0")
 	} else {
 		x.Meta.Errors = x.Meta.Errors[:min(len(x.Meta.Errors), 1)]
 		x.XMLNS, x.Policy.NonExistent, x.Policy.Discovery, x.Policy.Testing = Namespace, a.Policy.NonExistent, a.Policy.Discovery, "n"
