@@ -11,34 +11,14 @@ import (
 
 	"poczta.example/poczta/internal/db"
 	"poczta.example/poczta/internal/envelope"
+	"poczta.example/poczta/internal/upkeep"
 )
 
 // Run writes what was counted every few seconds and drops what is old, until ctx ends; then it
 // writes once more.
 func (w *Watch) Run(ctx context.Context) error {
-	write, sweep := time.NewTicker(writeEvery), time.NewTicker(sweepEvery)
-	defer write.Stop()
-	defer sweep.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
-			defer cancel()
-			return w.Flush(last)
-		case <-write.C:
-			w.complain(w.Flush(ctx))
-		case <-w.kick:
-			w.complain(w.Flush(ctx))
-		case <-sweep.C:
-			w.complain(w.Sweep(ctx))
-		}
-	}
-}
-
-func (w *Watch) complain(err error) {
-	if err != nil && !errors.Is(err, context.Canceled) {
-		w.cfg.Logger.Warn("what accounts send could not be counted", "error", err)
-	}
+	return upkeep.Rounds{Write: w.Flush, Sweep: w.Sweep, WriteEvery: writeEvery, SweepEvery: sweepEvery, Kick: w.kick,
+		Logger: w.cfg.Logger, Failed: "what accounts send could not be counted"}.Run(ctx)
 }
 
 // Flush writes what was counted until a batch is not full: what comes in meanwhile may wait for the

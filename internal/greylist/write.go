@@ -2,13 +2,13 @@ package greylist
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
 	"time"
 
 	"poczta.example/poczta/internal/db"
+	"poczta.example/poczta/internal/upkeep"
 )
 
 // seen notes that a known network came, to be written when the row is a day old.
@@ -26,28 +26,10 @@ func (l *List) seen(network, seen int64, now time.Time) {
 // Run writes which known networks came again and drops what is old, until ctx ends; then it
 // writes once more. First tries don't wait for it.
 func (l *List) Run(ctx context.Context) error {
-	write, sweep := time.NewTicker(writeEvery), time.NewTicker(sweepEvery)
-	defer write.Stop()
-	defer sweep.Stop()
-	l.complain(l.Sweep(ctx))
-	for {
-		select {
-		case <-ctx.Done():
-			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
-			defer cancel()
-			return l.Flush(last)
-		case <-write.C:
-			l.complain(l.Flush(ctx))
-		case <-sweep.C:
-			l.complain(l.Sweep(ctx))
-		}
-	}
-}
-
-func (l *List) complain(err error) {
-	if err != nil && !errors.Is(err, context.Canceled) {
-		l.cfg.Logger.Warn("the greylist could not be kept", "error", err)
-	}
+	r := upkeep.Rounds{Write: l.Flush, Sweep: l.Sweep, WriteEvery: writeEvery, SweepEvery: sweepEvery,
+		Logger: l.cfg.Logger, Failed: "the greylist could not be kept"}
+	r.Tell(l.Sweep(ctx))
+	return r.Run(ctx)
 }
 
 // Flush writes which known networks came again. What could not be written waits for the next call.

@@ -16,7 +16,7 @@ const module = "poczta.example/poczta/"
 // storey do not import each other except where beside allows it.
 var layer = map[string]int{
 	"internal/address": 0, "internal/message": 0, "internal/envelope": 0, "internal/dsn": 0, "internal/authres": 0, "internal/sevenbit": 0, "internal/srs": 0, "internal/verp": 0,
-	"internal/verdict": 0, "internal/memo": 0, "internal/disk": 0, "internal/limit": 0, "internal/tlsconf": 0, "internal/mailfile": 0,
+	"internal/verdict": 0, "internal/memo": 0, "internal/upkeep": 0, "internal/disk": 0, "internal/limit": 0, "internal/tlsconf": 0, "internal/mailfile": 0,
 	"internal/smtp": 1, "internal/pop3": 1, "internal/sasl": 1, "internal/resolver": 1,
 	"internal/mime": 1, "internal/spf": 1, "internal/dmarc": 1, "internal/feedback": 1,
 	"internal/arc": 2, "internal/content": 2, "internal/dnslist": 2, "internal/greeting": 2, "internal/attachment": 3, "internal/verify": 3, "internal/clamd": 3, "internal/rspamd": 3, "internal/milter": 3, "internal/hook": 3,

@@ -12,6 +12,7 @@ import (
 
 	"poczta.example/poczta/internal/db"
 	"poczta.example/poczta/internal/envelope"
+	"poczta.example/poczta/internal/upkeep"
 )
 
 // Component is this package's tables, for db.Migrate.
@@ -57,29 +58,8 @@ const upsertMark = `INSERT INTO correspondent (account, hash, wrote, received, e
 // Run writes what was noted every few seconds and drops what is old, until ctx ends; then it
 // writes once more.
 func (s *Store) Run(ctx context.Context) error {
-	write, sweep := time.NewTicker(writeEvery), time.NewTicker(sweepEvery)
-	defer write.Stop()
-	defer sweep.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
-			defer cancel()
-			return s.Flush(last)
-		case <-write.C:
-			s.complain(s.Flush(ctx))
-		case <-s.kick:
-			s.complain(s.Flush(ctx))
-		case <-sweep.C:
-			s.complain(s.Sweep(ctx))
-		}
-	}
-}
-
-func (s *Store) complain(err error) {
-	if err != nil && !errors.Is(err, context.Canceled) {
-		s.cfg.Logger.Warn("reputation could not be kept", "error", err)
-	}
+	return upkeep.Rounds{Write: s.Flush, Sweep: s.Sweep, WriteEvery: writeEvery, SweepEvery: sweepEvery, Kick: s.kick,
+		Logger: s.cfg.Logger, Failed: "reputation could not be kept"}.Run(ctx)
 }
 
 // flight is a batch on its way to the database.
