@@ -12,12 +12,14 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
 	"poczta.example/poczta/internal/clamd"
+	"poczta.example/poczta/internal/mailtest/ports"
 	"poczta.example/poczta/internal/verdict"
 )
 
@@ -55,12 +57,7 @@ func startReal(tb testing.TB) *daemon {
 		tb.Fatal(err)
 	}
 	tb.Cleanup(func() { os.RemoveAll(dir) })
-	free, err := (&net.ListenConfig{}).Listen(tb.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		tb.Fatal(err)
-	}
-	_, port, _ := net.SplitHostPort(free.Addr().String())
-	free.Close()
+	port := strconv.Itoa(ports.Free(tb))
 	d := &daemon{path: filepath.Join(dir, "s"), port: port, dead: make(chan struct{})}
 	conf := fmt.Sprintf("Foreground true\nLocalSocket %s\nTCPSocket %s\nTCPAddr 127.0.0.1\nDatabaseDirectory %s\nTemporaryDirectory %s\nStreamMaxLength %dM\nMaxScanSize 200M\nMaxFileSize 100M\nMaxThreads 4\n",
 		d.path, port, dir, dir, streamMaxMiB)

@@ -5,11 +5,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"poczta.example/poczta/internal/hook"
+	"poczta.example/poczta/internal/mailtest/ports"
 	"poczta.example/poczta/internal/verdict"
 )
 
@@ -88,19 +90,14 @@ func write(t *testing.T, name, text string) string {
 // run starts a program that serves a hook and returns its address when it listens.
 func run(t *testing.T, cmd *exec.Cmd) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := l.Addr().String()
-	_, port, _ := net.SplitHostPort(address)
-	l.Close()
+	port := strconv.Itoa(ports.Free(t))
+	address := "127.0.0.1:" + port
 	cmd.Env = append(os.Environ(), "HOOK_SECRET="+secret, "HOOK_PORT="+port)
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
-	late := time.After(30 * time.Second)
+	late := time.After(2 * time.Minute)
 	for tick := time.NewTicker(20 * time.Millisecond); ; {
 		if c, err := net.Dial("tcp", address); err == nil {
 			c.Close()

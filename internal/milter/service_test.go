@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -21,6 +22,7 @@ import (
 
 	"poczta.example/poczta/internal/address"
 	"poczta.example/poczta/internal/dkim"
+	"poczta.example/poczta/internal/mailtest/ports"
 	"poczta.example/poczta/internal/mailtest/rspamdtest"
 	"poczta.example/poczta/internal/milter"
 )
@@ -42,7 +44,7 @@ func service(t *testing.T, network, socket, program string, args ...string) *exe
 		_ = cmd.Process.Kill()
 		<-ended
 	})
-	late := time.After(30 * time.Second)
+	late := time.After(2 * time.Minute)
 	for tick := time.NewTicker(20 * time.Millisecond); ; {
 		if c, err := net.Dial(network, socket); err == nil {
 			c.Close()
@@ -91,20 +93,6 @@ func write(t *testing.T, name, text string) string {
 		t.Fatal(err)
 	}
 	return name
-}
-
-func freePort(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	_, port, err := net.SplitHostPort(l.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return port
 }
 
 // signed is the sample message with a DKIM signature of ours, and the key record.
@@ -198,7 +186,7 @@ func TestOpenDKIM(t *testing.T) {
 			names := write(t, filepath.Join(dir, "dns"), "s1._domainkey.a.test "+record+"\n")
 			socket, at, address := "local:"+dir+"/s", dir+"/s", "unix:"+dir+"/s"
 			if network == "tcp" {
-				port := freePort(t)
+				port := strconv.Itoa(ports.Free(t))
 				socket, at = "inet:"+port+"@127.0.0.1", "127.0.0.1:"+port
 				address = socket
 			}

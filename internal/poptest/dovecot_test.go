@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"poczta.example/poczta/internal/mailfile"
+	"poczta.example/poczta/internal/mailtest/ports"
 	"poczta.example/poczta/internal/pop3server/droptest"
 	"poczta.example/poczta/internal/poptest"
 )
@@ -169,7 +170,7 @@ func dovecot(t *testing.T, seeds []poptest.Message) (plain, secure, mail string)
 			}
 		}
 	}
-	port := [2]string{freePort(t), freePort(t)}
+	port := [2]string{strconv.Itoa(ports.Free(t)), strconv.Itoa(ports.Free(t))}
 	conf := strings.NewReplacer("@", dir, "#1", port[0], "#2", port[1]).Replace(dovecotConf)
 	write(t, filepath.Join(dir, "dovecot.conf"), conf, -1)
 	write(t, filepath.Join(dir, "users"), "ala:{PLAIN}secret::::::\n", -1)
@@ -217,17 +218,6 @@ func write(t *testing.T, name, text string, uid int) {
 	if err != nil {
 		t.Fatal(err)
 	}
-}
-
-func freePort(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	_, port, _ := net.SplitHostPort(l.Addr().String())
-	return port
 }
 
 func certificate(t *testing.T, dir string) {

@@ -4,11 +4,12 @@ import (
 	"crypto/sha256"
 	"crypto/x509"
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"poczta.example/poczta/internal/mailtest/ports"
 )
 
 // Last numbers of some hosts' addresses.
@@ -81,7 +82,7 @@ func (z *zones) serve(t *testing.T, authority, resolver *host) {
 	var conf strings.Builder
 	addr, port := authority.addr, 53
 	if authority.pid == 0 { // BIND takes only addresses of interfaces
-		addr, port = "127.0.0.1", freePort(t)
+		addr, port = "127.0.0.1", ports.Free(t)
 	}
 	fmt.Fprintf(&conf, "options { directory %q; pid-file none; session-keyfile none; listen-on port %d { %s; }; listen-on-v6 { none; }; recursion no; empty-zones-enable no; };\ncontrols {};\n",
 		dir, port, addr)
@@ -128,14 +129,3 @@ const unboundConf = `server:
 remote-control:
   control-enable: no
 `
-
-// freePort is a port of loopback that nobody has.
-func freePort(t *testing.T) int {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
-}

@@ -15,6 +15,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"poczta.example/poczta/internal/mailtest/ports"
 )
 
 // RequireEnv, when set, makes a missing Rspamd a failure.
@@ -168,10 +170,5 @@ func (s *Server) Learned(t testing.TB) int {
 
 func free(t testing.TB) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
+	return "127.0.0.1:" + strconv.Itoa(ports.Free(t))
 }
