@@ -12,8 +12,8 @@ import (
 // kernel gives to outgoing connections: one of these could take a port before the program
 // listens.
 const (
-	first = 24_000
-	last  = 32_700
+	first = 31_700
+	last  = 32_760
 )
 
 // Free returns a port on which nothing listens and which no other test has, in this process

@@ -12,7 +12,7 @@ import (
 func TestFree(t *testing.T) {
 	t.Parallel()
 	seen := map[int]bool{}
-	for range 200 {
+	for range 100 {
 		port := ports.Free(t)
 		if seen[port] {
 			t.Errorf("port %d was given twice", port)
