@@ -228,6 +228,19 @@ func (c *Classifier) Judge(ctx context.Context, account envelope.AccountID, f Fe
 	return j, nil
 }
 
+// JudgeLazily is Judge for features that are read only if enough was learned to answer: where nobody
+// has taught anything, a message costs nothing.
+func (c *Classifier) JudgeLazily(ctx context.Context, account envelope.AccountID, features func() Features) (Judgement, error) {
+	trained := false
+	if err := c.withModels(ctx, account, func(common, own *Model) { trained = common != nil || own != nil }); err != nil {
+		return Judgement{Probability: 0.5}, err
+	}
+	if !trained {
+		return c.Judge(ctx, account, Features{})
+	}
+	return c.Judge(ctx, account, features())
+}
+
 // nothing is a model that has learned nothing; nobody adds to it.
 var nothing = NewModel(8)
 

@@ -145,6 +145,35 @@ func TestLearnAndJudge(t *testing.T) {
 	})
 }
 
+// TestJudgeLazily: a message is read for words only where somebody has taught enough.
+func TestJudgeLazily(t *testing.T) {
+	each(t, func(t *testing.T, d db.Database) {
+		n := node(t, d, newClock(), func(c *classifier.Config) { c.ShareDaily = -1 })
+		spam, _ := letter(true, 1000)
+		for _, step := range []struct {
+			teach   envelope.AccountID // before it; negative: nobody
+			account envelope.AccountID
+			read    bool
+		}{{-1, classifier.Common, false}, {-1, 7, false}, {7, 7, true}, {-1, 8, false}, {-1, classifier.Common, false}, {classifier.Common, 8, true}} {
+			if step.teach >= 0 {
+				teach(t, n, step.teach, 30, false)
+			}
+			read := false
+			got, err := n.JudgeLazily(t.Context(), step.account, func() classifier.Features {
+				read = true
+				return spam
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := judge(t, n, step.account, spam)
+			if read != step.read || got.Trained != read || got.Answer() != want.Answer() || read && got != want {
+				t.Errorf("%+v: read %v, %+v, want %+v", step, read, got, want)
+			}
+		}
+	})
+}
+
 func TestMarkedAnew(t *testing.T) {
 	each(t, func(t *testing.T, d db.Database) {
 		c := newClock()

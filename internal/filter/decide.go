@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 
 	"poczta.example/poczta/internal/classifier"
 	"poczta.example/poczta/internal/envelope"
@@ -101,10 +102,7 @@ func (i *inspection) tellVerified(ctx context.Context, a verdict.Action) {
 func (i *inspection) weigh(ctx context.Context) decision {
 	f := i.f
 	var d decision
-	var features classifier.Features
-	if f.c.Classifier != nil && !f.c.NoScore {
-		features = f.c.Classifier.Features(i.content)
-	}
+	features := sync.OnceValue(func() classifier.Features { return classifier.FeaturesOf(i.content) })
 	for k := range i.whole.Locals {
 		d.locals = append(d.locals, i.weighFor(ctx, &i.whole.Locals[k], features))
 	}
@@ -126,7 +124,7 @@ func (i *inspection) weigh(ctx context.Context) decision {
 }
 
 // weighFor decides for one mailbox.
-func (i *inspection) weighFor(ctx context.Context, l *post.Local, features classifier.Features) verdict.Verdict {
+func (i *inspection) weighFor(ctx context.Context, l *post.Local, features func() classifier.Features) verdict.Verdict {
 	f := i.f
 	settings := f.c.Settings
 	settings.Role = i.role(l)
@@ -158,12 +156,12 @@ func (i *inspection) weighFor(ctx context.Context, l *post.Local, features class
 }
 
 // judged asks the classifier.
-func (i *inspection) judged(ctx context.Context, account envelope.AccountID, features classifier.Features) []verdict.Item {
+func (i *inspection) judged(ctx context.Context, account envelope.AccountID, features func() classifier.Features) []verdict.Item {
 	f := i.f
 	if f.c.Classifier == nil || f.c.NoScore {
 		return nil
 	}
-	j, err := f.c.Classifier.Judge(ctx, account, features)
+	j, err := f.c.Classifier.JudgeLazily(ctx, account, features)
 	i.note("classifier", err)
 	if err != nil {
 		return nil

@@ -88,7 +88,7 @@ func (i *inspection) looksLikeSpam(ctx context.Context, v verdict.Verdict) bool 
 	if f.c.Classifier == nil || f.c.NoScore || i.in.Envelope.Origin.Account == 0 {
 		return false
 	}
-	j, err := f.c.Classifier.Judge(ctx, classifier.Common, f.c.Classifier.Features(i.content))
+	j, err := f.c.Classifier.JudgeLazily(ctx, classifier.Common, func() classifier.Features { return classifier.FeaturesOf(i.content) })
 	i.note("classifier", err)
 	return err == nil && j.Answer() == classifier.Spam
 }
