@@ -71,11 +71,13 @@ type Item struct {
 	Data []byte // what is small
 	// Octets is the length of what Open reads.
 	Octets int64
-	// Open reads what is large; nil when there is nothing. Octets under one Key and
-	// Data never change: what the backup before has is not read again. An error that
-	// wraps ErrDamaged, from Open or from reading, leaves the octets out and is told in
-	// the report; any other ends the backup.
+	// Open reads what is large; nil when there is nothing. Octets under one Key never
+	// change: what the backup before has, with the same length, is not read again. An
+	// error that wraps ErrDamaged, from Open or from reading, leaves the octets out and
+	// is told in the report; any other ends the backup.
 	Open func(ctx context.Context) (io.ReadCloser, error)
+	// Volatile says that octets under this Key do change: they are read every time.
+	Volatile bool
 }
 
 // Source is what is backed up, as of one moment.

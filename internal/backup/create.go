@@ -190,9 +190,10 @@ func (w *creation) item(ctx context.Context, it Item, old *olderItems) (v value,
 	if it.Open == nil {
 		return value{data: it.Data}, false, w.wait(ctx, int64(len(it.Data)))
 	}
-	if known, ok := old.find(it.Key); ok {
+	if known, ok := old.find(it.Key); ok && !it.Volatile {
 		v, err := decodeValue(known)
-		if err == nil && v.has && !v.damaged && bytes.Equal(v.data, it.Data) && w.have(v.pieces) {
+		if err == nil && v.has && !v.damaged && v.octets == it.Octets && w.have(v.pieces) {
+			v.data = it.Data
 			return v, false, nil
 		}
 	}

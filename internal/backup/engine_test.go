@@ -112,7 +112,6 @@ type shelf struct {
 	rows   map[string]string // key to data
 	bodies map[string][]byte // key to octets
 	broken map[string]bool
-	mark   []byte // in the data of every body: another shelf's bodies are others
 	opened int
 }
 
@@ -132,7 +131,7 @@ func (s *shelf) Items(_ context.Context, section string, fn func(backup.Item) er
 	}
 	for _, k := range slices.Sorted(maps.Keys(s.bodies)) {
 		b := s.bodies[k]
-		err := fn(backup.Item{Key: []byte(k), Data: s.mark, Octets: int64(len(b)), Open: func(context.Context) (io.ReadCloser, error) {
+		err := fn(backup.Item{Key: []byte(k), Octets: int64(len(b)), Open: func(context.Context) (io.ReadCloser, error) {
 			s.opened++
 			if s.broken[k] {
 				return nil, fmt.Errorf("read: %w", backup.ErrDamaged)
@@ -149,10 +148,10 @@ func (s *shelf) Items(_ context.Context, section string, fn func(backup.Item) er
 // newShelf makes a shelf with n rows and n bodies, some of them equal, some large.
 func newShelf(seed uint64, n int) *shelf {
 	r := rand.New(rand.NewPCG(seed, 1))
-	s := &shelf{rows: map[string]string{}, bodies: map[string][]byte{}, broken: map[string]bool{}, mark: []byte{byte(seed)}}
+	s := &shelf{rows: map[string]string{}, bodies: map[string][]byte{}, broken: map[string]bool{}}
 	for i := range n {
 		s.rows[fmt.Sprintf("row %06d", i)] = strings.Repeat(fmt.Sprint("data ", i, " "), r.IntN(9))
-		s.bodies[fmt.Sprintf("body %06d", i)] = letter(r)
+		s.bodies[fmt.Sprintf("%d body %06d", seed, i)] = letter(r)
 	}
 	return s
 }
@@ -170,7 +169,7 @@ func letter(r *rand.Rand) []byte {
 }
 
 func (s *shelf) clone() *shelf {
-	return &shelf{rows: maps.Clone(s.rows), bodies: maps.Clone(s.bodies), broken: maps.Clone(s.broken), mark: s.mark}
+	return &shelf{rows: maps.Clone(s.rows), bodies: maps.Clone(s.bodies), broken: maps.Clone(s.broken)}
 }
 
 // clock counts up at each look.
@@ -283,8 +282,8 @@ func TestIncremental(t *testing.T) {
 		two := one.clone()
 		delete(two.rows, "row 000017")
 		two.rows["row 000300"] = "changed"
-		two.bodies["body 999999"] = []byte("new")
-		two.bodies["body 999998"] = one.bodies["body 000007"] // content that is there already
+		two.bodies["9 body 999999"] = []byte("new")
+		two.bodies["9 body 999998"] = one.bodies["1 body 000007"] // content that is there already
 		r = open(t, m, k, now)
 		second := create(t, r, two)
 		if second.NewItems != 2 || two.opened != 2 {
@@ -525,10 +524,10 @@ func TestDamageIsFoundAndNamed(t *testing.T) {
 func TestWhatTheSourceCantRead(t *testing.T) {
 	t.Parallel()
 	s := newShelf(4, 20)
-	s.broken["body 000003"] = true
+	s.broken["4 body 000003"] = true
 	r := open(t, newMemory(), secret, clock())
 	report := create(t, r, s)
-	if report.Damaged != 1 || len(report.Names) != 1 || !strings.Contains(report.Names[0], fmt.Sprintf("%x", "body 000003")) {
+	if report.Damaged != 1 || len(report.Names) != 1 || !strings.Contains(report.Names[0], fmt.Sprintf("%x", "4 body 000003")) {
 		t.Errorf("report: %+v", report)
 	}
 	sound(t, r)
@@ -536,14 +535,14 @@ func TestWhatTheSourceCantRead(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	it, err := r.Item(t.Context(), snap, "bodies", []byte("body 000003"))
+	it, err := r.Item(t.Context(), snap, "bodies", []byte("4 body 000003"))
 	if err != nil || !it.Lost {
 		t.Errorf("item: %+v, %v; want it lost", it, err)
 	}
 	if _, err := it.Open(t.Context()); !errors.Is(err, backup.ErrDamaged) {
 		t.Errorf("open: %v, want ErrDamaged", err)
 	}
-	delete(s.broken, "body 000003") // mended
+	delete(s.broken, "4 body 000003") // mended
 	if again := create(t, r, s); again.NewItems != 1 || again.Damaged != 0 {
 		t.Errorf("after mending: %+v", again)
 	}
@@ -624,7 +623,7 @@ func TestPruneFrees(t *testing.T) {
 	create(t, r, s)
 	half := s.clone()
 	for i := range 1500 {
-		delete(half.bodies, fmt.Sprintf("body %06d", 2*i))
+		delete(half.bodies, fmt.Sprintf("6 body %06d", 2*i))
 	}
 	last := create(t, r, half)
 	before := size(m)

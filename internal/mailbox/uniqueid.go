@@ -52,3 +52,7 @@ func loadID(column []byte) (message.ID, error) {
 	}
 	return message.ID(column), nil
 }
+
+// UniqueIDOf is the text of a unique-id whose column in the tables entry and retained
+// holds these octets, as backups keep it.
+func UniqueIDOf(column []byte, body message.ID) (string, error) { return loadUniqueID(column, body) }
