@@ -217,7 +217,7 @@ func (c *spamUnlistCmd) Work(ctx context.Context, d *admin.Desk) error {
 }
 
 type spamTrapCmd struct {
-	Addresses []string `arg:"" optional:"" name:"address" help:"Addresses of our domains that nobody uses."`
+	Addresses []string `arg:"" optional:"" name:"address" help:"Addresses of our domains that nobody uses, or patterns: *@example.org, sales*@example.org."`
 	List      bool     `help:"List the spam traps."`
 	Remove    bool     `help:"Make the addresses ordinary ones again."`
 	asJSON

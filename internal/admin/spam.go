@@ -7,6 +7,7 @@ import (
 	"io"
 	"strings"
 
+	"poczta.example/poczta/internal/address"
 	"poczta.example/poczta/internal/classifier"
 	"poczta.example/poczta/internal/daemon"
 	"poczta.example/poczta/internal/envelope"
@@ -220,28 +221,40 @@ func (d *Desk) SpamTraps(ctx context.Context) error {
 // SpamTrap makes addresses spam traps, or ordinary ones again.
 func (d *Desk) SpamTrap(ctx context.Context, addresses []string, remove bool) error {
 	for _, s := range addresses {
-		a, err := parseAddress(s)
-		if err != nil {
-			return err
-		}
-		if remove {
-			err = d.Rooms.Preferences.RemoveTrap(ctx, a)
-		} else {
-			err = d.Rooms.Preferences.AddTrap(ctx, a)
+		trap, err := preference.ParseTrap(s)
+		switch {
+		case err != nil:
+			return fmt.Errorf("%w: %w", ErrUsage, err)
+		case remove:
+			err = d.Rooms.Preferences.RemoveTrap(ctx, trap)
+		default:
+			err = d.Rooms.Preferences.AddTrap(ctx, trap)
 		}
 		if err != nil {
 			return listError(err)
 		}
 		if remove {
-			d.say("%s is no spam trap any more.", a)
+			d.say("%s is no spam trap any more.", trap)
 			continue
 		}
-		d.say("%s is a spam trap: whoever writes to it counts as a sender of spam.", a)
-		if local, err := d.Rooms.Accounts.IsLocal(ctx, a.Domain()); err == nil && !local {
-			d.say("%s is not served here, so nothing will come to it.", a.Domain())
-		}
+		d.tellTrap(ctx, trap)
 	}
 	return nil
+}
+
+// tellTrap says what a new trap does.
+func (d *Desk) tellTrap(ctx context.Context, trap string) {
+	local, name, _ := strings.Cut(trap, "@")
+	if strings.HasSuffix(local, "*") {
+		d.say("%s are spam traps, but for addresses that accounts and aliases have: whoever writes to the others counts as a sender of spam.", trap)
+	} else {
+		d.say("%s is a spam trap: whoever writes to it counts as a sender of spam.", trap)
+	}
+	if domain, err := address.ParseDomain(name); err == nil {
+		if ours, err := d.Rooms.Accounts.IsLocal(ctx, domain); err == nil && !ours {
+			d.say("%s is not served here, so nothing will come to it.", domain)
+		}
+	}
 }
 
 // SettingsRow is what an account wishes of the filters; "" is what the server does.

@@ -2,12 +2,14 @@ package daemon
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
 	"slices"
 	"strings"
 
+	"poczta.example/poczta/internal/account"
 	"poczta.example/poczta/internal/address"
 	"poczta.example/poczta/internal/attachment"
 	"poczta.example/poczta/internal/clamd"
@@ -109,6 +111,10 @@ func (f *Filters) config(r *Rooms, dns resolver.Resolver, metrics *obs.Metrics, 
 	fc.Own = func(ctx context.Context, d address.Domain) bool {
 		own, err := f.own(ctx, d)
 		return err == nil && own
+	}
+	fc.Nobody = func(ctx context.Context, a address.Address) bool {
+		route, err := r.Accounts.Route(ctx, address.NewForwardPath(a))
+		return err == nil && route.Match == account.MatchCatchAll || errors.Is(err, account.ErrUnknownUser)
 	}
 	if c.Spam.Wish != string(preference.WishJunk) { // which goes by the thresholds
 		fc.Wish = preference.Wish(c.Spam.Wish)

@@ -81,7 +81,7 @@ func newMail(ctx context.Context, r *Rooms, metrics *obs.Metrics, log *slog.Logg
 	sc := submit.Config{Intake: in, Senders: r.Accounts, Signers: submitSigners, Logger: log, Hooks: metrics.Submission()}
 	rc := receive.Config{Intake: in, RelayDomains: out.domains, Logger: log}
 	if filters.Filter != nil { // an interface that holds nil is not nil
-		sc.Inspector, rc.Inspector = filters.Filter, filters.Filter
+		sc.Inspector, rc.Inspector, rc.Traps = filters.Filter, filters.Filter, filters.Filter
 	}
 	repeats, err := newRepeats(r, log)
 	if err != nil {

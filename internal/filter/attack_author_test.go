@@ -186,7 +186,7 @@ func TestTrap(t *testing.T) {
 	once(t, func(d db.Database) {
 		var seen events
 		h := newHouse(t, d, seen.into)
-		if err := h.wishes.AddTrap(t.Context(), intaketest.Addr(t, "ola@example.org")); err != nil {
+		if err := h.wishes.AddTrap(t.Context(), "ola@example.org"); err != nil {
 			t.Fatal(err)
 		}
 		for _, to := range []string{"ola@example.org", "OLA@example.org"} {

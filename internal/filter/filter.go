@@ -66,6 +66,9 @@ type Config struct {
 	NoScore bool
 	// Own reports whether a domain in A-labels is one of ours; nil: none is. It must not block for long.
 	Own func(ctx context.Context, domain address.Domain) bool
+	// Nobody reports whether an address of ours leads to nobody in particular: it is unknown, or
+	// what a catch-all takes. Only then a pattern makes a spam trap of it; nil: never.
+	Nobody func(ctx context.Context, a address.Address) bool
 	// SetApart makes the function that notes copies that are set apart, in the transaction that
 	// accepts them; nil notes nothing.
 	SetApart func(d *post.Delivery, copies []SetApart) func(tx db.Tx) error

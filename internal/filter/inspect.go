@@ -11,6 +11,7 @@ import (
 	"poczta.example/poczta/internal/content"
 	"poczta.example/poczta/internal/intake"
 	"poczta.example/poczta/internal/milter"
+	"poczta.example/poczta/internal/preference"
 	"poczta.example/poczta/internal/verdict"
 	"poczta.example/poczta/internal/verify"
 )
@@ -229,15 +230,12 @@ func (i *inspection) strangers(ctx context.Context) {
 // trapped reports whether a recipient is a spam trap, and remembers who wrote there.
 func (i *inspection) trapped(ctx context.Context) bool {
 	f := i.f
-	if f.c.Preferences == nil {
-		return false
-	}
 	for k := range i.in.Envelope.Recipients {
 		p := i.in.Envelope.Recipients[k].ForwardPath
 		if p.IsPostmaster() {
 			continue
 		}
-		trap, err := f.c.Preferences.IsTrap(ctx, p.Address())
+		trap, err := f.trap(ctx, p.Address(), f.c.Nobody)
 		i.note("spam traps", err)
 		if trap {
 			if f.c.Reputation != nil && i.peer.IsValid() && !i.quiet {
@@ -247,6 +245,30 @@ func (i *inspection) trapped(ctx context.Context) bool {
 		}
 	}
 	return false
+}
+
+// trap reports whether an address is a spam trap; nobody is asked about those that a pattern makes one.
+func (f *Filter) trap(ctx context.Context, a address.Address, nobody func(context.Context, address.Address) bool) (bool, error) {
+	if f.c.Preferences == nil {
+		return false, nil
+	}
+	kind, err := f.c.Preferences.IsTrap(ctx, a)
+	return kind == preference.ExactTrap || kind == preference.PatternTrap && nobody != nil && nobody(ctx, a), err
+}
+
+// Unknown notes that a host has asked for an address that does not exist: it may be a spam trap.
+func (f *Filter) Unknown(ctx context.Context, peer netip.Addr, a address.Address) {
+	peer = peer.Unmap()
+	if f.c.NoScore || f.c.Reputation == nil || !peer.IsValid() || peer.IsLoopback() || f.trusted(peer) {
+		return
+	}
+	trap, err := f.trap(ctx, a, func(context.Context, address.Address) bool { return true })
+	if err != nil {
+		f.c.Logger.Warn("spam traps could not be looked up", "error", err)
+	}
+	if trap {
+		f.c.Reputation.NoteTrap(ctx, peer)
+	}
 }
 
 // note logs a room that could not answer: the message is judged without it.

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"time"
 
-	"poczta.example/poczta/internal/address"
 	"poczta.example/poczta/internal/db"
 	"poczta.example/poczta/internal/envelope"
 )
@@ -115,76 +114,4 @@ func (p *Preferences) List(ctx context.Context, id envelope.AccountID, after str
 		return nil, fmt.Errorf("read the lists of account %d: %w", id, err)
 	}
 	return entries, nil
-}
-
-// IsTrap reports whether an address is a spam trap: one that was never given to anybody, so
-// that whoever writes to it has guessed or stolen it. Cost as Settings.
-func (p *Preferences) IsTrap(ctx context.Context, a address.Address) (bool, error) {
-	k, err := p.of(ctx, Common)
-	if err != nil {
-		return false, err
-	}
-	return len(k.traps) > 0 && k.traps[a.Key()], nil
-}
-
-// AddTrap makes an address a spam trap; twice is no error. ErrFull.
-func (p *Preferences) AddTrap(ctx context.Context, a address.Address) error {
-	now := p.cfg.Now()
-	err := p.change(ctx, Common, func(tx db.Tx) error {
-		_, err := tx.Exec(`INSERT INTO preference_trap (address, added) VALUES (?, ?) ON CONFLICT (address) DO NOTHING`, a.Key(), db.Micros(now))
-		if err != nil {
-			return err
-		}
-		var rows int64
-		if err := tx.QueryRow(`SELECT COUNT(*) FROM preference_trap`).Scan(&rows); err != nil {
-			return err
-		}
-		if rows > MaxTraps {
-			return fmt.Errorf("%w: at most %d spam traps are kept", ErrFull, MaxTraps)
-		}
-		return nil
-	})
-	if err != nil {
-		return fmt.Errorf("add spam trap %s: %w", a, err)
-	}
-	return nil
-}
-
-// RemoveTrap makes an address an ordinary one again. ErrNotFound.
-func (p *Preferences) RemoveTrap(ctx context.Context, a address.Address) error {
-	err := p.change(ctx, Common, func(tx db.Tx) error {
-		n, err := tx.Exec(`DELETE FROM preference_trap WHERE address = ?`, a.Key())
-		if err == nil && n == 0 {
-			err = ErrNotFound
-		}
-		return err
-	})
-	if err != nil {
-		return fmt.Errorf("remove spam trap %s: %w", a, err)
-	}
-	return nil
-}
-
-// Traps lists the spam traps in their compared form, sorted.
-func (p *Preferences) Traps(ctx context.Context) (traps []string, err error) {
-	err = p.cfg.DB.View(ctx, func(tx db.Tx) error {
-		traps = nil
-		rows, err := tx.Query(`SELECT address FROM preference_trap ORDER BY address`)
-		if err != nil {
-			return err
-		}
-		defer rows.Close()
-		for rows.Next() {
-			var a string
-			if err := rows.Scan(&a); err != nil {
-				return err
-			}
-			traps = append(traps, a)
-		}
-		return rows.Err()
-	})
-	if err != nil {
-		return nil, fmt.Errorf("read spam traps: %w", err)
-	}
-	return traps, nil
 }

@@ -86,7 +86,7 @@ type known struct {
 	version  int64
 	settings Settings
 	lists    lists
-	traps    map[string]bool // of Common
+	traps    traps // of Common
 }
 
 // New returns Preferences; it does no I/O.
@@ -167,11 +167,8 @@ func (p *Preferences) load(ctx context.Context, id envelope.AccountID, k *known)
 	if id != Common {
 		return nil
 	}
-	traps, err := p.Traps(ctx)
-	k.traps = make(map[string]bool, len(traps))
-	for _, a := range traps {
-		k.traps[a] = true
-	}
+	all, err := p.Traps(ctx)
+	k.traps = newTraps(all)
 	return err
 }
 

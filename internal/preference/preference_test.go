@@ -335,7 +335,7 @@ func TestLists(t *testing.T) {
 			{"remove what can't be", p.Remove(ctx, 1, "c@@"), preference.ErrInvalid},
 			{"add what can't be", p.Add(ctx, 1, preference.Entry{Pattern: "ok.example"}, preference.Entry{Pattern: "192.0.2.1"}), preference.ErrInvalid},
 			{"a long note", p.Add(ctx, 1, preference.Entry{Pattern: "ok.example", Note: strings.Repeat("x", 201)}), preference.ErrInvalid},
-			{"no such trap", p.RemoveTrap(ctx, addr(t, "x@example.org")), preference.ErrNotFound},
+			{"no such trap", p.RemoveTrap(ctx, "x@example.org"), preference.ErrNotFound},
 		} {
 			if !errors.Is(tt.err, tt.want) {
 				t.Errorf("%s: %v, want %v", tt.name, tt.err, tt.want)
@@ -378,24 +378,62 @@ func TestTraps(t *testing.T) {
 		ctx := context.Background()
 		c := &clock{now: start}
 		p, other := open(t, d, c), open(t, d, c)
-		check := func(what string, want bool) {
+		check := func(what string, want map[string]preference.Trap) {
 			t.Helper()
+			got := map[string]preference.Trap{}
 			for _, n := range []*preference.Preferences{p, other} {
-				if got, err := n.IsTrap(ctx, addr(t, "Trap@Example.org")); err != nil || got != want {
-					t.Errorf("%s: %v, %v", what, got, err)
+				for _, a := range []string{"Trap@Example.org", "trap2@example.org", "sales.1@example.org", "SALES@example.org", "sale@example.org", "any@old.example", "any@x.old.example"} {
+					kind, err := n.IsTrap(ctx, addr(t, a))
+					must(t, err)
+					if kind != preference.NoTrap {
+						got[a] = kind
+					}
+				}
+				if diff := cmp.Diff(want, got); diff != "" {
+					t.Errorf("%s (-want +got):\n%s", what, diff)
 				}
 			}
 			c.add(2 * time.Second)
 		}
-		check("none", false)
-		must(t, p.AddTrap(ctx, addr(t, "trap@example.org")))
-		must(t, p.AddTrap(ctx, addr(t, "trap@example.org")))
-		check("added", true)
-		if got, err := p.Traps(ctx); err != nil || !slices.Equal(got, []string{"trap@example.org"}) {
+		check("none", map[string]preference.Trap{})
+		for _, s := range []string{"trap@example.org", "trap@EXAMPLE.org", "Sales*@example.org", " *@old.example "} {
+			must(t, p.AddTrap(ctx, s))
+		}
+		check("added", map[string]preference.Trap{"Trap@Example.org": preference.ExactTrap, "sales.1@example.org": preference.PatternTrap, "SALES@example.org": preference.PatternTrap, "any@old.example": preference.PatternTrap})
+		if got, err := p.Traps(ctx); err != nil || !slices.Equal(got, []string{"*@old.example", "sales*@example.org", "trap@example.org"}) {
 			t.Errorf("%v, %v", got, err)
 		}
-		must(t, other.RemoveTrap(ctx, addr(t, "TRAP@example.org")))
-		check("removed", false)
+		must(t, p.AddTrap(ctx, "sales@example.org"))
+		c.add(2 * time.Second)
+		if kind, err := p.IsTrap(ctx, addr(t, "sales@example.org")); err != nil || kind != preference.ExactTrap {
+			t.Errorf("named itself, and by a pattern: %v, %v", kind, err)
+		}
+		for _, s := range []string{"TRAP@example.org", "sales*@example.org", "sales@example.org", "*@old.example"} {
+			must(t, other.RemoveTrap(ctx, s))
+		}
+		c.add(2 * time.Second)
+		check("removed", map[string]preference.Trap{})
+		for _, s := range []string{"", "*", "*@", "example.org", "a*b*@example.org", "a*b@", "*@*", "*@*.example.org", "**@example.org", "*x@@example.org", "\"a\"*@example.org", strings.Repeat("a", 2000) + "*@example.org"} {
+			if err := p.AddTrap(ctx, s); !errors.Is(err, preference.ErrInvalid) {
+				t.Errorf("trap %.30q: %v", s, err)
+			}
+		}
+	})
+}
+
+// FuzzParseTrap: what is stored is read as the same again.
+func FuzzParseTrap(f *testing.F) {
+	for _, s := range []string{"a@b.example", "*@b.example", "Jan*@B.example", "jäkä*@ä.example", "a*b@c.example"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		trap, err := preference.ParseTrap(s)
+		if err != nil {
+			return
+		}
+		if again, err := preference.ParseTrap(trap); err != nil || again != trap {
+			t.Errorf("%q is %q, which is %q, %v", s, trap, again, err)
+		}
 	})
 }
 

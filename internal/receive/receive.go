@@ -56,7 +56,15 @@ type Config struct {
 	Inspector intake.Inspector
 	// Probing knows hosts that guess recipients; nil bears with them.
 	Probing Probing
-	Logger  *slog.Logger // nil discards
+	// Traps are told of recipients that do not exist; nil is not.
+	Traps  Traps
+	Logger *slog.Logger // nil discards
+}
+
+// Traps know addresses that nobody has, and who writes there; *filter.Filter is one. Safe for
+// concurrent use.
+type Traps interface {
+	Unknown(ctx context.Context, peer netip.Addr, a address.Address)
 }
 
 // Probing counts what hosts ask for in vain; *reputation.Probing is one. Safe for concurrent use.
@@ -152,17 +160,22 @@ func (t *transaction) Rcpt(ctx context.Context, r envelope.Recipient) error {
 			r.ForwardPath = address.Postmaster()
 		}
 	}
-	probing := t.s.c.Probing
-	if probing == nil || !t.peer.IsValid() {
+	probing, traps := t.s.c.Probing, t.s.c.Traps
+	if probing == nil && traps == nil || !t.peer.IsValid() {
 		return t.Transaction.Rcpt(ctx, r)
 	}
 	now := t.s.c.Intake.Now()
-	if probing.Over(t.peer, now) {
+	if probing != nil && probing.Over(t.peer, now) {
 		return smtp.Refuse(450, 7, 1, "Your host has asked for too many mailboxes that do not exist; try again later")
 	}
 	err := t.Transaction.Rcpt(ctx, r)
 	if e, ok := errors.AsType[*smtp.Error](err); ok && e.Reply.Code == 550 && e.Reply.Subject == 1 && e.Reply.Detail == 1 {
-		probing.Unknown(t.peer, now)
+		if probing != nil {
+			probing.Unknown(t.peer, now)
+		}
+		if traps != nil && !r.ForwardPath.IsPostmaster() {
+			traps.Unknown(ctx, t.peer, r.ForwardPath.Address())
+		}
 	}
 	return err
 }

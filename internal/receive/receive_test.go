@@ -11,7 +11,10 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"poczta.example/poczta/internal/account"
+	"poczta.example/poczta/internal/address"
 	"poczta.example/poczta/internal/envelope"
 	"poczta.example/poczta/internal/intake"
 	"poczta.example/poczta/internal/mailtest/intaketest"
@@ -92,6 +95,32 @@ func TestPostmasterOfHost(t *testing.T) {
 			t.Errorf("%s: got %v, want taken: %t", to, err, taken)
 		}
 		tx.Abort()
+	}
+}
+
+// traps notes what it is told of.
+type traps []string
+
+func (t *traps) Unknown(_ context.Context, peer netip.Addr, a address.Address) {
+	*t = append(*t, peer.String()+" "+a.String())
+}
+
+// TestUnknownRecipients: traps are told of what does not exist here, and of nothing else.
+func TestUnknownRecipients(t *testing.T) {
+	t.Parallel()
+	var told traps
+	s, _ := newServiceWith(t, receive.Config{Traps: &told})
+	origin := envelope.Origin{Protocol: "ESMTP", Peer: netip.MustParseAddrPort("192.0.2.7:4")}
+	tx, err := s.Begin(t.Context(), &smtpserver.Session{Origin: origin}, envelope.Envelope{ReversePath: intaketest.From(t, "a@example.com"), Origin: origin})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tx.Abort()
+	for _, to := range []string{"ala@example.org", "nobody@example.org", "far@example.com"} {
+		_ = tx.Rcpt(t.Context(), envelope.Recipient{ForwardPath: intaketest.To(t, to)})
+	}
+	if diff := cmp.Diff(traps{"192.0.2.7 nobody@example.org"}, told); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
 
