@@ -13,6 +13,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -28,6 +29,7 @@ import (
 const (
 	DefaultTotal   = 45 * time.Second // Config.Total
 	DefaultRequest = 10 * time.Second // Config.Request
+	settleTime     = 3 * time.Second  // for other sources, once one has given all
 	maxRedirects   = 5
 	maxTargets     = 8  // SRV targets of a service
 	maxParallel    = 12 // connections at one time
@@ -177,6 +179,12 @@ type Credentials struct {
 	// External says that the certificate alone proves who logs in (EXTERNAL).
 	External bool
 }
+
+// String tells no secret, so that credentials may come near a log.
+func (c Credentials) String() string { return fmt.Sprintf("credentials of %q", c.Username) }
+
+// GoString returns what String returns.
+func (c Credentials) GoString() string { return c.String() }
 
 // Trial is what came of trying a candidate.
 type Trial struct {

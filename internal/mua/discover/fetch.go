@@ -31,6 +31,10 @@ type reply struct {
 // fetch asks, following redirections to https alone. Certificates are verified at each
 // step; no cookie, cache, proxy, compression or credential is used.
 func (f *Finder) fetch(ctx context.Context, q request) reply {
+	if ctx.Err() != nil {
+		return reply{result: Late}
+	}
+	whole := ctx
 	ctx, cancel := context.WithTimeout(ctx, f.cfg.Request)
 	defer cancel()
 	tr := &http.Transport{ // for one question
@@ -44,6 +48,9 @@ func (f *Finder) fetch(ctx context.Context, q request) reply {
 	for range maxRedirects + 1 {
 		next, r := f.once(ctx, tr, q)
 		if next == "" {
+			if r.result != Found && whole.Err() != nil {
+				return reply{result: Late}
+			}
 			return r
 		}
 		q.url = next

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"time"
 
 	"poczta.example/poczta/internal/address"
 	"poczta.example/poczta/internal/clientconfig"
@@ -40,17 +41,11 @@ func (f *Finder) Find(ctx context.Context, a address.Address) (*Report, error) {
 	if a.IsZero() || a.Domain().IsLiteral() {
 		return nil, fmt.Errorf("find settings: %q has no domain name to ask; give the servers by hand", a.String())
 	}
+	s := &search{f, a}
 	inner, cancel := context.WithTimeout(ctx, f.cfg.Total)
 	defer cancel()
-	s := &search{f, a}
-	sources := []func(context.Context) findings{s.autoconfig, s.wellKnown, s.srv, s.autodiscover, s.autodiscoverSRV, s.exchanger}
-	found := make([]findings, len(sources), len(sources)+1)
-	var wg sync.WaitGroup
-	for i, source := range sources {
-		wg.Go(func() { found[i] = source(inner) })
-	}
-	wg.Wait()
-	if !slices.ContainsFunc(found, func(o findings) bool { return slices.ContainsFunc(o.candidates, Candidate.Complete) }) {
+	found := s.published(inner)
+	if !slices.ContainsFunc(found, findings.complete) {
 		found = append(found, s.guess(inner))
 	}
 	if err := ctx.Err(); err != nil {
@@ -64,6 +59,44 @@ func (f *Finder) Find(ctx context.Context, a address.Address) (*Report, error) {
 	}
 	r.Candidates = rank(all)
 	return r, nil
+}
+
+// complete reports whether there is a candidate for both directions.
+func (o findings) complete() bool { return slices.ContainsFunc(o.candidates, Candidate.Complete) }
+
+// published asks all sources side by side and returns what they gave, in their order.
+// They have half of the time, so that some is left for guesses; once one has given what
+// needs no confirmation, the others have settleTime.
+func (s *search) published(ctx context.Context) []findings {
+	ctx, cancel := context.WithTimeout(ctx, s.cfg.Total/2)
+	defer cancel()
+	sources := []func(context.Context) findings{s.autoconfig, s.wellKnown, s.srv, s.autodiscover, s.autodiscoverSRV, s.exchanger}
+	found := make([]findings, len(sources))
+	settled := make(chan struct{}, len(sources))
+	var wg sync.WaitGroup
+	for i, source := range sources {
+		wg.Go(func() {
+			found[i] = source(ctx)
+			if slices.ContainsFunc(found[i].candidates, func(c Candidate) bool { return weight(c) == 0 }) {
+				settled <- struct{}{}
+			}
+		})
+	}
+	var watch sync.WaitGroup
+	watch.Go(func() {
+		select {
+		case <-settled:
+		case <-ctx.Done():
+			return
+		}
+		late := time.AfterFunc(settleTime, cancel)
+		<-ctx.Done()
+		late.Stop()
+	})
+	wg.Wait()
+	cancel()
+	watch.Wait()
+	return found
 }
 
 // Guess tries usual names alone; see Find.

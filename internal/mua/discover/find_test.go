@@ -1,6 +1,8 @@
 package discover_test
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -51,6 +53,10 @@ func TestSources(t *testing.T) {
 	}{
 		{"SRV in the domain", func(w *world) { w.dns(fmt.Sprintf(srvLines, ours)) }, discover.SRV, ours, discover.Unproven, false},
 		{"SRV elsewhere", func(w *world) { w.dns(fmt.Sprintf(srvLines, theirs)) }, discover.SRV, theirs, discover.Unproven, true},
+		{"SRV to a name that ends alike", func(w *world) {
+			w.servers("notexample.org")
+			w.dns(fmt.Sprintf(srvLines, "notexample.org"))
+		}, discover.SRV, "notexample.org", discover.Unproven, true},
 		{"SRV elsewhere under DNSSEC", func(w *world) { w.dns(fmt.Sprintf(srvLines, theirs), "!secure example.org") }, discover.SRV, theirs, discover.DNSSEC, false},
 		{"autoconfig", func(w *world) { w.web("autoconfig.example.org", text(200, settings(theirs))) }, discover.Autoconfig, theirs, discover.HTTPS, false},
 		{"autoconfig that wants the address", func(w *world) {
@@ -227,6 +233,9 @@ func TestHostile(t *testing.T) {
 				if len(r.Candidates) > 0 {
 					t.Errorf("found %+v", r.Candidates)
 				}
+				if n := len(w.asked); n > 20 { // six each: without the address, and with it
+					t.Errorf("%d requests", n)
+				}
 			})
 		})
 	}
@@ -384,4 +393,106 @@ func TestNoDomain(t *testing.T) {
 			t.Error("guessed")
 		}
 	}
+}
+
+// TestSettle: who has an answer does not wait long for servers that say nothing, and
+// servers that say nothing leave time for guesses.
+func TestSettle(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name   string
+		build  func(w *world)
+		source discover.Source
+		within time.Duration
+	}{
+		{"answered", func(w *world) { w.web("autoconfig.example.org", text(200, settings("mail.example.org"))) }, discover.Autoconfig, 4 * time.Second},
+		{"answered, to be confirmed", func(w *world) { w.dns(fmt.Sprintf(srvLines, "mail.provider.example")) }, discover.SRV, discover.DefaultTotal / 2},
+		{"guessed", func(*world) {}, discover.Guess, discover.DefaultTotal},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				w.servers("mail.example.org")
+				w.dns("example.org. MX 10 a.b.provider.example.", "example.org. MX 20 c.d.another.example.", "!timeout _imaps._tcp.example.org")
+				for _, h := range []string{"example.org", "autodiscover.example.org", "autoconfig.b.provider.example", "b.provider.example", "autoconfig.provider.example", "provider.example", "autoconfig.another.example"} {
+					w.host(h)
+					w.silent(h + ":443")
+				}
+				c.build(w)
+				start := time.Now()
+				r := w.find()
+				if took := time.Since(start); took > c.within {
+					t.Errorf("it took %s", took)
+				}
+				if len(r.Candidates) == 0 || r.Candidates[0].Source != c.source || !r.Candidates[0].Complete() {
+					t.Error(tell(r))
+				}
+				if got := results(r, discover.WellKnown); len(got) != 1 || got[0] != discover.Timeout && got[0] != discover.Late {
+					t.Errorf("got %q", got)
+				}
+			})
+		})
+	}
+}
+
+// TestStopped: the person stops it.
+func TestStopped(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.host("autoconfig.example.org")
+		w.silent("autoconfig.example.org:443")
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		start := time.Now()
+		if _, err := w.finder().Find(ctx, person(t, "ala@example.org")); !errors.Is(err, context.DeadlineExceeded) || time.Since(start) > time.Second {
+			t.Errorf("got %v after %s", err, time.Since(start))
+		}
+	})
+}
+
+// TestTexts: what people read.
+func TestTexts(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.dns(fmt.Sprintf(srvLines, "mail.provider.example"))
+		r := w.find()
+		for language, want := range map[string][]string{
+			"en": {"_pop3._tcp.example.org: there is nothing\n", "  POP3 mail.provider.example:995, TLS, found in DNS without proof (_pop3s._tcp.example.org)\n"},
+			"pl": {"_pop3._tcp.example.org: nic tam nie ma\n", "  SMTP mail.provider.example:465, TLS, znaleziony w DNS bez potwierdzenia (_submissions._tcp.example.org)\n"},
+		} {
+			for _, line := range want {
+				if got := r.Text(language); !strings.Contains(got, line) {
+					t.Errorf("no %q in\n%s", line, got)
+				}
+			}
+		}
+		c, ala := r.Candidates[0], r.Address
+		if got := c.Question(ala, "en"); got != "Servers outside the domain example.org: mail.provider.example. Nothing proves that the domain's owner named them. Send name and password there?" {
+			t.Error(got)
+		}
+		if got := c.Question(ala, "pl"); !strings.HasSuffix(got, "Czy wysłać tam nazwę i hasło?") {
+			t.Error(got)
+		}
+		byHand, err := clientconfig.Parse([]byte(strings.ReplaceAll(settings("mail.provider.example"), "<port>995</port><socketType>SSL", "<port>110</port><socketType>plain")))
+		if err != nil {
+			t.Fatal(err)
+		}
+		c = discover.ByHand(ala, byHand)
+		if c.NeedsConfirmation() || c.Question(ala, "en") != "" || len(c.Incoming) != 1 || !c.Incoming[0].Raised || c.Incoming[0].Security != clientconfig.StartTLS {
+			t.Errorf("by hand: %+v", c)
+		}
+		if got := c.Incoming[0].Text("en"); !strings.Contains(got, "it is demanded all the same), given by you") {
+			t.Error(got)
+		}
+		if empty := (&discover.Report{}); !strings.Contains(empty.Text("en"), "give them by hand") || !strings.Contains(empty.Text("pl"), "podaj je ręcznie") {
+			t.Error(empty.Text("pl"))
+		}
+		cred := discover.Credentials{Username: "ala", Password: "secret", Token: "t0ken"}
+		if got := fmt.Sprintf("%v %+v %#v", cred, cred, cred); strings.Contains(got, "secret") || strings.Contains(got, "t0ken") {
+			t.Error(got)
+		}
+	})
 }

@@ -114,10 +114,7 @@ func (s Step) Text(language string) string {
 	t, ok := sentences[s.Result]
 	text := string(s.Result)
 	if ok {
-		text = t[0]
-		if language == "pl" || strings.HasPrefix(language, "pl-") || strings.HasPrefix(language, "pl_") {
-			text = t[1]
-		}
+		text = choose(language, t[0], t[1])
 	}
 	if s.Detail != "" {
 		text += " (" + s.Detail + ")"

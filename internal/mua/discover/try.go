@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"slices"
-	"strconv"
 	"strings"
 
 	"poczta.example/poczta/internal/clientconfig"
@@ -14,11 +12,6 @@ import (
 	"poczta.example/poczta/internal/sasl"
 	"poczta.example/poczta/internal/smtpclient"
 )
-
-// place names a server in a step.
-func (s Server) place() string {
-	return strings.ToUpper(string(s.Protocol)) + " " + net.JoinHostPort(s.Host, strconv.Itoa(int(s.Port)))
-}
 
 // Try logs in to a candidate's servers, in their order until one of each direction takes
 // the login, and sends no mail. A wrong password is not tried at further servers of that
