@@ -80,7 +80,7 @@ type Body struct {
 }
 
 // outOctets is how much is gathered before it is passed on.
-const outOctets = 4 << 10
+const outOctets = 1 << 10
 
 // NewBody makes a Body that writes to w.
 func NewBody(c Canonicalization, w io.Writer) *Body { return &Body{w: w, relaxed: c == Relaxed} }

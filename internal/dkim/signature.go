@@ -351,7 +351,7 @@ func withoutValue(raw []byte) []byte {
 	for rest, more := raw[colon:], true; more; {
 		var spec []byte
 		spec, rest, more = bytes.Cut(rest, []byte{';'})
-		if eq := bytes.IndexByte(spec, '='); eq >= 0 && trimFWS(string(spec[:eq])) == "b" {
+		if eq := bytes.IndexByte(spec, '='); eq >= 0 && string(bytes.Trim(spec[:eq], " \t\r\n")) == "b" {
 			spec = spec[:eq+1]
 		}
 		out = append(out, spec...)
