@@ -262,9 +262,8 @@ func (l *signedLetter) send(ctx context.Context, addr string) error {
 	return c.command("221", "QUIT")
 }
 
-// rate measures messages a second into addr as bench.rate does.
-func (m *signedMail) rate(ctx context.Context, b *bench, addr string, sessions int, done func(count int) error) (float64, error) {
-	warm := max(10*sessions, signedLetters)
+// rate measures messages a second into addr as bench.rate does, after warm messages that don't count.
+func (m *signedMail) rate(ctx context.Context, b *bench, addr string, sessions, warm int, done func(count int) error) (float64, error) {
 	took, err := m.send(ctx, addr, sessions, warm)
 	if err != nil {
 		return 0, err
@@ -272,7 +271,7 @@ func (m *signedMail) rate(ctx context.Context, b *bench, addr string, sessions i
 	if err := done(warm); err != nil {
 		return 0, err
 	}
-	count := max(int(float64(warm)/took.Seconds()*b.seconds.Seconds()), 5*sessions)
+	count := max(int(float64(warm)/took.Seconds()*b.seconds.Seconds()), min(5*sessions, warm))
 	begin := time.Now()
 	if _, err := m.send(ctx, addr, sessions, count); err != nil {
 		return 0, err
