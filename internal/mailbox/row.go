@@ -183,3 +183,19 @@ func readLocated(tx db.Tx, found []located, query string, account envelope.Accou
 	}
 	return found, rows.Err()
 }
+
+// Content says where the octets of an entry lie: the prefix, then the body.
+type Content struct {
+	Prefix   []byte
+	Body     message.ID
+	Location body.Location // without SHA256
+}
+
+// Locate finds the octets of an entry, also of one in retention. ErrGone when it was purged.
+func (s *Store) Locate(ctx context.Context, account envelope.AccountID, number int64, uid UID) (Content, error) {
+	found, err := s.locate(ctx, account, number, uid, uid)
+	if err != nil {
+		return Content{}, err
+	}
+	return Content{Prefix: found[0].prefix, Body: found[0].body, Location: found[0].loc}, nil
+}

@@ -21,7 +21,7 @@ CREATE TABLE letter (
 	subject {text} NOT NULL, sender {text} NOT NULL, recipients {text} NOT NULL,
 	message_id {text} NOT NULL, unique_id {text} NOT NULL, origin {text} NOT NULL, snippet {text} NOT NULL) {strict};
 CREATE UNIQUE INDEX letter_place ON letter (account, number, uid);
-CREATE INDEX letter_rank ON letter (rank, account, number, flags, attachments, octets, whole) WHERE removed = 0;
+CREATE INDEX letter_rank ON letter (rank, account, number, flags, attachments, thread, octets, whole) WHERE removed = 0;
 CREATE INDEX letter_folder ON letter (account, number, rank) WHERE removed = 0;
 CREATE INDEX letter_unread ON letter (account, number, rank) WHERE removed = 0 AND flags & 1 = 0;
 CREATE INDEX letter_flagged ON letter (account, number, rank) WHERE removed = 0 AND flags & 4 <> 0;
@@ -34,7 +34,7 @@ CREATE INDEX letter_trashed ON letter (trashed) WHERE trashed <> 0 AND removed =
 CREATE TABLE thread_key (key {int} NOT NULL PRIMARY KEY, thread {int} NOT NULL) {strict};
 CREATE INDEX thread_key_thread ON thread_key (thread);
 CREATE VIRTUAL TABLE letter_text USING fts5 (subject, sender, recipients, body, files, inside,
-	content = '', contentless_delete = 1, tokenize = 'ascii', prefix = '2 3');
+	content = '', contentless_delete = 1, tokenize = 'ascii');
 CREATE TABLE folder_state (account {int} NOT NULL, number {int} NOT NULL, seen {int} NOT NULL, hidden {int} NOT NULL,
 	PRIMARY KEY (account, number)) {rowid};
 CREATE TABLE person (

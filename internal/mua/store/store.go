@@ -24,6 +24,7 @@ import (
 	"poczta.example/poczta/internal/disk"
 	"poczta.example/poczta/internal/envelope"
 	"poczta.example/poczta/internal/mailbox"
+	"poczta.example/poczta/internal/mua/store/search"
 )
 
 // Names in the folder. They are the server's, so that its commands can read what lies here.
@@ -38,7 +39,7 @@ const (
 var (
 	ErrBusy     = errors.New("the mail folder is in use by another process")
 	ErrNotFound = errors.New("no such letter, folder or rule")
-	ErrQuery    = errors.New("the search can't be understood")
+	ErrQuery    = search.ErrQuery
 )
 
 // Defaults of Config.
@@ -82,6 +83,8 @@ type Store struct {
 	adding    atomic.Int64  // Adds at work
 	addedAt   atomic.Int64  // when the last one ended, Unix nanoseconds
 	indexing  sync.Mutex    // one indexes at a time
+	rules     atomic.Pointer[[]*compiled]
+	ruleLoad  sync.Mutex
 	closers   []func() error
 }
 

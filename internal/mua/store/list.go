@@ -1,0 +1,527 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"poczta.example/poczta/internal/db"
+	"poczta.example/poczta/internal/envelope"
+	"poczta.example/poczta/internal/mua/store/search"
+)
+
+// Sort is an order of letters.
+type Sort uint8
+
+// The orders, by date.
+const (
+	Newest Sort = iota // first
+	Oldest             // first; not for threads
+)
+
+// Query selects letters; the zero Query selects all but those in Trash and Junk.
+type Query struct {
+	Accounts   []envelope.AccountID // one of them; none is all
+	Folder     string               // of each of the accounts; "" is all but Trash and Junk
+	Everywhere bool                 // with Folder "": Trash and Junk too
+	Unread     bool
+	Flagged    bool
+	Thread     int64 // of Summary.Thread
+	// Text is a search: see package search. Its in: and account: narrow Folder and Accounts.
+	Text    string
+	Typing  bool // the last word of Text may be unfinished
+	Removed bool // what is in retention, last removed first, instead of what is in folders
+	Sort    Sort
+	Cursor  string // Page.Cursor of the page before; "" begins
+	Limit   int    // letters or threads; 0 is 50, at most 1000
+}
+
+// Page is a part of a list.
+type Page struct {
+	Letters []Summary
+	Cursor  string // of the next page; "" at the end
+}
+
+// List returns a page of letters in order of date. It reads what the page needs and little more,
+// however many letters there are.
+func (s *Store) List(ctx context.Context, q Query) (Page, error) {
+	p, err := s.plan(ctx, q)
+	if err != nil {
+		return Page{}, fmt.Errorf("list letters: %w", err)
+	}
+	ids, next, err := p.page(ctx)
+	if err != nil {
+		return Page{}, fmt.Errorf("list letters: %w", err)
+	}
+	letters, err := s.summaries(ctx, ids)
+	if err != nil {
+		return Page{}, fmt.Errorf("list letters: %w", err)
+	}
+	return Page{Letters: letters, Cursor: next}, nil
+}
+
+// place is a folder as the tables name it.
+type place struct {
+	account envelope.AccountID
+	number  int64
+	name    string
+}
+
+// plan is a Query as it is carried out.
+type plan struct {
+	s       *Store
+	q       Query
+	text    search.Query
+	places  []place  // folders; nil is all
+	conds   []string // beside the folder and the dates
+	args    []any
+	bounds  []bound
+	oldest  bool
+	at      int64 // rank behind which the page begins
+	limit   int
+	nothing bool // no folder is asked
+}
+
+// maxLimit is the longest page.
+const maxLimit = 1000
+
+func (s *Store) plan(ctx context.Context, q Query) (*plan, error) {
+	p := &plan{s: s, q: q, oldest: q.Sort == Oldest, limit: min(q.Limit, maxLimit)}
+	if p.limit <= 0 {
+		p.limit = 50
+	}
+	if q.Cursor != "" && !q.Removed {
+		at, err := strconv.ParseInt(q.Cursor, 10, 64)
+		if err != nil {
+			return nil, fmt.Errorf("cursor %q is not one that an earlier list returned", q.Cursor)
+		}
+		p.at = at
+	} else if !p.oldest {
+		p.at = 1<<63 - 1
+	} else {
+		p.at = -1
+	}
+	var err error
+	if p.text, err = search.Parse(q.Text, s.cfg.Now(), q.Typing); err != nil {
+		return nil, err
+	}
+	if err := p.choosePlaces(ctx); err != nil {
+		return nil, err
+	}
+	p.conditions()
+	return p, nil
+}
+
+// choosePlaces finds the folders that are asked.
+func (p *plan) choosePlaces(ctx context.Context) error {
+	accounts := slices.Clone(p.q.Accounts)
+	if len(p.text.Accounts) > 0 {
+		var named []envelope.AccountID
+		for _, name := range p.text.Accounts {
+			if id, ok := p.s.findAccount(ctx, name); ok && (len(accounts) == 0 || slices.Contains(accounts, id)) {
+				named = append(named, id)
+			}
+		}
+		if p.nothing = len(named) == 0; p.nothing {
+			return nil
+		}
+		accounts = named
+	}
+	folders := p.text.In
+	everywhere := p.q.Everywhere || p.q.Thread != 0
+	if p.q.Folder != "" {
+		folders = []string{p.q.Folder}
+	}
+	if slices.ContainsFunc(folders, func(f string) bool { return strings.EqualFold(f, "anywhere") }) && p.q.Folder == "" {
+		folders, everywhere = nil, true
+	}
+	if len(accounts) == 0 && len(folders) == 0 && everywhere {
+		return nil
+	}
+	all, err := p.s.places(ctx)
+	if err != nil {
+		return err
+	}
+	excluded := false
+	for _, f := range all {
+		wanted := len(accounts) == 0 || slices.Contains(accounts, f.account)
+		if len(folders) > 0 {
+			wanted = wanted && slices.ContainsFunc(folders, func(name string) bool { return strings.EqualFold(name, f.name) })
+		} else if !everywhere {
+			wanted = wanted && f.name != Trash && f.name != Junk
+		}
+		if wanted {
+			p.places = append(p.places, f)
+		} else {
+			excluded = true
+		}
+	}
+	p.nothing = len(p.places) == 0
+	if !excluded {
+		p.places = nil
+	}
+	return nil
+}
+
+// findAccount finds an account by its name or number.
+func (s *Store) findAccount(ctx context.Context, name string) (envelope.AccountID, bool) {
+	if s.cfg.Account != nil {
+		if id, ok := s.cfg.Account(ctx, name); ok {
+			return id, true
+		}
+	}
+	n, err := strconv.ParseInt(name, 10, 64)
+	return envelope.AccountID(n), err == nil
+}
+
+// places returns all folders.
+func (s *Store) places(ctx context.Context) ([]place, error) {
+	var all []place
+	err := s.db.View(ctx, func(tx db.Tx) error {
+		all = all[:0]
+		rows, err := tx.Query(`SELECT account, number, name FROM mailbox ORDER BY account, number`)
+		if err != nil {
+			return err
+		}
+		defer rows.Close()
+		for rows.Next() {
+			var p place
+			if err := rows.Scan(&p.account, &p.number, &p.name); err != nil {
+				return err
+			}
+			all = append(all, p)
+		}
+		return rows.Err()
+	})
+	return all, err
+}
+
+// bound is a bound of rank.
+type bound struct {
+	sql  string // with one parameter
+	rank int64
+}
+
+// conditions makes what a letter must fulfil, on the columns that the index letter_rank has.
+func (p *plan) conditions() {
+	p.conds, p.args, p.bounds = nil, nil, nil
+	if !p.text.After.IsZero() {
+		p.bounds = append(p.bounds, bound{` >= ?`, rankOf(p.text.After, 0)})
+	}
+	if !p.text.Before.IsZero() {
+		p.bounds = append(p.bounds, bound{` < ?`, rankOf(p.text.Before, 0)})
+	}
+	is := p.text.Is
+	for _, c := range []struct {
+		asked bool
+		sql   string
+	}{
+		{p.q.Unread || is.Unread, unreadSQL}, {is.Read, `l.flags & 1 <> 0`},
+		{p.q.Flagged || is.Flagged, flaggedSQL}, {is.Unflagged, `l.flags & 4 = 0`},
+		{is.Answered, `l.flags & 2 <> 0`}, {is.Unanswered, `l.flags & 2 = 0`}, {is.Draft, `l.flags & 8 <> 0`}, {is.Partial, `l.whole <> 0`},
+		{p.text.HasAttachment, `l.attachments > 0`}, {p.text.NoAttachment, `l.attachments = 0`},
+	} {
+		if c.asked {
+			p.conds = append(p.conds, c.sql)
+		}
+	}
+	for _, c := range []struct {
+		asked bool
+		sql   string
+		arg   int64
+	}{
+		{p.text.Larger > 0, `MAX(l.octets, l.whole) > ?`, p.text.Larger}, {p.text.Smaller > 0, `MAX(l.octets, l.whole) < ?`, p.text.Smaller},
+		{p.q.Thread != 0, `l.thread = ?`, p.q.Thread},
+	} {
+		if c.asked {
+			p.conds, p.args = append(p.conds, c.sql), append(p.args, c.arg)
+		}
+	}
+	if p.text.Without != "" {
+		p.conds = append(p.conds, `l.rank NOT IN (SELECT rowid FROM letter_text WHERE letter_text MATCH ?)`)
+		p.args = append(p.args, p.text.Without)
+	}
+}
+
+// The conditions that indexes of their own serve, as those indexes have them.
+const (
+	unreadSQL  = `l.flags & 1 = 0`
+	flaggedSQL = `l.flags & 4 <> 0`
+)
+
+// page returns the ids of a page and the next cursor.
+func (p *plan) page(ctx context.Context) (ids []int64, next string, err error) {
+	switch {
+	case p.nothing:
+		return nil, "", nil
+	case p.q.Removed:
+		return p.removed(ctx)
+	}
+	found, err := p.find(ctx, p.limit+1)
+	if err != nil {
+		return nil, "", err
+	}
+	if len(found) > p.limit {
+		found = found[:p.limit]
+		next = strconv.FormatInt(found[p.limit-1].rank, 10)
+	}
+	for _, f := range found {
+		ids = append(ids, f.id)
+	}
+	return ids, next, nil
+}
+
+// hit is a letter that was found.
+type hit struct{ rank, id, thread int64 }
+
+// find returns the first n letters behind p.at.
+func (p *plan) find(ctx context.Context, n int) ([]hit, error) {
+	switch {
+	case p.text.Match != "":
+		return p.byText(ctx, n)
+	case p.q.Thread != 0:
+		return p.scan(ctx, n, `letter_thread`, nil)
+	case len(p.conds) == 0:
+		return p.byFolder(ctx, n, `letter_folder`)
+	case len(p.conds) == 1 && p.conds[0] == unreadSQL:
+		return p.byFolder(ctx, n, `letter_unread`)
+	case len(p.conds) == 1 && p.conds[0] == flaggedSQL:
+		return p.byFolder(ctx, n, `letter_flagged`)
+	}
+	return p.byWindow(ctx, n)
+}
+
+// order is the direction of a list.
+func (p *plan) order() (compare, direction string) {
+	if p.oldest {
+		return ">", "ASC"
+	}
+	return "<", "DESC"
+}
+
+// where joins conditions, those on folders with them if asked for.
+func (p *plan) where(folders bool) (string, []any) {
+	conds, args := p.conds, p.args
+	if folders && p.places != nil {
+		in, more := placesSQL(p.places)
+		conds, args = append(conds[:len(conds):len(conds)], in), append(args[:len(args):len(args)], more...)
+	}
+	if len(conds) == 0 {
+		return "", nil
+	}
+	return " AND " + strings.Join(conds, " AND "), args
+}
+
+// within are the bounds of a column that holds ranks.
+func (p *plan) within(column string) (string, []any) {
+	compare, _ := p.order()
+	query, args := column+` `+compare+` ?`, []any{p.at}
+	for _, b := range p.bounds {
+		query, args = query+` AND `+column+b.sql, append(args, b.rank)
+	}
+	return query, args
+}
+
+// byFolder reads n letters of each folder by its index, and takes the first n of all.
+func (p *plan) byFolder(ctx context.Context, n int, index string) ([]hit, error) {
+	places := p.places
+	if places == nil {
+		var err error
+		if places, err = p.s.places(ctx); err != nil {
+			return nil, err
+		}
+	}
+	var all []hit
+	for _, f := range places {
+		found, err := p.scan(ctx, n, index, &f)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, found...)
+	}
+	slices.SortFunc(all, func(a, b hit) int {
+		if p.oldest {
+			a, b = b, a
+		}
+		return int(max(-1, min(1, b.rank-a.rank)))
+	})
+	return all[:min(n, len(all))], nil
+}
+
+// scan reads n letters by an index whose order is that of the list, of one folder or, for a thread, of all that are asked.
+func (p *plan) scan(ctx context.Context, n int, index string, in *place) ([]hit, error) {
+	_, direction := p.order()
+	rank, args := p.within(`l.rank`)
+	query := `SELECT l.rank, l.id, l.thread FROM letter l INDEXED BY ` + index + ` WHERE l.removed = 0 AND ` + rank
+	if in != nil {
+		query += ` AND l.account = ? AND l.number = ?`
+		args = append(args, int64(in.account), in.number)
+	}
+	where, more := p.where(in == nil)
+	query, args = query+where+` ORDER BY l.rank `+direction+` LIMIT ?`, append(append(args, more...), int64(n))
+	var found []hit
+	err := p.s.db.View(ctx, func(tx db.Tx) (err error) {
+		found, err = readHits(tx, found[:0], query, args)
+		return err
+	})
+	return found, err
+}
+
+func readHits(tx db.Tx, found []hit, query string, args []any) ([]hit, error) {
+	rows, err := tx.Query(query, args...)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var h hit
+		if err := rows.Scan(&h.rank, &h.id, &h.thread); err != nil {
+			return nil, err
+		}
+		found = append(found, h)
+	}
+	return found, rows.Err()
+}
+
+// summaryColumns are those of Summary.
+const summaryColumns = `l.id, l.account, m.name, l.uid, l.flags, l.octets, l.whole, l.received, l.date, l.subject, l.sender, l.recipients, l.message_id, l.thread,
+	l.attachments, l.snippet, l.unique_id, l.removed`
+
+// summariesIn is how many letters one statement reads.
+const summariesIn = 50
+
+var summaryQuery = `SELECT ` + summaryColumns + ` FROM letter l JOIN mailbox m ON m.account = l.account AND m.number = l.number WHERE l.id IN (` +
+	strings.Repeat("?, ", summariesIn-1) + `?)`
+
+// summaries reads letters in the order of ids; those that are gone are left out.
+func (s *Store) summaries(ctx context.Context, ids []int64) ([]Summary, error) {
+	found := make(map[int64]Summary, len(ids))
+	for chunk := range slices.Chunk(ids, summariesIn) {
+		args := make([]any, summariesIn)
+		for i := range args {
+			args[i] = chunk[min(i, len(chunk)-1)]
+		}
+		err := s.db.View(ctx, func(tx db.Tx) error {
+			rows, err := tx.Query(summaryQuery, args...)
+			if err != nil {
+				return err
+			}
+			defer rows.Close()
+			for rows.Next() {
+				m, err := scanSummary(rows)
+				if err != nil {
+					return err
+				}
+				found[int64(m.ID)] = m
+			}
+			return rows.Err()
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	all := make([]Summary, 0, len(ids))
+	for _, id := range ids {
+		if m, ok := found[id]; ok {
+			all = append(all, m)
+		}
+	}
+	return all, nil
+}
+
+func scanSummary(row db.Row) (Summary, error) {
+	var m Summary
+	var whole, received, date, removed int64
+	var sender, recipients string
+	err := row.Scan(&m.ID, &m.Account, &m.Folder, &m.UID, &m.Flags, &m.Octets, &whole, &received, &date, &m.Subject, &sender, &recipients, &m.MessageID, &m.Thread,
+		&m.Attachments, &m.Snippet, &m.UniqueID, &removed)
+	if err != nil {
+		return m, err
+	}
+	m.Received, m.Date = db.FromMicros(received), db.FromMicros(date)
+	m.From, m.To = unpackPeople(sender), unpackPeople(recipients)
+	if m.Partial = whole > 0; m.Partial {
+		m.Octets = whole
+	}
+	if removed > 0 {
+		m.Removed = db.FromMicros(removed)
+	}
+	return m, nil
+}
+
+// Summary returns what lists show of a letter, also of one in retention. ErrNotFound.
+func (s *Store) Summary(ctx context.Context, id LetterID) (Summary, error) {
+	all, err := s.summaries(ctx, []int64{int64(id)})
+	if err == nil && len(all) == 0 {
+		err = ErrNotFound
+	}
+	if err != nil {
+		return Summary{}, fmt.Errorf("look up letter %d: %w", id, err)
+	}
+	return all[0], nil
+}
+
+// ByMessageID finds the letters in folders that bear a Message-ID (with its angle brackets), newest first, at most 20.
+func (s *Store) ByMessageID(ctx context.Context, messageID string) ([]Summary, error) {
+	if messageID == "" {
+		return nil, nil
+	}
+	var ids []int64
+	err := s.db.View(ctx, func(tx db.Tx) error {
+		found, err := readHits(tx, nil, `SELECT rank, id, thread FROM letter WHERE message_id = ? AND message_id <> '' AND removed = 0 ORDER BY rank DESC LIMIT 20`, []any{db.Text(messageID)})
+		ids = ids[:0]
+		for _, f := range found {
+			ids = append(ids, f.id)
+		}
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("look for letter %s: %w", messageID, err)
+	}
+	return s.summaries(ctx, ids)
+}
+
+// removed lists what is in retention.
+func (p *plan) removed(ctx context.Context) (ids []int64, next string, err error) {
+	at, last := int64(1<<63-1), int64(1<<63-1)
+	if p.q.Cursor != "" {
+		if _, err := fmt.Sscanf(p.q.Cursor, "%d.%d", &at, &last); err != nil {
+			return nil, "", fmt.Errorf("cursor %q is not one that an earlier list returned", p.q.Cursor)
+		}
+	}
+	if p.text.Match != "" {
+		return nil, "", errors.New("removed letters have no index: search them by is:, has:, before: and after: alone")
+	}
+	rank, bounds := p.within(`l.rank`)
+	where, more := p.where(true)
+	query := `SELECT l.removed, l.id, l.thread FROM letter l WHERE l.removed <> 0 AND (l.removed, l.id) < (?, ?) AND ` + rank + where
+	args := append(append([]any{at, last}, bounds...), more...)
+	var found []hit
+	err = p.s.db.View(ctx, func(tx db.Tx) (err error) {
+		found, err = readHits(tx, found[:0], query+` ORDER BY l.removed DESC, l.id DESC LIMIT ?`, append(args, int64(p.limit+1)))
+		return err
+	})
+	if err != nil {
+		return nil, "", err
+	}
+	if len(found) > p.limit {
+		found = found[:p.limit]
+		next = fmt.Sprintf("%d.%d", found[p.limit-1].rank, found[p.limit-1].id)
+	}
+	for _, f := range found {
+		ids = append(ids, f.id)
+	}
+	return ids, next, nil
+}
+
+// placesSQL is the condition that a letter lies in one of the folders.
+func placesSQL(places []place) (string, []any) {
+	args := make([]any, 0, 2*len(places))
+	for _, f := range places {
+		args = append(args, int64(f.account), f.number)
+	}
+	return `(l.account, l.number) IN (VALUES ` + strings.Repeat("(?, ?), ", len(places)-1) + `(?, ?))`, args
+}
