@@ -57,6 +57,7 @@ func TestHandler(t *testing.T) {
 		{"another's domain", "GET", "https://autoconfig.example.org/mail/config-v1.1.xml?emailaddress=ala@other.example", "", 404, ""},
 		{"another's host", "GET", "https://autoconfig.other.example/mail/config-v1.1.xml", "", 404, ""},
 		{"no address", "GET", "https://autoconfig.example.org/mail/config-v1.1.xml?emailaddress=ala", "", 404, ""},
+		{"a person at an address literal", "GET", "https://autoconfig.example.org/mail/config-v1.1.xml?emailaddress=ala@[192.0.2.1]", "", 404, ""},
 		{"an address literal", "GET", "https://[::1]/mail/config-v1.1.xml", "", 404, ""},
 		{"a strange method", "DELETE", "https://autoconfig.example.org/mail/config-v1.1.xml", "", 405, ""},
 		{"another path", "GET", "https://autoconfig.example.org/mail/", "", 404, ""},
