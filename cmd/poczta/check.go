@@ -60,6 +60,7 @@ func (c *checkCmd) Run(ctx context.Context, p *process, top *cli) error {
 		}
 		findings = append(findings, admin.CheckDNS(ctx, conf, r, names(domains))...)
 		findings = append(findings, admin.CheckPrograms(ctx, conf, r, names(domains))...)
+		findings = append(findings, admin.CheckLists(ctx, conf, r)...)
 		if conf.DKIM.Sign {
 			findings = append(findings, admin.CheckKeys(ctx, r, domains)...)
 		}

@@ -227,7 +227,7 @@ func (f *Filters) stateful(fc *filter.Config, r *Rooms, host address.Domain, dns
 	if err != nil || len(c.Spam.Lists) == 0 {
 		return err
 	}
-	lists, err := dnsLists(c.Spam.Lists)
+	lists, err := DNSLists(c.Spam.Lists)
 	if err != nil {
 		return err
 	}
@@ -238,7 +238,8 @@ func (f *Filters) stateful(fc *filter.Config, r *Rooms, host address.Domain, dns
 	return nil
 }
 
-func dnsLists(list []config.SpamList) ([]dnslist.List, error) {
+// DNSLists are the DNS lists of the configuration.
+func DNSLists(list []config.SpamList) ([]dnslist.List, error) {
 	var out []dnslist.List
 	for _, l := range list {
 		kind, err := dnslist.ParseKind(l.Kind)

@@ -268,7 +268,7 @@ func TestHealth(t *testing.T) {
 	}{
 		{"names everything", good + "1.0.0.127.a.example. A 127.0.0.2", dnslist.ErrWildcard},
 		{"ended", strings.Replace(good, "2.0.0.127.a", "x.a", 1), dnslist.ErrEmpty},
-		{"parked", strings.Replace(good, "2.0.0.127.a.example. A 127.0.0.2", "2.0.0.127.a.example. A 192.0.2.1", 1), dnslist.ErrEmpty},
+		{"parked", strings.Replace(good, "2.0.0.127.a.example. A 127.0.0.2", "2.0.0.127.a.example. A 192.0.2.1", 1), dnslist.ErrMadeUp},
 		{"refuses", good + "2.0.0.127.a.example. A 127.255.255.254", dnslist.ErrRefused},
 		{"fails", good + "!servfail 2.0.0.127.a.example", dnslist.ErrSilent},
 	} {

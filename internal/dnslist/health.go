@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"sync"
 	"time"
 
 	"poczta.example/poczta/internal/resolver"
@@ -16,6 +17,7 @@ var (
 	ErrEmpty    = errors.New("the list does not name its own test entry; it may have ended")
 	ErrWildcard = errors.New("the list names everything; it may have ended")
 	ErrSilent   = errors.New("the list does not answer")
+	ErrMadeUp   = errors.New("the answer is no list's; our resolver, or who holds the domain now, makes it up")
 )
 
 // retest is the time between tests of a list that is off.
@@ -51,13 +53,15 @@ func (l *Lists) Run(ctx context.Context) error {
 	}
 }
 
-// Test tests all lists at once and says how they are.
+// Test tests all lists at once and says how they are, in their order.
 func (l *Lists) Test(ctx context.Context) []Health {
+	var wg sync.WaitGroup
 	for _, li := range l.lists {
 		if !li.NoTest {
-			l.test(ctx, li)
+			wg.Go(func() { l.test(ctx, li) })
 		}
 	}
+	wg.Wait()
 	return l.Health()
 }
 
@@ -113,6 +117,8 @@ func (l *Lists) entry(ctx context.Context, li *list, name string, present bool) 
 		}
 	}
 	switch {
+	case !listed && len(ans.Records) > 0 && ans.Records[0].Addr.IsValid():
+		return fmt.Errorf("%w (%v)", ErrMadeUp, ans.Records[0].Addr)
 	case present && !listed:
 		return ErrEmpty
 	case !present && listed:
