@@ -34,6 +34,7 @@ func allRows() []row {
 		{"POP3 RETR of 20 × 1 MiB, 4 sessions", "≥ 3 ×", popRow(popLoad{sessions: 4, user: "m%03d", users: 4, messages: 20, retrieve: true}, false)},
 		{"POP3 RETR of 100 × 4 KiB, one by one, fast settings of the peer", "", popRow(popLoad{sessions: 20, user: "r%03d", users: 20, messages: 100, retrieve: true}, true)},
 		{"POP3 RETR of 100 × 4 KiB, pipelined, fast settings of the peer", "", popRow(popLoad{sessions: 20, user: "r%03d", users: 20, messages: 100, retrieve: true, pipeline: true}, true)},
+		{"POP3 client: 10,000 × 4 KiB from Dovecot, one session, against a load generator", "≥ 80 %", popClientRow("big%03d", 10000, false)},
 		{"memory with 10,000 idle strangers, SMTP", "≤ 100 MiB", idleStrangers("smtp")},
 		{"memory with 10,000 idle strangers, POP3", "≤ 100 MiB", idleStrangers("pop3")},
 		{"memory with 10,000 logged-in POP3S sessions", "≤ 400 MiB", idleSessions},

@@ -10,10 +10,11 @@ import (
 // The window of commands that are sent before their replies have come (RFC 2449 §6.8).
 const (
 	// windowCommandOctets bounds the commands on the way: they must fit what lies between
-	// us and a server that waits for us to read, or both would wait for ever.
-	windowCommandOctets = 4 << 10
+	// us and a server that waits for us to read, or both would wait for ever. Sockets hold
+	// 64 KiB and more in each direction.
+	windowCommandOctets = 16 << 10
 	// windowOctets bounds what is expected to come; one message beyond it may be on the way.
-	windowOctets = 4 << 20
+	windowOctets = 8 << 20
 	// unknownOctets is what is expected of a message whose size was not listed.
 	unknownOctets = 16 << 10
 	// replyOctets is what is expected of a reply of one line.
@@ -109,7 +110,7 @@ func (s *Session) each(ctx context.Context, f *flight) error {
 // ahead sends commands when few are on the way; i of them are answered.
 func (s *Session) ahead(f *flight, i int) error {
 	onWay := f.sent - i
-	if onWay > 0 && (!s.caps.Pipelining || f.commands > windowCommandOctets/2 || f.expected > windowOctets/2) {
+	if onWay > 0 && (!s.caps.Pipelining || f.commands > windowCommandOctets*3/4 || f.expected > windowOctets*3/4) {
 		return nil
 	}
 	s.out = s.out[:0]
