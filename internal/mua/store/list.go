@@ -131,7 +131,7 @@ func (p *plan) choosePlaces(ctx context.Context) error {
 		accounts = named
 	}
 	folders := p.text.In
-	everywhere := p.q.Everywhere || p.q.Thread != 0
+	everywhere := p.q.Everywhere || p.q.Thread != 0 || p.q.Removed
 	if p.q.Folder != "" {
 		folders = []string{p.q.Folder}
 	}
