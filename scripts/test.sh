@@ -52,6 +52,17 @@ if [ ! -x "$POCZTA_EXIM/usr/sbin/exim4" ] && [ "$(id -u)" = 0 ] && command -v ap
 		echo "Exim could not be unpacked in $POCZTA_EXIM: the laboratory needs it"
 fi
 
+# Courier's POP3 server for the POP3 client: its packages want daemons of their own, so it is unpacked and not installed.
+export POCZTA_COURIER="${POCZTA_COURIER:-${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/poczta-courier}"
+if [ ! -x "$POCZTA_COURIER/usr/lib/courier/courier/courierpop3d" ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+	mkdir -p "$POCZTA_COURIER"
+	courier="courier-pop courier-authlib libcourier-unicode4"
+	# shellcheck disable=SC2086 # several packages
+	(cd "$POCZTA_COURIER" && { apt-get download $courier || { apt-get update && apt-get download $courier; }; } &&
+		for deb in courier-pop_*.deb courier-authlib_*.deb libcourier-unicode4_*.deb; do dpkg -x "$deb" . || exit 1; done && rm -f ./*.deb) >/dev/null 2>&1 ||
+		echo "Courier could not be unpacked in $POCZTA_COURIER: tests of the POP3 client need it"
+fi
+
 ./scripts/lint.sh
 
 echo "== all tests under the race detector"

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 
 	"poczta.example/poczta/internal/mailtest/poppeer"
@@ -110,7 +111,7 @@ func away(t *testing.T, s, later func() *pop3client.Session) {
 
 // letters are the maildrop for servers of all houses: enough to fill a window, and a long one.
 func letters() []poppeer.Message {
-	all := poppeer.Letters(2500, 600)
+	all := poppeer.Letters(2000, 600)
 	all[7] = poppeer.Letters(8, 3<<20)[7]
 	return all
 }
@@ -157,6 +158,33 @@ func TestDovecot(t *testing.T) {
 	if err := clear.Login(t.Context(), ala); err != nil {
 		t.Error(err)
 	}
+}
+
+// TestCourier fetches from a real Courier.
+func TestCourier(t *testing.T) {
+	t.Parallel()
+	all := letters()
+	c := poppeer.Courier(t, all)
+	open := func() *pop3client.Session { return dial(t, c.Plain, nil, pop3client.Config{Plaintext: true}) }
+	s := open()
+	if err := s.Login(t.Context(), pop3client.Credentials{Username: "ala", Password: "wrong"}); pop3client.KindOf(err) != pop3client.KindCredentials {
+		t.Errorf("a wrong password: %v of kind %v", err, pop3client.KindOf(err))
+	}
+	if err := s.Login(t.Context(), ala); err != nil {
+		t.Fatal(err)
+	}
+	if caps, err := s.Capabilities(t.Context()); err != nil || !caps.Pipelining || caps.RespCodes || !strings.Contains(caps.Implementation, "Courier") {
+		t.Errorf("%+v, %v", caps, err)
+	}
+	items := fetch(t, s, all)
+	tops := map[int]string{}
+	if err := s.Top(t.Context(), numbersOf(items)[:3], 0, keep(tops)); err != nil || len(tops) != 3 || len(tops[1]) > 200 {
+		t.Errorf("TOP: %v, %q", err, tops[1])
+	}
+	if err := s.Quit(t.Context()); err != nil {
+		t.Error(err)
+	}
+	away(t, open, open)
 }
 
 // TestOurServer fetches from the server of this house.
