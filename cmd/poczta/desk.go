@@ -82,7 +82,7 @@ func runSomewhere(ctx context.Context, p *process, c *cli, conf *config.Config, 
 		if needsInside(conf, cmd) {
 			return runInside(work, p, c, s)
 		}
-		return runHere(work, conf, cmd, s)
+		return runHere(work, c.Config, conf, cmd, s)
 	}
 	if _, ok := cmd.(migrator); ok || conf.Store.Engine == "postgresql" && !conf.BodiesInSegments() {
 		return here()
@@ -127,8 +127,8 @@ func runInServer(ctx context.Context, p *process, conf *config.Config, s control
 	return nil
 }
 
-// runHere opens the rooms in this process, as the data folder's owner.
-func runHere(ctx context.Context, conf *config.Config, cmd desk, s control.Streams) (err error) {
+// runHere opens the rooms in this process, as the data folder's owner. file is the configuration's.
+func runHere(ctx context.Context, file string, conf *config.Config, cmd desk, s control.Streams) (err error) {
 	if err := daemon.BecomeOwner(conf.Data); err != nil {
 		return err
 	}
@@ -136,7 +136,7 @@ func runHere(ctx context.Context, conf *config.Config, cmd desk, s control.Strea
 	if _, _, exists, _ := daemon.Owner(conf.Data); !exists {
 		return fmt.Errorf("the data folder %s does not exist; make it with: poczta setup", conf.Data)
 	}
-	r, err := daemon.OpenRooms(ctx, conf, daemon.RoomOptions{Migrate: migrate, Beside: true})
+	r, err := daemon.OpenRooms(ctx, conf, daemon.RoomOptions{File: file, Migrate: migrate, Beside: true})
 	if err != nil {
 		return err
 	}

@@ -48,7 +48,7 @@ func (*insideCmd) Run(ctx context.Context, _ *process, c *cli) error {
 			err = fmt.Errorf("%w: this command does not run here", admin.ErrUsage)
 		}
 		if err == nil {
-			err = runHere(ctx, conf, w, s)
+			err = runHere(ctx, c.Config, conf, w, s)
 		}
 		if errors.Is(err, daemon.ErrBusy) {
 			return exitBusy

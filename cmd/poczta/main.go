@@ -46,6 +46,7 @@ type cli struct {
 	Queue      queueCmd      `cmd:"" help:"Mail that waits for relay."`
 	Quarantine quarantineCmd `cmd:"" help:"Mail that the filters have set apart."`
 	Spam       spamCmd       `cmd:"" help:"What the filters think, have learned, and are told."`
+	Backup     backupCmd     `cmd:"" help:"Backups: make, list, verify, restore, prune, drill."`
 	Store      storeCmd      `cmd:"" help:"The store: check, merge, snapshot, rebuild, migrate."`
 	Version    versionCmd    `cmd:"" help:"Print the version."`
 	Gateway    gatewayCmd    `cmd:"" hidden:"" help:"What check asks the server."`

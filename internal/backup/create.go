@@ -9,8 +9,6 @@ import (
 	"io"
 	"iter"
 	"time"
-
-	"golang.org/x/time/rate"
 )
 
 // Create makes a snapshot of what the source holds. What the newest snapshot of the
@@ -35,10 +33,7 @@ func (r *Repository) Create(ctx context.Context, src Source, at time.Time) (repo
 	if err != nil {
 		return report, fmt.Errorf("make backup: %w", err)
 	}
-	w := &creation{r: r, src: src, pack: newPacker(r), limiter: rate.NewLimiter(rate.Inf, 0)}
-	if r.config.Rate > 0 {
-		w.limiter = rate.NewLimiter(rate.Limit(r.config.Rate), PieceOctets)
-	}
+	w := &creation{r: r, src: src, pack: newPacker(r)}
 	s, err := w.run(ctx, at)
 	if err == nil {
 		err = l.valid(ctx)
@@ -55,13 +50,12 @@ func (r *Repository) Create(ctx context.Context, src Source, at time.Time) (repo
 
 // creation is one run of Create.
 type creation struct {
-	r       *Repository
-	src     Source
-	pack    *packer
-	parent  *Snapshot // nil for none
-	limiter *rate.Limiter
-	report  Report
-	buf     []byte
+	r      *Repository
+	src    Source
+	pack   *packer
+	parent *Snapshot // nil for none
+	report Report
+	buf    []byte
 }
 
 // run stores all but the snapshot's object.
@@ -188,7 +182,7 @@ func (w *creation) item(ctx context.Context, it Item, old *olderItems) (v value,
 		return v, false, fmt.Errorf("item %x has %d octets of data, at most %d", it.Key, len(it.Data), MaxData)
 	}
 	if it.Open == nil {
-		return value{data: it.Data}, false, w.wait(ctx, int64(len(it.Data)))
+		return value{data: it.Data}, false, w.r.wait(ctx, int64(len(it.Data)))
 	}
 	if known, ok := old.find(it.Key); ok && !it.Volatile {
 		v, err := decodeValue(known)
@@ -239,7 +233,7 @@ func (w *creation) read(ctx context.Context, it Item, v *value) error {
 				return err
 			}
 			v.pieces = append(v.pieces, id)
-			if err := w.wait(ctx, int64(n)); err != nil {
+			if err := w.r.wait(ctx, int64(n)); err != nil {
 				return err
 			}
 		}
@@ -248,21 +242,6 @@ func (w *creation) read(ctx context.Context, it Item, v *value) error {
 			return nil
 		}
 	}
-}
-
-// wait keeps to the rate.
-func (w *creation) wait(ctx context.Context, octets int64) error {
-	if w.r.config.Rate <= 0 {
-		return ctx.Err()
-	}
-	for octets > 0 {
-		n := min(octets, PieceOctets)
-		if err := w.limiter.WaitN(ctx, int(n)); err != nil {
-			return err
-		}
-		octets -= n
-	}
-	return nil
 }
 
 // count adds an item to the report and tells of it.

@@ -100,6 +100,9 @@ func (p *pieceReader) Read(b []byte) (int, error) {
 		if err != nil {
 			return 0, err
 		}
+		if err := p.s.r.wait(p.ctx, int64(len(part))); err != nil {
+			return 0, err
+		}
 		p.part, p.pieces = part, p.pieces[1:]
 		p.octets += int64(len(part))
 		p.sum.Write(part)

@@ -8,13 +8,16 @@ import (
 	"io/fs"
 	"log/slog"
 	"time"
+
+	"golang.org/x/time/rate"
 )
 
 // Config says where a repository is and how it is used. Target is required.
 type Config struct {
 	Target Target
 	Key    Key // the zero Key is for a repository that is not encrypted
-	// Rate bounds how fast Create reads what is new, in octets a second; 0 is unlimited.
+	// Rate bounds how fast Create reads what is new, and a restore what is stored, in
+	// octets a second; 0 is unlimited. Verify and Prune are not bounded.
 	Rate int64
 	// Host is written into locks and snapshots, for people.
 	Host     string
@@ -45,6 +48,7 @@ type Repository struct {
 	codec  *codec
 	index  *index
 	reader *packReader
+	pace   *rate.Limiter
 	fixed  bool // the index is not read again when a pack is missing
 }
 
@@ -143,6 +147,10 @@ func Open(ctx context.Context, c Config) (*Repository, error) {
 		return nil, err
 	}
 	r.reader = newPackReader(c.Target, r.keys)
+	r.pace = rate.NewLimiter(rate.Inf, 0)
+	if c.Rate > 0 {
+		r.pace = rate.NewLimiter(rate.Limit(c.Rate), PieceOctets)
+	}
 	return r, nil
 }
 
@@ -165,6 +173,21 @@ func (r *Repository) ID() string { return r.format.ID }
 func (r *Repository) Close() {
 	r.codec.close()
 	r.index, r.reader = nil, nil
+}
+
+// wait keeps to the rate.
+func (r *Repository) wait(ctx context.Context, octets int64) error {
+	if r.config.Rate <= 0 {
+		return ctx.Err()
+	}
+	for octets > 0 {
+		n := min(octets, PieceOctets)
+		if err := r.pace.WaitN(ctx, int(n)); err != nil {
+			return err
+		}
+		octets -= n
+	}
+	return nil
 }
 
 // hold reads the index, which then stays: for works that have the lock, or that look at

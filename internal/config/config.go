@@ -45,6 +45,7 @@ type Config struct {
 	Hook         Hook         `toml:"hook" doc:"A program of yours that is asked about each message by HTTP."`
 	Conduct      Conduct      `toml:"conduct" doc:"Accounts that send unlike themselves."`
 	Quarantine   Quarantine   `toml:"quarantine" doc:"Mail that is set apart."`
+	Backup       Backup       `toml:"backup" doc:"Backups, made by the server every day and by poczta backup."`
 	Log          Log          `toml:"log" doc:"The server's log, on standard error."`
 	Metrics      Metrics      `toml:"metrics" doc:"Figures for Prometheus, and the health page."`
 }

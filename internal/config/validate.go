@@ -97,6 +97,7 @@ func (d *decoder) validate(c *Config) {
 	d.validateDKIM(c)
 	d.validateRelay(c)
 	d.validateFilters(c)
+	d.validateBackup(c)
 	for _, s := range c.DNS.Servers {
 		host := s
 		if h, p, err := net.SplitHostPort(s); err == nil {

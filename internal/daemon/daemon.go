@@ -135,7 +135,7 @@ func (d *Daemon) open(ctx context.Context) error {
 	if err := BecomeOwner(c.Data); err != nil {
 		return err
 	}
-	if d.rooms, err = OpenRooms(ctx, c, RoomOptions{Logger: d.log, Metrics: d.metrics}); err != nil {
+	if d.rooms, err = OpenRooms(ctx, c, RoomOptions{File: d.c.File, Logger: d.log, Metrics: d.metrics}); err != nil {
 		return err
 	}
 	d.rooms.Gateway = d.gate.crowd.gateway

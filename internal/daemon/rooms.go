@@ -13,6 +13,7 @@ import (
 
 	"poczta.example/poczta/internal/account"
 	"poczta.example/poczta/internal/address"
+	"poczta.example/poczta/internal/backup/holdings"
 	"poczta.example/poczta/internal/body"
 	"poczta.example/poczta/internal/config"
 	"poczta.example/poczta/internal/db"
@@ -54,18 +55,19 @@ func Components() []db.Component {
 // Rooms are the engines that hold state, opened once for a process: a server,
 // or a command while no server runs.
 type Rooms struct {
-	Config    *config.Config
-	Files     *disk.OSFS // the data folder
-	DB        db.Database
-	Body      body.Store
-	Segments  *body.Segments // nil when bodies are rows
-	Journal   body.Journal
-	Accounts  *account.Accounts
-	Keys      *keys.Keys
-	Mailboxes *mailbox.Store
-	Queue     *queue.Queue
-	Trace     *trace.Trace
-	Post      *post.Post
+	Config     *config.Config
+	ConfigFile string     // where Config was read from, for backups; "" when it is not known
+	Files      *disk.OSFS // the data folder
+	DB         db.Database
+	Body       body.Store
+	Segments   *body.Segments // nil when bodies are rows
+	Journal    body.Journal
+	Accounts   *account.Accounts
+	Keys       *keys.Keys
+	Mailboxes  *mailbox.Store
+	Queue      *queue.Queue
+	Trace      *trace.Trace
+	Post       *post.Post
 	FilterRooms
 
 	// Gateway is the address that nearly all connections of the running server come
@@ -83,6 +85,8 @@ type Rooms struct {
 type RoomOptions struct {
 	Logger  *slog.Logger
 	Metrics *obs.Metrics // nil makes one that nobody reads
+	// File is the configuration's file, for backups.
+	File string
 	// Migrate brings PostgreSQL's schema up to this program; SQLite's is always.
 	Migrate bool
 	// Beside opens PostgreSQL with bodies in rows without the data folder's lock,
@@ -99,7 +103,7 @@ func OpenRooms(ctx context.Context, c *config.Config, o RoomOptions) (*Rooms, er
 	if o.Metrics == nil {
 		o.Metrics = obs.NewMetrics()
 	}
-	r := &Rooms{Config: c}
+	r := &Rooms{Config: c, ConfigFile: o.File}
 	if err := r.open(ctx, o); err != nil {
 		return nil, errors.Join(err, r.Close())
 	}
@@ -162,6 +166,9 @@ func (r *Rooms) openDB(ctx context.Context, o RoomOptions) error {
 	}
 	r.DB = d
 	r.closers = append(r.closers, d.Close)
+	if err := holdings.Unfinished(ctx, d); err != nil {
+		return fmt.Errorf("open database: %w", err)
+	}
 	return db.Migrate(ctx, d, Components())
 }
 
@@ -177,6 +184,9 @@ func (r *Rooms) openPostgres(ctx context.Context, o RoomOptions) error {
 	r.closers = append(r.closers, d.Close)
 	if err := d.CheckServer(ctx); err != nil {
 		return fmt.Errorf("PostgreSQL can't be trusted with mail: %w", err)
+	}
+	if err := holdings.Unfinished(ctx, d); err != nil {
+		return fmt.Errorf("open database: %w", err)
 	}
 	if o.Migrate {
 		return db.Migrate(ctx, d, Components())

@@ -80,6 +80,7 @@ func (d *Daemon) start(work context.Context, wg *sync.WaitGroup) error {
 		serve("snapshots", d.snapshotLoop)
 	}
 	serve("certificate figures", d.certificateLoop)
+	serve("backups", d.backupLoop)
 	if c := d.c.Config; c.TLS.Mode == "acme" && c.Autoconfigures() && c.Autoconfig.Certificates {
 		serve("certificates for mail programs' names", d.nameLoop)
 	}

@@ -1,0 +1,343 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"poczta.example/poczta/internal/account"
+	"poczta.example/poczta/internal/backup"
+	"poczta.example/poczta/internal/backup/bucket"
+	"poczta.example/poczta/internal/backup/holdings"
+	"poczta.example/poczta/internal/config"
+	"poczta.example/poczta/internal/db"
+	"poczta.example/poczta/internal/disk"
+	"poczta.example/poczta/internal/envelope"
+)
+
+// BackupKind is the kind of a server's backups.
+const BackupKind = "server"
+
+// Names of files in a backup, and of the scratch copy in the data folder.
+const (
+	backupConfigFile = "config/poczta.toml"
+	backupDataPrefix = "data/"
+	momentFile       = "backup-moment.db"
+	maxKeyFile       = 64 << 10
+)
+
+// notBackedUp are tables that belong to running processes (leases, locks, what is
+// noted for reports of the day), to one machine's files, or are made anew.
+func notBackedUp() []string {
+	return []string{"maildrop_lock", "node", "queued_shard", "rebuild_mark", "tls_count", "dmarc_count"}
+}
+
+// BackupOptions say how a repository is opened.
+type BackupOptions struct {
+	Make     bool // make it when there is none
+	Rate     int64
+	Progress func(backup.Progress)
+	Logger   *slog.Logger
+}
+
+// OpenBackups opens the repository that a configuration names. ErrNoRepository when
+// there is none, unless o.Make is set. Call the function returned at the end.
+func OpenBackups(ctx context.Context, c config.Backup, o BackupOptions) (*backup.Repository, func(), error) {
+	key, err := backupKey(c)
+	if err != nil {
+		return nil, nil, err
+	}
+	target, end, err := backupTarget(c, o.Make)
+	if err != nil {
+		return nil, nil, err
+	}
+	host, _ := os.Hostname()
+	bc := backup.Config{Target: target, Key: key, Rate: o.Rate, Host: host, Logger: o.Logger, Progress: o.Progress}
+	open := backup.Open
+	if o.Make {
+		open = backup.OpenOrInit
+	}
+	r, err := open(ctx, bc)
+	if err != nil {
+		end()
+		if errors.Is(err, backup.ErrNoRepository) {
+			err = fmt.Errorf("%w in %s; poczta backup create makes one", err, c.To)
+		}
+		return nil, nil, err
+	}
+	return r, func() { r.Close(); end() }, nil
+}
+
+func backupKey(c config.Backup) (backup.Key, error) {
+	if c.KeyFile == "" {
+		return backup.Key{}, nil
+	}
+	text, err := os.ReadFile(c.KeyFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		return backup.Key{}, fmt.Errorf("read backup key %s: it does not exist; make one with: poczta backup key %s", c.KeyFile, c.KeyFile)
+	}
+	if err == nil && len(text) > maxKeyFile {
+		err = errors.New("it is too long for a key")
+	}
+	if err != nil {
+		return backup.Key{}, fmt.Errorf("read backup key: %w; it must be readable for the data folder's owner", err)
+	}
+	return backup.ParseKey(text)
+}
+
+// backupTarget opens the place; make makes a folder that is missing.
+func backupTarget(c config.Backup, make bool) (backup.Target, func(), error) {
+	if c.To == "" {
+		return nil, nil, errors.New("no place for backups is named: set backup.to in the configuration, or say --to FOLDER or --to s3://BUCKET/PREFIX")
+	}
+	if name, prefix, ok := c.S3(); ok {
+		bc := bucket.Config{Endpoint: c.Endpoint, Region: c.Region, Bucket: name, Prefix: prefix}
+		if c.Credentials != "" {
+			text, err := os.ReadFile(c.Credentials)
+			lines := strings.Fields(string(text))
+			if err == nil && len(lines) != 2 {
+				err = fmt.Errorf("%s: the first line must be the access key, the second the secret key, and no more", c.Credentials)
+			}
+			if err != nil {
+				return nil, nil, fmt.Errorf("read S3 credentials: %w", err)
+			}
+			bc.AccessKey, bc.SecretKey = lines[0], lines[1]
+		}
+		t, err := bucket.New(bc)
+		return t, func() {}, err
+	}
+	if make {
+		if err := os.MkdirAll(c.To, 0o700); err != nil {
+			return nil, nil, fmt.Errorf("make folder for backups: %w; make it by hand, for the data folder's owner", err)
+		}
+	}
+	files, err := disk.OS(c.To)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil, fmt.Errorf("%w in %s: the folder does not exist", backup.ErrNoRepository, c.To)
+	}
+	if err != nil {
+		return nil, nil, fmt.Errorf("open folder for backups: %w", err)
+	}
+	return backup.NewFolder(files, "."), func() { _ = files.Close() }, nil
+}
+
+// Moment takes a moment of the store, for a backup. The caller closes it.
+func (r *Rooms) Moment(ctx context.Context, version string, log *slog.Logger) (*holdings.Moment, error) {
+	return holdings.Open(ctx, holdings.Config{Kind: BackupKind, Version: version, DB: r.DB, Body: r.Body, Components: Components(),
+		Scratch: r.Config.Sub(momentFile), Skip: notBackedUp(), Accounts: backupAccounts,
+		Files: func() ([]holdings.File, error) { return r.backupFiles(log) }, Logger: log})
+}
+
+func backupAccounts(ctx context.Context, d db.Database, fn func(holdings.Account) error) error {
+	return account.Each(ctx, d, func(id envelope.AccountID, login, address string) error {
+		return fn(holdings.Account{ID: id, Login: login, Address: address})
+	})
+}
+
+// backupFiles are the configuration and the certificates of the data folder.
+func (r *Rooms) backupFiles(log *slog.Logger) (all []holdings.File, err error) {
+	if r.ConfigFile != "" {
+		octets, err := os.ReadFile(r.ConfigFile)
+		switch {
+		case err == nil:
+			all = append(all, holdings.File{Name: backupConfigFile, Octets: octets})
+		case log != nil:
+			log.Warn("the configuration can't be read and is not backed up", "error", err)
+		}
+	}
+	err = r.dataFiles(tlsFolder, &all)
+	return all, err
+}
+
+// dataFiles adds the files below a folder of the data folder.
+func (r *Rooms) dataFiles(folder string, all *[]holdings.File) error {
+	names, err := r.Files.List(folder)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("back up %s: %w", folder, err)
+	}
+	for _, n := range names {
+		name := folder + "/" + n
+		st, err := r.Files.Stat(name)
+		switch {
+		case errors.Is(err, fs.ErrNotExist): // replaced at this moment; the next backup has it
+			continue
+		case err == nil && st.Folder:
+			err = r.dataFiles(name, all)
+		case err == nil:
+			var octets []byte
+			if octets, err = disk.ReadFile(r.Files, name, backup.MaxData/2); errors.Is(err, fs.ErrNotExist) {
+				continue
+			}
+			*all = append(*all, holdings.File{Name: backupDataPrefix + name, Octets: octets})
+		}
+		if err != nil {
+			return fmt.Errorf("back up %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// Backup makes a backup now.
+func (r *Rooms) Backup(ctx context.Context, to *backup.Repository, version string, log *slog.Logger) (report backup.Report, err error) {
+	m, err := r.Moment(ctx, version, log)
+	if err != nil {
+		return report, err
+	}
+	defer func() { err = errors.Join(err, m.Close()) }()
+	return to.Create(ctx, m, m.Time())
+}
+
+// BackupRules are what a configuration keeps.
+func BackupRules(c config.Backup) backup.Rules {
+	return backup.Rules{Last: c.KeepLast, Daily: c.KeepDaily, Weekly: c.KeepWeekly, Monthly: c.KeepMonthly}
+}
+
+// How the daily backup is found due.
+const (
+	backupLook     = 10 * time.Minute
+	backupAgain    = time.Hour // after one that failed
+	settingBackup  = "backup_made"
+	settingDrilled = "backup_drilled"
+)
+
+// backupDue says whether the daily backup is due at now: at has passed today since
+// the last one. A time in the future is one of a clock that was wrong.
+func backupDue(now, made time.Time, at time.Duration) bool {
+	y, m, d := now.Date()
+	begin := time.Date(y, m, d, 0, 0, 0, 0, now.Location()).Add(at)
+	if begin.After(now) {
+		begin = begin.AddDate(0, 0, -1)
+	}
+	return made.Before(begin) || made.After(now)
+}
+
+// backupLoop makes the daily backup, forgets old ones, and drills.
+func (d *Daemon) backupLoop(ctx context.Context) error {
+	var tried time.Time
+	return every(ctx, backupLook, func() {
+		c, now := d.rooms.Config.Backup, time.Now()
+		if c.To == "" || now.Sub(tried) < backupAgain && !tried.After(now) {
+			return
+		}
+		made, err := d.rooms.settingTime(ctx, settingBackup)
+		if err == nil && !backupDue(now, made, c.At.Duration()) {
+			return
+		}
+		tried = now
+		if err == nil {
+			err = d.backupNow(ctx, c, now)
+		}
+		switch {
+		case errors.Is(err, backup.ErrLocked): // another node is at it
+			d.log.Info("daily backup waits", "error", err)
+		case err != nil && ctx.Err() == nil:
+			d.log.Error("daily backup", "error", err)
+		}
+	})
+}
+
+// backupNow is one daily backup.
+func (d *Daemon) backupNow(ctx context.Context, c config.Backup, now time.Time) error {
+	r, end, err := OpenBackups(ctx, c, BackupOptions{Make: true, Rate: int64(c.Rate), Logger: d.log})
+	if err != nil {
+		return err
+	}
+	defer end()
+	report, err := d.rooms.Backup(ctx, r, d.c.Version, d.log)
+	if err != nil {
+		return err
+	}
+	d.log.Info("daily backup", "backup", report.Snapshot, "items", report.Items, "new_octets", report.NewOctets, "stored", report.Stored, "took", report.Took)
+	if report.Damaged > 0 {
+		d.log.Error("daily backup lacks messages that are damaged in the store; run poczta store check", "messages", report.Damaged)
+	}
+	if err := d.rooms.noteTime(ctx, settingBackup, now); err != nil {
+		return err
+	}
+	done, err := r.Prune(ctx, BackupRules(c))
+	if err != nil {
+		return err
+	}
+	d.log.Info("old backups forgotten", "backups", len(done.Forgotten), "freed", done.Freed)
+	return d.drillIfDue(ctx, r, c, report.Snapshot, now)
+}
+
+func (d *Daemon) drillIfDue(ctx context.Context, r *backup.Repository, c config.Backup, id string, now time.Time) error {
+	if c.DrillEvery == 0 {
+		return nil
+	}
+	last, err := d.rooms.settingTime(ctx, settingDrilled)
+	if err != nil || now.Sub(last) < c.DrillEvery.Duration() && !last.After(now) {
+		return err
+	}
+	s, err := r.Snapshot(ctx, id)
+	if err != nil {
+		return err
+	}
+	report, err := Drill(ctx, r, s, d.c.Config.Data)
+	if err != nil {
+		return fmt.Errorf("backup drill: %w", err)
+	}
+	d.log.Info("backup drill", "backup", id, "messages", report.Compared.Messages, "octets", report.Compared.Octets)
+	return d.rooms.noteTime(ctx, settingDrilled, now)
+}
+
+// settingTime reads a time of the table setting; zero when there is none.
+func (r *Rooms) settingTime(ctx context.Context, name string) (at time.Time, err error) {
+	err = r.DB.View(ctx, func(tx db.Tx) error {
+		var value string
+		err := tx.QueryRow(`SELECT value FROM setting WHERE name = ?`, name).Scan(&value)
+		if errors.Is(err, db.ErrNotFound) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		n, err := strconv.ParseInt(value, 10, 64)
+		at = db.FromMicros(n)
+		return err
+	})
+	if err != nil {
+		return at, fmt.Errorf("read setting %s: %w", name, err)
+	}
+	return at, nil
+}
+
+func (r *Rooms) noteTime(ctx context.Context, name string, at time.Time) error {
+	err := r.DB.Update(ctx, func(tx db.Tx) error {
+		_, err := tx.Exec(`INSERT INTO setting (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value`, name, micros(at))
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("write setting %s: %w", name, err)
+	}
+	return nil
+}
+
+// BackupConfiguration returns the configuration in a backup; fs.ErrNotExist when it
+// has none.
+func BackupConfiguration(ctx context.Context, r *backup.Repository, s *backup.Snapshot) (octets []byte, err error) {
+	err = holdings.Files(ctx, r, s, func(f holdings.File) error {
+		if f.Name == backupConfigFile {
+			octets = f.Octets
+		}
+		return nil
+	})
+	if err == nil && octets == nil {
+		err = fmt.Errorf("the backup holds no configuration: %w", fs.ErrNotExist)
+	}
+	return octets, err
+}
+
+// cleanName reports whether the name of a file in a backup stays in the data folder.
+func cleanName(name string) bool { return filepath.IsLocal(filepath.FromSlash(name)) }

@@ -1,0 +1,181 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"poczta.example/poczta/internal/backup"
+	"poczta.example/poczta/internal/backup/holdings"
+	"poczta.example/poczta/internal/body"
+	"poczta.example/poczta/internal/config"
+	"poczta.example/poczta/internal/db"
+	"poczta.example/poczta/internal/digest"
+	"poczta.example/poczta/internal/disk"
+	"poczta.example/poczta/internal/mailbox"
+	"poczta.example/poczta/internal/obs"
+	"poczta.example/poczta/internal/queue"
+	"poczta.example/poczta/internal/trace"
+)
+
+// Restore puts everything of a backup into an empty data folder, and an empty
+// PostgreSQL database if the configuration says so. What was queued is held, reports
+// and digests that were due are not sent. ErrBusy; holdings.ErrNotEmpty.
+func Restore(ctx context.Context, c *config.Config, o RoomOptions, from *backup.Repository, s *backup.Snapshot, progress func(backup.Progress)) (done holdings.Restored, err error) {
+	if o.Metrics == nil {
+		o.Metrics = obs.NewMetrics()
+	}
+	r := &Rooms{Config: c}
+	defer func() { err = errors.Join(err, r.Close()) }()
+	if err := r.lock(false); err != nil {
+		return done, err
+	}
+	if err := r.openEmpty(ctx, o); err != nil {
+		return done, err
+	}
+	if done, err = r.restore(ctx, from, s, progress); err != nil {
+		return done, err
+	}
+	err = holdings.Files(ctx, from, s, func(f holdings.File) error { return r.restoreFile(f) })
+	if err == nil && c.Store.Engine != "postgresql" {
+		_, err = r.Snapshot(ctx, time.Now()) // for store rebuild
+	}
+	return done, err
+}
+
+// openEmpty opens a database and a body store that have nothing in them.
+func (r *Rooms) openEmpty(ctx context.Context, o RoomOptions) error {
+	if err := r.Files.MkdirAll(SnapshotFolder); err != nil {
+		return fmt.Errorf("make snapshot folder: %w", err)
+	}
+	if r.Config.Store.Engine == "postgresql" {
+		d, err := db.OpenPostgres(ctx, db.PostgresConfig{URL: r.Config.Store.URL, MaxConns: r.Config.Store.Connections, Logger: o.Logger, Hooks: o.Metrics.Postgres()})
+		if err != nil {
+			return err
+		}
+		r.DB = d
+	} else {
+		if _, err := r.Files.Stat(DatabaseFile); err == nil {
+			return fmt.Errorf("%w: %s has a database; name an empty data folder, or move that one away", holdings.ErrNotEmpty, r.Config.Data)
+		}
+		d, err := db.OpenSQLite(ctx, db.SQLiteConfig{Path: r.Config.Sub(DatabaseFile), SnapshotDir: r.Config.Sub(SnapshotFolder), Logger: o.Logger})
+		if err != nil {
+			return err
+		}
+		r.DB = d
+	}
+	r.closers = append(r.closers, r.DB.Close)
+	if !r.Config.BodiesInSegments() {
+		rows, err := body.NewRows(body.RowsConfig{DB: r.DB, MaxOctets: maxBodyOctets, MemoryOctets: int64(r.Config.Limits.Memory) / 4, Logger: o.Logger})
+		r.Body = rows
+		return err
+	}
+	segments, err := body.OpenSegments(ctx, r.SegmentsConfig(o))
+	if err != nil {
+		return fmt.Errorf("open body store: %w", err)
+	}
+	r.Body, r.Segments = segments, segments
+	r.closers = append(r.closers, segments.Close)
+	return nil
+}
+
+// restore fills the rooms that openEmpty or Drill has opened.
+func (r *Rooms) restore(ctx context.Context, from *backup.Repository, s *backup.Snapshot, progress func(backup.Progress)) (done holdings.Restored, err error) {
+	if s.Kind != BackupKind {
+		return done, fmt.Errorf("backup %s is of a %s's store; restore its accounts one by one: poczta backup restore ACCOUNT --into ADDRESS", s.ID, s.Kind)
+	}
+	mail, err := mailbox.New(mailbox.Config{DB: r.DB, Body: r.Body})
+	if err != nil {
+		return done, err
+	}
+	tr, err := trace.New(trace.Config{DB: r.DB})
+	if err != nil {
+		return done, err
+	}
+	q, err := queue.New(queue.Config{DB: r.DB, Trace: tr})
+	if err != nil {
+		return done, err
+	}
+	hold := func(tx db.Tx) (int64, error) {
+		// Of the node that kept its bodies beside the old database, and of works done there.
+		if _, err := tx.Exec(`DELETE FROM setting`); err != nil {
+			return 0, err
+		}
+		if err := digest.SkipDay(tx, time.Now()); err != nil {
+			return 0, err
+		}
+		return q.HoldAll(tx)
+	}
+	return holdings.All(ctx, from, s, holdings.Into{DB: r.DB, Body: r.Body, Components: Components(), Skip: notBackedUp(), Mailboxes: mail, Hold: hold, Progress: progress})
+}
+
+// restoreFile writes a file of the data folder.
+func (r *Rooms) restoreFile(f holdings.File) error {
+	name, ok := strings.CutPrefix(f.Name, backupDataPrefix)
+	if !ok {
+		return nil // the configuration is the caller's
+	}
+	if !cleanName(name) {
+		return fmt.Errorf("restore file %q: its name leads out of the data folder", name)
+	}
+	if err := r.Files.MkdirAll(path.Dir(name)); err != nil {
+		return fmt.Errorf("restore file %s: %w", name, err)
+	}
+	if err := disk.WriteFile(r.Files, name, f.Octets); err != nil {
+		return fmt.Errorf("restore file %s: %w", name, err)
+	}
+	return nil
+}
+
+// DrillReport is what a drill found.
+type DrillReport struct {
+	Restored holdings.Restored `json:"restored"`
+	Compared holdings.Compared `json:"compared"`
+}
+
+// drillPrefix begins the names of scratch folders.
+const drillPrefix = "backup-drill-"
+
+// Drill restores a backup into a scratch folder in folder, on SQLite and segments,
+// compares every message's hash and every table's rows with the backup, and removes the
+// scratch folder, also one that an earlier drill left. The error tells what was found wrong.
+func Drill(ctx context.Context, from *backup.Repository, s *backup.Snapshot, folder string) (report DrillReport, err error) {
+	left, err := filepath.Glob(filepath.Join(folder, drillPrefix+"*"))
+	for _, l := range left {
+		err = errors.Join(err, os.RemoveAll(l))
+	}
+	if err != nil {
+		return report, fmt.Errorf("remove what an earlier drill left: %w", err)
+	}
+	scratch, err := os.MkdirTemp(folder, drillPrefix)
+	if err != nil {
+		return report, fmt.Errorf("make scratch folder: %w", err)
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(scratch)) }()
+	c := config.Default()
+	c.Data = scratch
+	r := &Rooms{Config: c}
+	defer func() { err = errors.Join(r.Close(), err) }() // before the folder is removed
+	if err := r.lock(false); err != nil {
+		return report, err
+	}
+	if err := r.openEmpty(ctx, RoomOptions{Metrics: obs.NewMetrics()}); err != nil {
+		return report, err
+	}
+	if report.Restored, err = r.restore(ctx, from, s, nil); err != nil {
+		return report, err
+	}
+	if report.Compared, err = holdings.Compare(ctx, from, s, r.DB, r.Body); err != nil {
+		return report, err
+	}
+	if x := report.Compared; x.Missing+x.Different+x.RowsShort+report.Restored.Lost > s.Report.Damaged {
+		return report, fmt.Errorf("backup %s is not whole: %d messages are missing, %d differ, %d could not be read, %d rows are missing; poczta backup verify tells more",
+			s.ID, x.Missing, x.Different, report.Restored.Lost, x.RowsShort)
+	}
+	return report, nil
+}
