@@ -83,6 +83,11 @@ func (c *Classifier) Stats(ctx context.Context, account envelope.AccountID) (Sta
 	if trained != 0 && s.Spam+s.Ham > 0 {
 		s.Trained = db.FromMicros(trained)
 	}
+	least := c.cfg.AccountMin
+	if account == Common {
+		least = c.cfg.CommonMin
+	}
+	s.Counts = min(s.Spam, s.Ham) >= max(least, 1) // also where no model is in memory, as without a server
 	err = c.withModels(ctx, account, func(common, own *Model) {
 		m := own
 		if account == Common {
@@ -91,7 +96,7 @@ func (c *Classifier) Stats(ctx context.Context, account envelope.AccountID) (Sta
 		if m == nil {
 			return
 		}
-		s.Counts, s.Octets = true, m.Octets()
+		s.Octets = m.Octets()
 		for _, n := range m.counts {
 			if n != ([2]uint16{}) {
 				s.Features++
