@@ -84,7 +84,7 @@ func SettingsHosts(domain address.Domain) []string {
 
 // nameLoop has certificates obtained for the names of SettingsHosts that lead here.
 func (d *Daemon) nameLoop(ctx context.Context) error {
-	return every(ctx, certificateLook, func() {
+	look := func() {
 		domains, err := d.rooms.Accounts.Domains(ctx)
 		if err != nil {
 			d.log.Error("domains for certificates", "error", err)
@@ -95,7 +95,9 @@ func (d *Daemon) nameLoop(ctx context.Context) error {
 			names = append(names, SettingsHosts(x.Name)...)
 		}
 		manageNames(ctx, d.certs, d.c.Config, d.mail.out.dns, names, d.log)
-	})
+	}
+	look()
+	return every(ctx, certificateLook, look)
 }
 
 // manageNames has certificates managed for those of names that lead to this host, at

@@ -22,8 +22,9 @@ import (
 	"github.com/miekg/dns"
 )
 
-// TestACME obtains certificates from a real ACME server (Pebble) for two names
-// and serves each by SNI on the mail ports.
+// TestACME obtains certificates from a real ACME server (Pebble) for two names, and for
+// the name under which mail programs look for settings, as it leads here; it serves each
+// by SNI on the mail ports.
 func TestACME(t *testing.T) {
 	t.Parallel()
 	names := []string{"mx." + domain, "mail." + domain}
@@ -33,8 +34,10 @@ func TestACME(t *testing.T) {
 	s.rewrite(`mode = "self-signed"`, `mode = "acme"`)
 	s.configure("[tls]\nnames = [\"" + names[0] + "\", \"" + names[1] + "\"]")
 	s.configure("[tls.acme]\ndirectory = \"" + ca.directory + "\"\nroot = \"" + ca.root + "\"\nemail = \"hostmaster@example.org\"")
+	zone := newNames(t, "mx."+domain+". A 127.0.0.1", "autoconfig."+domain+". A 127.0.0.1", "autodiscover."+domain+". A 192.0.2.9")
+	s.configure("[dns]\nservers = [\"" + zone.addr + "\"]")
 	s.start()
-	for _, name := range names {
+	for _, name := range append(names, "autoconfig."+domain) {
 		var issuer string
 		s.await("a certificate for "+name+" is served", time.Minute, func() bool {
 			conn, err := tls.Dial("tcp", s.addr(995), &tls.Config{ServerName: name, InsecureSkipVerify: true}) // the issuer is looked at below
@@ -47,6 +50,14 @@ func TestACME(t *testing.T) {
 			return cert.VerifyHostname(name) == nil && cert.Issuer.CommonName != cert.Subject.CommonName
 		})
 		t.Logf("%s was signed by %s", name, issuer)
+	}
+	conn, err := tls.Dial("tcp", s.addr(443), &tls.Config{ServerName: "autodiscover." + domain, InsecureSkipVerify: true}) // looked at below
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if conn.ConnectionState().PeerCertificates[0].VerifyHostname("autodiscover."+domain) == nil {
+		t.Error("a certificate for a name that leads elsewhere")
 	}
 }
 

@@ -46,7 +46,7 @@ func newFindable(t *testing.T) *findable {
 			t.Fatal(err)
 		}
 	}
-	s.replace(`mode = "self-signed"`, `mode = "files"`)
+	s.rewrite(`mode = "self-signed"`, `mode = "files"`)
 	s.configure(fmt.Sprintf("[[tls.certificate]]\ncert = %q\nkey = %q", cert, keyFile), "[autoconfig]\nmode = \"on\"\nname = \"Our post\"")
 	s.start()
 	s.run("", "domain", "add", "second.example")
@@ -56,21 +56,6 @@ func newFindable(t *testing.T) *findable {
 		f.lines += s.run("", "domain", "dns", d)
 	}
 	return f
-}
-
-// replace changes the configuration's text.
-func (s *server) replace(from, to string) {
-	s.t.Helper()
-	text, err := os.ReadFile(s.conf)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	if !strings.Contains(string(text), from) {
-		s.t.Fatalf("the configuration has no %q:\n%s", from, text)
-	}
-	if err := os.WriteFile(s.conf, []byte(strings.Replace(string(text), from, to, 1)), 0o644); err != nil {
-		s.t.Fatal(err)
-	}
 }
 
 // dial goes to the server whatever the host; standard ports are moved.
