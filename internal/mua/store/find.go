@@ -2,84 +2,92 @@ package store
 
 import (
 	"context"
+	"errors"
 
 	"poczta.example/poczta/internal/db"
 )
 
-// windowRows is how many candidates one view looks at: some milliseconds.
-const windowRows = 8000
+// How many letters one view looks at, where conditions may leave few of them: some ten milliseconds at most.
+const (
+	firstWindow = 4 << 10
+	lastWindow  = 64 << 10
+)
 
-// byText reads hits of the full text, newest first, and keeps those that fulfil the conditions. The
+// byText reads hits of the full text in order, and keeps those that fulfil the conditions. The
 // rowids of the index are ranks, so nothing is sorted, and it ends when the page is full.
 func (p *plan) byText(ctx context.Context, n int) ([]hit, error) {
-	_, direction := p.order()
-	where, more := p.where(true)
-	rows := windowRows
-	if where == "" {
-		rows = n + 8
-	}
-	return p.windows(ctx, n, rows, func() (string, []any) {
-		rank, args := p.within(`rowid`)
-		inner := `SELECT rowid AS rank FROM letter_text WHERE letter_text MATCH ? AND ` + rank
-		args = append([]any{p.text.Match}, args...)
-		if p.q.Thread != 0 {
-			inner += ` AND rowid IN (SELECT rank FROM letter WHERE thread = ?)`
-			args = append(args, p.q.Thread)
+	where, _ := p.where(true)
+	if where == "" || p.q.Thread != 0 {
+		found, err := p.textHits(ctx, n)
+		if !errors.Is(err, db.ErrTooLong) {
+			return found, err
 		}
-		query := `SELECT t.rank, COALESCE(l.id, 0), COALESCE(l.thread, 0) FROM (` + inner + ` ORDER BY rowid ` + direction + ` LIMIT ?) t
-			LEFT JOIN letter l INDEXED BY letter_rank ON l.rank = t.rank AND l.removed = 0` + where + ` ORDER BY t.rank ` + direction
-		return query, append(append(args, int64(rows)), more...)
-	})
+	}
+	return p.windows(ctx, n, p.textHits)
 }
 
-// byWindow reads all letters in their order and keeps those that fulfil the conditions.
-func (p *plan) byWindow(ctx context.Context, n int) ([]hit, error) {
-	_, direction := p.order()
+// textHits reads hits of the full text between p.at and p.stop.
+func (p *plan) textHits(ctx context.Context, n int) ([]hit, error) {
 	where, more := p.where(true)
-	return p.windows(ctx, n, windowRows, func() (string, []any) {
-		rank, args := p.within(`l.rank`)
-		query := `SELECT l.rank, CASE WHEN 1` + where + ` THEN l.id ELSE 0 END, l.thread FROM letter l INDEXED BY letter_rank WHERE l.removed = 0 AND ` +
-			rank + ` ORDER BY l.rank ` + direction + ` LIMIT ?`
-		return query, append(append(more[:len(more):len(more)], args...), int64(windowRows))
-	})
+	rank, args := p.within(`letter_text.rowid`)
+	query := `SELECT letter_text.rowid, l.id, l.thread FROM letter_text CROSS JOIN letter l INDEXED BY letter_rank ON l.rank = letter_text.rowid AND l.removed = 0 WHERE letter_text MATCH ? AND ` + rank
+	args = append([]any{p.text.Match}, args...)
+	if p.q.Thread != 0 {
+		query += ` AND letter_text.rowid IN (SELECT rank FROM letter WHERE thread = ?)`
+		args = append(args, p.q.Thread)
+	}
+	query += where + ` ORDER BY letter_text.rowid ` + p.direction() + ` LIMIT ?`
+	return p.hits(ctx, query, append(append(args, more...), int64(n)))
 }
 
-// windows reads candidates in windows of rows, each a view of its own, until n letters are found.
-// Those that do not fulfil the conditions come as id 0: so it knows where the next window begins.
-func (p *plan) windows(ctx context.Context, n, rows int, query func() (string, []any)) ([]hit, error) {
+// byRank reads all letters in their order and keeps those that fulfil the conditions.
+func (p *plan) byRank(ctx context.Context, n int) ([]hit, error) {
+	return p.windows(ctx, n, func(ctx context.Context, n int) ([]hit, error) { return p.scan(ctx, n, `letter_rank`, nil) })
+}
+
+// hits reads hits in a view.
+func (p *plan) hits(ctx context.Context, query string, args []any) ([]hit, error) {
 	var found []hit
-	begin := p.at
-	defer func() { p.at = begin }()
-	for {
-		var window []hit
-		seen, last := 0, p.at
-		sql, args := query()
-		err := p.s.db.View(ctx, func(tx db.Tx) error {
-			window, seen = window[:0], 0
-			r, err := tx.Query(sql, args...)
-			if err != nil {
-				return err
-			}
-			defer r.Close()
-			for len(found)+len(window) < n && r.Next() {
-				var h hit
-				if err := r.Scan(&h.rank, &h.id, &h.thread); err != nil {
-					return err
-				}
-				seen, last = seen+1, h.rank
-				if h.id != 0 {
-					window = append(window, h)
-				}
-			}
-			return r.Err()
-		})
+	err := p.s.db.View(ctx, func(tx db.Tx) (err error) {
+		found, err = readHits(tx, found[:0], query, args)
+		return err
+	})
+	return found, err
+}
+
+// windows has read find hits among some letters at a time, until n are found: no view takes long,
+// however rare they are.
+func (p *plan) windows(ctx context.Context, n int, read func(ctx context.Context, n int) ([]hit, error)) ([]hit, error) {
+	at, stop := p.at, p.stop
+	defer func() { p.at, p.stop = at, stop }()
+	var found []hit
+	for size := firstWindow; ; size = min(4*size, lastWindow) {
+		end, last, err := p.windowEnd(ctx, size)
 		if err != nil {
 			return nil, err
 		}
-		found = append(found, window...)
-		if len(found) >= n || seen < rows {
+		if !last {
+			p.stop = end
+		}
+		some, err := read(ctx, n-len(found))
+		if err != nil {
+			return nil, err
+		}
+		if found = append(found, some...); len(found) >= n || last {
 			return found, nil
 		}
-		p.at = last
+		p.at, p.stop = end, stop
 	}
+}
+
+// windowEnd is the rank of the letter that lies size letters behind p.at; last says that p.stop comes first.
+func (p *plan) windowEnd(ctx context.Context, size int) (end int64, last bool, err error) {
+	rank, args := p.within(`rank`)
+	err = p.s.db.View(ctx, func(tx db.Tx) error {
+		return tx.QueryRow(`SELECT rank FROM letter INDEXED BY letter_rank WHERE removed = 0 AND `+rank+` ORDER BY rank `+p.direction()+` LIMIT 1 OFFSET ?`, append(args, int64(size))...).Scan(&end)
+	})
+	if errors.Is(err, db.ErrNotFound) {
+		return 0, true, nil
+	}
+	return end, false, err
 }

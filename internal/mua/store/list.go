@@ -78,9 +78,9 @@ type plan struct {
 	places  []place  // folders; nil is all
 	conds   []string // beside the folder and the dates
 	args    []any
-	bounds  []bound
 	oldest  bool
 	at      int64 // rank behind which the page begins
+	stop    int64 // rank at which it ends at the latest
 	limit   int
 	nothing bool // no folder is asked
 }
@@ -103,6 +103,9 @@ func (s *Store) plan(ctx context.Context, q Query) (*plan, error) {
 		p.at = 1<<63 - 1
 	} else {
 		p.at = -1
+	}
+	if p.oldest {
+		p.stop = 1<<63 - 1
 	}
 	var err error
 	if p.text, err = search.Parse(q.Text, s.cfg.Now(), q.Typing); err != nil {
@@ -199,20 +202,19 @@ func (s *Store) places(ctx context.Context) ([]place, error) {
 	return all, err
 }
 
-// bound is a bound of rank.
-type bound struct {
-	sql  string // with one parameter
-	rank int64
-}
-
 // conditions makes what a letter must fulfil, on the columns that the index letter_rank has.
 func (p *plan) conditions() {
-	p.conds, p.args, p.bounds = nil, nil, nil
-	if !p.text.After.IsZero() {
-		p.bounds = append(p.bounds, bound{` >= ?`, rankOf(p.text.After, 0)})
+	p.conds, p.args = nil, nil
+	from, to := rankOf(p.text.After, 0), rankOf(p.text.Before, 0)
+	if !p.text.After.IsZero() && p.oldest {
+		p.at = max(p.at, from-1)
+	} else if !p.text.After.IsZero() {
+		p.stop = max(p.stop, from)
 	}
-	if !p.text.Before.IsZero() {
-		p.bounds = append(p.bounds, bound{` < ?`, rankOf(p.text.Before, 0)})
+	if !p.text.Before.IsZero() && p.oldest {
+		p.stop = min(p.stop, to-1)
+	} else if !p.text.Before.IsZero() {
+		p.at = min(p.at, to)
 	}
 	is := p.text.Is
 	for _, c := range []struct {
@@ -222,7 +224,7 @@ func (p *plan) conditions() {
 		{p.q.Unread || is.Unread, unreadSQL}, {is.Read, `l.flags & 1 <> 0`},
 		{p.q.Flagged || is.Flagged, flaggedSQL}, {is.Unflagged, `l.flags & 4 = 0`},
 		{is.Answered, `l.flags & 2 <> 0`}, {is.Unanswered, `l.flags & 2 = 0`}, {is.Draft, `l.flags & 8 <> 0`}, {is.Partial, `l.whole <> 0`},
-		{p.text.HasAttachment, `l.attachments > 0`}, {p.text.NoAttachment, `l.attachments = 0`},
+		{p.text.HasAttachment, attachedSQL}, {p.text.NoAttachment, `l.attachments = 0`},
 	} {
 		if c.asked {
 			p.conds = append(p.conds, c.sql)
@@ -250,6 +252,8 @@ func (p *plan) conditions() {
 const (
 	unreadSQL  = `l.flags & 1 = 0`
 	flaggedSQL = `l.flags & 4 <> 0`
+
+	attachedSQL = `l.attachments > 0`
 )
 
 // page returns the ids of a page and the next cursor.
@@ -290,16 +294,18 @@ func (p *plan) find(ctx context.Context, n int) ([]hit, error) {
 		return p.byFolder(ctx, n, `letter_unread`)
 	case len(p.conds) == 1 && p.conds[0] == flaggedSQL:
 		return p.byFolder(ctx, n, `letter_flagged`)
+	case len(p.conds) == 1 && p.conds[0] == attachedSQL:
+		return p.byFolder(ctx, n, `letter_attached`)
 	}
-	return p.byWindow(ctx, n)
+	return p.byRank(ctx, n)
 }
 
-// order is the direction of a list.
-func (p *plan) order() (compare, direction string) {
+// direction is that of a list.
+func (p *plan) direction() string {
 	if p.oldest {
-		return ">", "ASC"
+		return "ASC"
 	}
-	return "<", "DESC"
+	return "DESC"
 }
 
 // where joins conditions, those on folders with them if asked for.
@@ -317,12 +323,11 @@ func (p *plan) where(folders bool) (string, []any) {
 
 // within are the bounds of a column that holds ranks.
 func (p *plan) within(column string) (string, []any) {
-	compare, _ := p.order()
-	query, args := column+` `+compare+` ?`, []any{p.at}
-	for _, b := range p.bounds {
-		query, args = query+` AND `+column+b.sql, append(args, b.rank)
+	query := column + ` < ? AND ` + column + ` >= ?`
+	if p.oldest {
+		query = column + ` > ? AND ` + column + ` <= ?`
 	}
-	return query, args
+	return query, []any{p.at, p.stop}
 }
 
 // byFolder reads n letters of each folder by its index, and takes the first n of all.
@@ -353,7 +358,7 @@ func (p *plan) byFolder(ctx context.Context, n int, index string) ([]hit, error)
 
 // scan reads n letters by an index whose order is that of the list, of one folder or, for a thread, of all that are asked.
 func (p *plan) scan(ctx context.Context, n int, index string, in *place) ([]hit, error) {
-	_, direction := p.order()
+	direction := p.direction()
 	rank, args := p.within(`l.rank`)
 	query := `SELECT l.rank, l.id, l.thread FROM letter l INDEXED BY ` + index + ` WHERE l.removed = 0 AND ` + rank
 	if in != nil {
@@ -362,12 +367,7 @@ func (p *plan) scan(ctx context.Context, n int, index string, in *place) ([]hit,
 	}
 	where, more := p.where(in == nil)
 	query, args = query+where+` ORDER BY l.rank `+direction+` LIMIT ?`, append(append(args, more...), int64(n))
-	var found []hit
-	err := p.s.db.View(ctx, func(tx db.Tx) (err error) {
-		found, err = readHits(tx, found[:0], query, args)
-		return err
-	})
-	return found, err
+	return p.hits(ctx, query, args)
 }
 
 func readHits(tx db.Tx, found []hit, query string, args []any) ([]hit, error) {

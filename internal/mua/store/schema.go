@@ -25,6 +25,7 @@ CREATE INDEX letter_rank ON letter (rank, account, number, flags, attachments, t
 CREATE INDEX letter_folder ON letter (account, number, rank) WHERE removed = 0;
 CREATE INDEX letter_unread ON letter (account, number, rank) WHERE removed = 0 AND flags & 1 = 0;
 CREATE INDEX letter_flagged ON letter (account, number, rank) WHERE removed = 0 AND flags & 4 <> 0;
+CREATE INDEX letter_attached ON letter (account, number, rank) WHERE removed = 0 AND attachments > 0;
 CREATE INDEX letter_thread ON letter (thread, rank);
 CREATE INDEX letter_base ON letter (base, date, orphan) WHERE base <> 0;
 CREATE INDEX letter_message_id ON letter (message_id) WHERE message_id <> '';
@@ -34,7 +35,7 @@ CREATE INDEX letter_trashed ON letter (trashed) WHERE trashed <> 0 AND removed =
 CREATE TABLE thread_key (key {int} NOT NULL PRIMARY KEY, thread {int} NOT NULL) {strict};
 CREATE INDEX thread_key_thread ON thread_key (thread);
 CREATE VIRTUAL TABLE letter_text USING fts5 (subject, sender, recipients, body, files, inside,
-	content = '', contentless_delete = 1, tokenize = 'ascii');
+	content = '', contentless_delete = 1, tokenize = 'ascii', prefix = '3');
 CREATE TABLE folder_state (account {int} NOT NULL, number {int} NOT NULL, seen {int} NOT NULL, hidden {int} NOT NULL,
 	PRIMARY KEY (account, number)) {rowid};
 CREATE TABLE person (

@@ -87,7 +87,7 @@ func (p *plan) first(ctx context.Context, h hit, shown map[int64]bool, fromBegin
 		return true, nil
 	}
 	newer := *p
-	newer.q.Thread, newer.oldest, newer.at = h.thread, true, h.rank
+	newer.q.Thread, newer.oldest, newer.at, newer.stop = h.thread, true, h.rank, 1<<63-1
 	newer.conditions()
 	found, err := newer.find(ctx, 1)
 	return len(found) == 0, err

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 	"unicode"
+	"unicode/utf8"
 )
 
 // ErrQuery is wrapped by Parse's errors, each a plain sentence.
@@ -49,9 +50,11 @@ type Query struct {
 const (
 	maxText  = 4096
 	maxTerms = 64
+
+	minPrefix = 3 // letters: the beginnings that the index has; fewer match half of all words
 )
 
-// Parse reads a search. Words must all occur, at their beginning with *; "in quotes" one after
+// Parse reads a search. Words must all occur, at beginnings of three letters and more with *; "in quotes" one after
 // another; -word not; a OR b one of both. from: to: subject: body: file: ask one part; in:
 // account: is: has: before: after: on: larger: smaller: narrow the letters down. Days are
 // YYYY-MM-DD (or a year, or a month) in zone, or 3d, 2w, 6m, 1y before now. With typing the
@@ -149,9 +152,7 @@ func (p *parser) words(columns []Column, value string, quoted, negative bool) {
 	if len(words) == 0 {
 		return
 	}
-	if prefix && !strings.HasSuffix(value, "*") && len(words[len(words)-1]) < 2 {
-		prefix = false // one letter matches half of all
-	}
+	prefix = prefix && utf8.RuneCountInString(words[len(words)-1]) >= minPrefix
 	var b strings.Builder
 	if len(columns) > 0 {
 		b.WriteString("{")

@@ -50,10 +50,10 @@ func TestParse(t *testing.T) {
 	}{
 		{"", false, search.Query{}},
 		{"Ala  kot", false, search.Query{Match: `"ala" AND "kot"`}},
-		{"Ala ko", true, search.Query{Match: `"ala" AND "ko"*`}},
-		{"Ala k", true, search.Query{Match: `"ala" AND "k"`}},
+		{"Ala kot", true, search.Query{Match: `"ala" AND "kot"*`}},
+		{"Ala ko", true, search.Query{Match: `"ala" AND "ko"`}},
 		{"Ala ", true, search.Query{Match: `"ala"`}},
-		{`"ala ma kota" pi*`, false, search.Query{Match: `"ala ma kota" AND "pi"*`}},
+		{`"ala ma kota" pie* p*`, false, search.Query{Match: `"ala ma kota" AND "pie"* AND "p"`}},
 		{`"not closed`, false, search.Query{Match: `"not closed"`}},
 		{"ala@example.org", false, search.Query{Match: `"ala example org"`}},
 		{"from:Łukasz -spam", false, search.Query{Match: `({sender } : "lukasz") NOT ("spam")`}},
