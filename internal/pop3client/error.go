@@ -150,6 +150,10 @@ func (e *Error) kindOfCause() Kind {
 	_, authority := errors.AsType[x509.UnknownAuthorityError](e.Err)
 	_, invalid := errors.AsType[x509.CertificateInvalidError](e.Err)
 	switch {
+	case e.Refused && e.Code != "" && is(ErrUnsolicited):
+		return e.kindOfReply()
+	case e.Refused && is(ErrUnsolicited): // the server has ended the session, as at autologout
+		return KindNetwork
 	case alert || record || verification || host || authority || invalid, is(ErrInjected, ErrServerProof):
 		return KindTLS
 	case is(ErrHangup, os.ErrDeadlineExceeded):

@@ -379,3 +379,32 @@ func (c *pieces) Close() error                     { return nil }
 func (c *pieces) SetDeadline(time.Time) error      { return nil }
 func (c *pieces) SetReadDeadline(time.Time) error  { return nil }
 func (c *pieces) SetWriteDeadline(time.Time) error { return nil }
+
+// TestEndedByServer: what a server says when it ends a session by itself reaches the person.
+func TestEndedByServer(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		last string
+		kind pop3client.Kind
+	}{
+		{"-ERR [SYS/TEMP] going down\r\n", pop3client.KindTemporary}, {"-ERR autologout\r\n", pop3client.KindNetwork}, {"", pop3client.KindNetwork}, {"+OK what?\r\n", pop3client.KindNetwork},
+	} {
+		client, server := memconn.Pair()
+		if _, err := io.WriteString(server, "+OK\r\n"); err != nil {
+			t.Fatal(err)
+		}
+		s, err := pop3client.Open(t.Context(), client, pop3client.Config{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.WriteString(server, tc.last); err != nil {
+			t.Fatal(err)
+		}
+		_ = server.Close()
+		err = s.Noop(t.Context())
+		e, _ := errors.AsType[*pop3client.Error](err)
+		if kind := pop3client.KindOf(err); e == nil || s.Usable() || kind != tc.kind || strings.HasPrefix(tc.last, "-ERR") && (!e.Refused || e.Reply == "") {
+			t.Errorf("%q: %v of kind %v, want %v", tc.last, err, kind, tc.kind)
+		}
+	}
+}

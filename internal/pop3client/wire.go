@@ -306,6 +306,9 @@ func cause(err error) error {
 		errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE), errors.Is(err, syscall.ECONNABORTED):
 		return fmt.Errorf("%w (%v)", ErrHangup, err)
 	}
+	if op, ok := errors.AsType[*net.OpError](err); ok && (op.Op == "read" || op.Op == "write") { // other systems have other numbers for it
+		return fmt.Errorf("%w (%v)", ErrHangup, err)
+	}
 	return err
 }
 
