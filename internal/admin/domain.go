@@ -141,6 +141,9 @@ func transportRecords(domain address.Domain, c *config.Config) []RecordRow {
 	to := c.TLSReports.To
 	if to == "" {
 		to = "mailto:postmaster@" + domain.String()
+		if https, ok := daemon.TLSReportURL(c); ok {
+			to += "," + https
+		}
 	}
 	rows := []RecordRow{{"_smtp._tls." + name, "TXT", `"v=TLSRPTv1; rua=` + to + `"`, "other servers report failures of TLS (RFC 8460)"}}
 	policy, serves := daemon.STSPolicy(c)

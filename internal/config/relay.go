@@ -64,7 +64,8 @@ type MTASTS struct {
 
 // TLSReports says who reports, and who is told.
 type TLSReports struct {
-	Send bool   `toml:"send" default:"true" doc:"Send reports."`
-	From string `toml:"from" example:"postmaster@example.org" doc:"Address that reports come from; its domain must have DKIM keys. Empty means the postmaster of the first domain."`
-	To   string `toml:"to" example:"mailto:tls-reports@example.org" doc:"Where others shall send reports about our domains, a mailto: or https: URI for the record that poczta domain dns prints. Empty means the postmaster of each domain."`
+	Send  bool   `toml:"send" default:"true" doc:"Send reports."`
+	From  string `toml:"from" example:"postmaster@example.org" doc:"Address that reports come from; its domain must have DKIM keys. Empty means the postmaster of the first domain."`
+	To    string `toml:"to" example:"mailto:tls-reports@example.org" doc:"Where others shall send reports about our domains, a mailto: or https: URI for the record that poczta domain dns prints. Empty means the postmaster of each domain, and /tlsrpt on listen.https where that is served."`
+	HTTPS bool   `toml:"https" default:"true" doc:"Take reports about our domains by HTTPS too, where listen.https serves anything. Nothing proves who brings them: a copy that comes by mail, signed, takes their place."`
 }

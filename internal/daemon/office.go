@@ -30,6 +30,7 @@ type offices struct {
 	training *training.Room
 	release  address.Address
 	accounts *account.Accounts
+	reports  http.Handler // that others bring about our TLS; nil takes none
 }
 
 // quarantinePath is below what the digest's pages are served.
@@ -42,6 +43,9 @@ const readTimeout = 10 * time.Second
 func newOffices(r *Rooms, host address.Domain, rep *report.Reporter, metrics *obs.Metrics, log *slog.Logger) (*offices, error) {
 	c := r.Config
 	o := &offices{accounts: r.Accounts}
+	if c.TLSReports.HTTPS {
+		o.reports = r.TLSReports
+	}
 	from, err := address.Parse("poczta@" + host.String())
 	if err != nil {
 		return nil, fmt.Errorf("address of digests: %w", err)
@@ -74,10 +78,27 @@ func pagesOf(c *config.Config) *url.URL {
 	return &url.URL{Scheme: "https", Host: host, Path: quarantinePath}
 }
 
-// pages serves the digest's pages beside another handler.
+// tlsReportPath is where others bring reports about TLS (RFC 8460 §5.4).
+const tlsReportPath = "/tlsrpt"
+
+// TLSReportURL is the URL of tlsReportPath; ok is false when HTTPS is not served, or no report taken
+// there.
+func TLSReportURL(c *config.Config) (s string, ok bool) {
+	u := pagesOf(c)
+	if u == nil || !c.TLSReports.HTTPS {
+		return "", false
+	}
+	u.Path = tlsReportPath
+	return u.String(), true
+}
+
+// pages serves the digest's pages, and takes reports about TLS, beside another handler.
 func (o *offices) pages(other http.Handler) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle(quarantinePath, http.TimeoutHandler(o.digest, readTimeout, ""))
+	if o.reports != nil {
+		mux.Handle(tlsReportPath, http.TimeoutHandler(o.reports, readTimeout, ""))
+	}
 	mux.Handle("/", other)
 	return mux
 }

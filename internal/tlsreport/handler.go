@@ -5,14 +5,19 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"net/netip"
+	"strconv"
+	"time"
 
 	"poczta.example/poczta/internal/address"
 	"poczta.example/poczta/internal/feedback"
+	"poczta.example/poczta/internal/limit"
 	"poczta.example/poczta/internal/tlsrpt"
 )
 
-// ServeHTTP takes a report by POST (RFC 8460 §5.4), of at most 2 MiB packed. Nothing proves who sends
-// it. At most four are read at once; the server that calls it limits how long each takes.
+// ServeHTTP takes a report by POST (RFC 8460 §5.4), of at most 2 MiB packed and 8 MiB unpacked. Nothing
+// proves who sends it. At most four are read at once, and ReceiverConfig.Posts of a network; the
+// server that calls it limits how long each takes.
 func (r *Receiver) ServeHTTP(w http.ResponseWriter, q *http.Request) {
 	if q.Method != http.MethodPost {
 		w.Header().Set("Allow", http.MethodPost)
@@ -23,6 +28,15 @@ func (r *Receiver) ServeHTTP(w http.ResponseWriter, q *http.Request) {
 	case tlsrpt.MediaGzip, tlsrpt.MediaJSON, "application/json", "application/gzip":
 	default:
 		http.Error(w, "A TLS report is "+tlsrpt.MediaGzip+" or "+tlsrpt.MediaJSON+".", http.StatusUnsupportedMediaType)
+		return
+	}
+	if q.ContentLength > maxFile {
+		http.Error(w, "The report is too large.", http.StatusRequestEntityTooLarge)
+		return
+	}
+	if wait := r.patience(q.RemoteAddr); wait > 0 {
+		w.Header().Set("Retry-After", strconv.Itoa(int(wait.Seconds())+1))
+		http.Error(w, "Too many reports from your network.", http.StatusTooManyRequests)
 		return
 	}
 	select {
@@ -39,6 +53,19 @@ func (r *Receiver) ServeHTTP(w http.ResponseWriter, q *http.Request) {
 		return
 	}
 	http.Error(w, text, status)
+}
+
+// patience is how long a host must wait until it may bring another report; 0 takes this one.
+func (r *Receiver) patience(remote string) time.Duration {
+	peer, err := netip.ParseAddrPort(remote)
+	if err != nil { // no socket of the network
+		return 0
+	}
+	now, network := r.cfg.Now(), limit.Networks{}.Of(peer.Addr())
+	if r.peers.Allow(network, now) {
+		return 0
+	}
+	return max(time.Second, r.peers.Wait(network, now))
 }
 
 // post reads and keeps a report, and says what to answer.

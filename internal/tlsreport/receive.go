@@ -9,12 +9,14 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/netip"
 	"strings"
 	"time"
 
 	"poczta.example/poczta/internal/address"
 	"poczta.example/poczta/internal/db"
 	"poczta.example/poczta/internal/feedback"
+	"poczta.example/poczta/internal/limit"
 	"poczta.example/poczta/internal/mime"
 	"poczta.example/poczta/internal/tlsrpt"
 )
@@ -41,9 +43,11 @@ var (
 type ReceiverConfig struct {
 	DB db.Database
 	// Own reports whether a domain, or one above it, is ours.
-	Own    func(ctx context.Context, domain address.Domain) (bool, error)
-	Keep   time.Duration // reports are kept so long; 0 is 90 days
-	Taken  func()        // a hook, called for each report that was kept; may be nil
+	Own  func(ctx context.Context, domain address.Domain) (bool, error)
+	Keep time.Duration // reports are kept so long; 0 is 90 days
+	// Posts is how many reports a network may bring by HTTPS; zero is 60 an hour.
+	Posts  limit.Rate
+	Taken  func() // a hook, called for each report that was kept; may be nil
 	Now    func() time.Time
 	Logger *slog.Logger // nil discards
 }
@@ -52,6 +56,7 @@ type ReceiverConfig struct {
 type Receiver struct {
 	cfg   ReceiverConfig
 	posts chan struct{} // places for reports by HTTPS that are being read
+	peers *limit.Buckets[netip.Prefix]
 }
 
 // Bounds.
@@ -65,6 +70,7 @@ const (
 	maxPerDay   = 500     // reports about one domain in a day
 	maxPerHost  = 50      // of them from one reporter
 	maxPosts    = 4       // at once
+	maxPeers    = 10_000  // networks whose reports by HTTPS are counted
 )
 
 // NewReceiver makes a Receiver.
@@ -81,7 +87,14 @@ func NewReceiver(c ReceiverConfig) (*Receiver, error) {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Receiver{cfg: c, posts: make(chan struct{}, maxPosts)}, nil
+	if c.Posts.IsZero() {
+		c.Posts = limit.PerHour(60)
+	}
+	peers, err := limit.NewBuckets[netip.Prefix](c.Posts, maxPeers)
+	if err != nil {
+		return nil, fmt.Errorf("tlsreport: Posts: %w", err)
+	}
+	return &Receiver{cfg: c, posts: make(chan struct{}, maxPosts), peers: peers}, nil
 }
 
 // Message is a message that may carry a report.
@@ -187,6 +200,9 @@ func (r *Receiver) keepDomain(ctx context.Context, rep tlsrpt.Report, from addre
 		if all >= maxPerDay || theirs >= maxPerHost {
 			return ErrTooMany
 		}
+		if known, err := replaces(tx, rep, from, name, begin); known || err != nil {
+			return errors.Join(err, duplicateIf(known))
+		}
 		n, err := tx.Exec(`INSERT INTO tls_received (id, day, domain, organization, reporter, contact, report_id, begins, ends, received, successes, failures, detail)
 			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING`,
 			hex.EncodeToString(sum[:12]), day, name, db.Text(rep.Organization), from.String(), db.Text(rep.Contact), db.Text(rep.ID), begin, db.Micros(rep.Range.End), db.Micros(now), good, bad, db.Text(string(detail)))
@@ -195,6 +211,28 @@ func (r *Receiver) keepDomain(ctx context.Context, rep tlsrpt.Report, from addre
 		}
 		return err
 	})
+}
+
+// replaces makes one of the copies of a report that came by several ways (RFC 8460 §3): one whose
+// reporter is proven takes the place of one that anybody may have written. known says that such a
+// copy is there already.
+func replaces(tx db.Tx, rep tlsrpt.Report, from address.Domain, name string, begin int64) (known bool, err error) {
+	const same = "domain = ? AND begins = ? AND organization = ? AND report_id = ?"
+	args := []any{name, begin, db.Text(rep.Organization), db.Text(rep.ID)}
+	if !from.IsZero() {
+		_, err = tx.Exec("DELETE FROM tls_received WHERE "+same+" AND reporter = ''", args...)
+		return false, err
+	}
+	var n int64
+	err = tx.QueryRow("SELECT COUNT(*) FROM tls_received WHERE "+same, args...).Scan(&n)
+	return n > 0, err
+}
+
+func duplicateIf(known bool) error {
+	if known {
+		return ErrDuplicate
+	}
+	return nil
 }
 
 // Run drops old reports each hour until ctx ends.

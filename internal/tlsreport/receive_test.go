@@ -93,7 +93,8 @@ func TestTake(t *testing.T) {
 		}{
 			{"proven", letter(t, report("Ours.Example", "1", 300), "big.example"), nil},
 			{"again", letter(t, report("ours.example", "1", 300), "big.example"), tlsreport.ErrDuplicate},
-			{"somebody claims to be big", letter(t, report("ours.example", "1", 300), ""), nil},
+			{"somebody claims to be big", letter(t, report("ours.example", "2", 300), ""), nil},
+			{"somebody repeats what big says", letter(t, report("ours.example", "1", 300), ""), tlsreport.ErrDuplicate},
 			{"others", letter(t, report("theirs.example", "1", 1), "big.example"), tlsreport.ErrNotOurs},
 			{"no domain", letter(t, report("a b", "1", 1), "big.example"), tlsreport.ErrNotOurs},
 			{"letter", parse(t, []byte("Subject: x\r\n\r\nhello"), ""), tlsreport.ErrNotReport},
@@ -112,7 +113,7 @@ func TestTake(t *testing.T) {
 			t.Fatalf("got %v, %v", list, err)
 		}
 		for _, x := range list {
-			want := tlsreport.Received{ID: x.ID, Domain: "ours.example", Organization: "Big", Reporter: x.Reporter, Contact: "c@big.example", ReportID: "1",
+			want := tlsreport.Received{ID: x.ID, Domain: "ours.example", Organization: "Big", Reporter: x.Reporter, Contact: "c@big.example", ReportID: x.ReportID,
 				Begin: tlsrpt.Day(20000).Start, End: tlsrpt.Day(20000).End, Received: received, Successes: 5, Failures: 300}
 			if diff := cmp.Diff(want, x); diff != "" {
 				t.Error(diff)
@@ -220,5 +221,52 @@ func TestPost(t *testing.T) {
 	}
 	if list, err := r.List(t.Context(), "", time.Time{}, 0); err != nil || len(list) != 1 || list[0].Reporter != "" {
 		t.Errorf("got %v, %v", list, err)
+	}
+	if err := r.Take(t.Context(), letter(t, report("ours.example", "1", 1), "big.example")); err != nil {
+		t.Errorf("the same by mail: %v", err)
+	}
+	if list, err := r.List(t.Context(), "", time.Time{}, 0); err != nil || len(list) != 1 || list[0].Reporter != "big.example" {
+		t.Errorf("the same by mail, proven: %v, %v", list, err)
+	}
+}
+
+// TestPostLimits: a network may bring so many reports, others are not hindered by it, and more
+// octets than a report has are not waited for.
+func TestPostLimits(t *testing.T) {
+	t.Parallel()
+	d := dbtest.SQLite(t)
+	if err := db.Migrate(t.Context(), d, []db.Component{tlsreport.Schema}); err != nil {
+		t.Fatal(err)
+	}
+	now := received
+	r := receiver(t, d, func() time.Time { return now })
+	post := func(remote string, size int64) *httptest.ResponseRecorder {
+		q := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/", strings.NewReader("nonsense"))
+		q.Header.Set("Content-Type", tlsrpt.MediaJSON)
+		q.RemoteAddr = remote
+		if size > 0 {
+			q.ContentLength = size
+		}
+		w := httptest.NewRecorder()
+		r.ServeHTTP(w, q)
+		return w
+	}
+	for i := range 60 {
+		if w := post(fmt.Sprintf("198.51.100.%d:4000", i), 0); w.Code != http.StatusBadRequest {
+			t.Fatalf("report %d: %d %s", i, w.Code, w.Body)
+		}
+	}
+	if w := post("198.51.100.99:1", 0); w.Code != http.StatusTooManyRequests || w.Header().Get("Retry-After") == "" {
+		t.Errorf("one too many: %d %s, again in %q", w.Code, w.Body, w.Header().Get("Retry-After"))
+	}
+	if w := post("203.0.113.1:1", 0); w.Code != http.StatusBadRequest {
+		t.Errorf("another network: %d", w.Code)
+	}
+	if w := post("203.0.113.1:1", 3<<20); w.Code != http.StatusRequestEntityTooLarge {
+		t.Errorf("a large one: %d", w.Code)
+	}
+	now = now.Add(2 * time.Minute)
+	if w := post("198.51.100.99:1", 0); w.Code != http.StatusBadRequest {
+		t.Errorf("later: %d", w.Code)
 	}
 }
