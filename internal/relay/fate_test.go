@@ -5,6 +5,7 @@ import (
 	"net"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -14,6 +15,7 @@ import (
 	"poczta.example/poczta/internal/envelope"
 	"poczta.example/poczta/internal/mailtest/peer"
 	"poczta.example/poczta/internal/mx"
+	"poczta.example/poczta/internal/post"
 	"poczta.example/poczta/internal/queue"
 	"poczta.example/poczta/internal/relay"
 	"poczta.example/poczta/internal/smtp"
@@ -474,23 +476,37 @@ func TestNew(t *testing.T) {
 }
 
 // TestRefusedIsTold: what a host refuses for good is told with the account that named the
-// recipient, and what was put off is not.
+// recipient, once, also when the report of it has to wait for room; what was put off is not
+// told, nor what an operator has returned.
 func TestRefusedIsTold(t *testing.T) {
 	bubble(t, func(t *testing.T, w *world) {
 		p := w.serve(t, "them.example", peer.Config{Rules: []peer.Rule{
 			{Stage: peer.Rcpt, Match: "nobody", Do: peer.Reply("550 5.1.1 there is nobody")},
 			{Stage: peer.Rcpt, Match: "later", Do: peer.Reply("450 4.2.1 later"), Times: 1}}})
 		defer p.Close()
-		var told []envelope.AccountID
-		w.cfg.Hooks.Refused = func(id envelope.AccountID) { told = append(told, id) }
-		m := w.letter("a@them.example", "nobody@them.example", "later@them.example")
+		w.notes.err, w.notes.errs = post.ErrFull, 2
+		var mu sync.Mutex
+		told := map[envelope.AccountID]int{}
+		w.cfg.Hooks.Refused = func(id envelope.AccountID) {
+			mu.Lock()
+			defer mu.Unlock()
+			told[id]++
+		}
+		m := w.letter("a@them.example", "nobody@them.example", "later@them.example", "bounced@them.example")
 		m.Account = 7
+		m.Recipients[3].State, m.Recipients[3].Reason = queue.Returning, "wrong list"
 		w.put(m)
+		silent := w.letter("nobody@them.example")
+		silent.Account, silent.Recipients[0].Notify = 8, envelope.NotifyNever
+		w.put(silent)
 		stop := w.start(t)
-		w.until(t, time.Hour)
+		w.until(t, 2*time.Hour)
 		stop()
-		if len(told) != 1 || told[0] != 7 {
-			t.Errorf("told %v, want account 7 once", told)
+		if n := p.Seen(peer.Rcpt); n < 6 || w.left() > 0 {
+			t.Errorf("%d recipients were asked for, %d are left: the report did not have to wait", n, w.left())
+		}
+		if d := cmp.Diff(map[envelope.AccountID]int{7: 1, 8: 1}, told); d != "" {
+			t.Error(d)
 		}
 	})
 }

@@ -53,6 +53,7 @@ func (s *shift) post(ctx context.Context, o *outcome, sh *sheet) {
 	for range reportTries {
 		done, err := s.tryPost(ctx, o, sh)
 		if done {
+			s.refusals(o, sh.results)
 			return
 		}
 		if _, ok := errors.AsType[*queue.NotAppliedError](err); ok { // settled already, or taken over

@@ -165,6 +165,7 @@ type Hooks struct {
 	// Attempt is one recipient's outcome: relayed, deferred, returned. waited is since it was queued.
 	Attempt func(site, outcome string, waited time.Duration)
 	// Refused is a recipient of an account of ours, named by itself, whom a host refused for good.
+	// It is told once, when that is written.
 	Refused func(account envelope.AccountID)
 	// Connection is an attempt to connect: ok, refused, timeout, greeting, tls, policy, auth.
 	Connection func(site, outcome string)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"time"
 
@@ -25,6 +26,9 @@ type outcome struct {
 	failed, relayed, delayed sheet
 	// forwarded are copies of a forward that were taken.
 	forwarded []*queue.Recipient
+	// refused are recipients, by number, of whom Hooks.Refused is told once their results are
+	// written: a report that has to wait for room is the end of another attempt.
+	refused []int
 }
 
 // sheet is a report to be, with the results that it tells of.
@@ -97,8 +101,8 @@ func (s *shift) file(a *attempt, until time.Time) {
 			res.Outcome = queue.Returned
 			if e.v.Fate == PutOff {
 				res.Status = "554 5.4.7 given up after the time for delivery; last: " + res.Status
-			} else if s.cfg.Hooks.Refused != nil && a.t.msg.Account != 0 && r.Forward == "" {
-				s.cfg.Hooks.Refused(a.t.msg.Account)
+			} else if a.t.msg.Account != 0 && r.Forward == "" && r.State != queue.Returning {
+				o.refused = append(o.refused, r.N)
 			}
 			s.refused(o, r, e, res)
 		}
@@ -114,6 +118,18 @@ func (s *shift) nextAttempt(r *queue.Recipient, e *ending, now, until time.Time)
 		return until
 	}
 	return now.Add(s.cfg.Schedule.RetryAfter(r.Attempts+1, s.cfg.Random()))
+}
+
+// refusals tells of those who were refused for good and whose results are written.
+func (s *shift) refusals(o *outcome, written []queue.Result) {
+	if s.cfg.Hooks.Refused == nil || len(o.refused) == 0 {
+		return
+	}
+	for _, res := range written {
+		if slices.Contains(o.refused, res.N) {
+			s.cfg.Hooks.Refused(o.msg.Account)
+		}
+	}
 }
 
 // counted tells the metrics. What no host of a site took part in is "unresolved" where its

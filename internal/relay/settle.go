@@ -50,6 +50,7 @@ func (s *shift) clerk(ctx context.Context) {
 		}
 		s.settle(ctx, results)
 		for _, o := range batch {
+			s.refusals(o, o.plain)
 			if o.line != nil {
 				s.landed(o.line, o.landed)
 			}
@@ -83,6 +84,7 @@ func (s *shift) settle(ctx context.Context, results []queue.Result) {
 // write writes an outcome with its reports.
 func (s *shift) write(ctx context.Context, o *outcome) {
 	s.settle(ctx, o.plain)
+	s.refusals(o, o.plain)
 	for _, r := range o.forwarded {
 		s.cfg.Forwards.Succeeded(ctx, o.msg, r)
 	}
