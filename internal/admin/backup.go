@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"poczta.example/poczta/internal/backup"
@@ -130,7 +131,7 @@ func (d *Desk) BackupRestore(ctx context.Context, place BackupPlace, sel BackupS
 		return err
 	}
 	defer end()
-	s, err := ChooseBackup(ctx, r, sel.ID, sel.At)
+	s, err := backupWith(ctx, r, sel)
 	if err != nil {
 		return err
 	}
@@ -165,18 +166,51 @@ func (d *Desk) BackupRestore(ctx context.Context, place BackupPlace, sel BackupS
 	return nil
 }
 
-// ChooseBackup finds the backup that a person means: by id, or the newest at or before
-// a time; the zero time is now.
+// ChooseBackup finds the backup that a person means: by id, or the newest of a server at
+// or before a time; the zero time is now.
 func ChooseBackup(ctx context.Context, r *backup.Repository, id string, at time.Time) (*backup.Snapshot, error) {
 	var s *backup.Snapshot
 	var err error
 	if id != "" {
 		s, err = r.Snapshot(ctx, id)
 	} else {
-		s, err = r.At(ctx, "", at)
+		s, err = r.At(ctx, daemon.BackupKind, at)
 	}
+	return s, hintList(err)
+}
+
+func hintList(err error) error {
 	if errors.Is(err, backup.ErrNotFound) {
 		err = fmt.Errorf("%w; poczta backup list shows what there is", err)
 	}
-	return s, err
+	return err
+}
+
+// backupWith finds the backup to restore an account from: by id, or the newest at or
+// before a time that has the account, of a server or of a person.
+func backupWith(ctx context.Context, r *backup.Repository, sel BackupSelection) (*backup.Snapshot, error) {
+	if sel.ID != "" {
+		return ChooseBackup(ctx, r, sel.ID, sel.At)
+	}
+	newest, err := r.At(ctx, "", sel.At)
+	if err != nil {
+		return nil, hintList(err)
+	}
+	all, err := r.List(ctx)
+	if err != nil && !errors.Is(err, backup.ErrDamaged) {
+		return nil, err
+	}
+	for _, s := range slices.Backward(all) {
+		if s.Time.After(newest.Time) {
+			continue
+		}
+		_, err := holdings.FindAccount(ctx, r, s, sel.Account)
+		if err == nil {
+			return s, nil
+		}
+		if !errors.Is(err, backup.ErrNotFound) {
+			return nil, err
+		}
+	}
+	return nil, fmt.Errorf("account %s: %w of %s, nor in an older one", sel.Account, backup.ErrNotFound, stamp(newest.Time))
 }

@@ -235,7 +235,7 @@ func (d *Daemon) backupLoop(ctx context.Context) error {
 		}
 		tried = now
 		if err == nil {
-			err = d.backupNow(ctx, c, now)
+			err = d.backupNow(ctx, c, now, made.IsZero())
 		}
 		switch {
 		case errors.Is(err, backup.ErrLocked): // another node is at it
@@ -246,9 +246,10 @@ func (d *Daemon) backupLoop(ctx context.Context) error {
 	})
 }
 
-// backupNow is one daily backup.
-func (d *Daemon) backupNow(ctx context.Context, c config.Backup, now time.Time) error {
-	r, end, err := OpenBackups(ctx, c, BackupOptions{Make: true, Rate: int64(c.Rate), Logger: d.log})
+// backupNow is one daily backup. The repository is made for the first one only: later, one
+// that is not there is a disk that is not mounted.
+func (d *Daemon) backupNow(ctx context.Context, c config.Backup, now time.Time, first bool) error {
+	r, end, err := OpenBackups(ctx, c, BackupOptions{Make: first, Rate: int64(c.Rate), Logger: d.log})
 	if err != nil {
 		return err
 	}
