@@ -110,6 +110,37 @@ func fill(b *testing.B, s *store.Store, n int) []string {
 	return words
 }
 
+// BenchmarkAdd adds letters of 4 KiB, 125 at a time.
+func BenchmarkAdd(b *testing.B) {
+	s, err := store.Open(b.Context(), store.Config{Folder: b.TempDir()})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer s.Close()
+	r := rand.New(rand.NewPCG(1, 2))
+	words := vocabulary(r, 30_000)
+	zipf := rand.NewZipf(r, 1.1, 4, uint64(len(words)-1))
+	at := time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC)
+	texts := make([]string, 4000)
+	for i := range texts {
+		at = at.Add(30 * time.Minute)
+		texts[i] = benchLetter(r, zipf, words, i, at)
+	}
+	n := 0
+	for b.Loop() {
+		i := n % (len(texts) / mailbox.MaxAppend) * mailbox.MaxAppend
+		batch := stageAll(b, s, store.Inbox, texts[i:i+mailbox.MaxAppend], at)
+		for k := range batch {
+			batch[k].UniqueID = fmt.Sprintf("u%d", n*1000+k)
+		}
+		if _, err := s.Add(b.Context(), 1, batch, nil); err != nil {
+			b.Fatal(err)
+		}
+		n++
+	}
+	b.ReportMetric(float64(n*mailbox.MaxAppend)/b.Elapsed().Seconds(), "letters/s")
+}
+
 func BenchmarkStore(b *testing.B) {
 	folder := os.Getenv("POCZTA_BENCH_FOLDER") // kept, and used again
 	if folder == "" {

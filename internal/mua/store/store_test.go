@@ -346,6 +346,17 @@ func TestChanges(t *testing.T) {
 	if got := h.subjects(store.Query{Removed: true}); !cmp.Equal(got, []string{"one"}) {
 		t.Errorf("removed: %v", got)
 	}
+	err = h.DB().View(ctx, func(tx db.Tx) error {
+		var n int64
+		err := tx.QueryRow(`SELECT COUNT(*) FROM letter_text WHERE letter_text MATCH 'alpha'`).Scan(&n)
+		if n != 2 {
+			t.Errorf("the index holds %d letters, want 2", n)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
 	l, err := h.Letter(ctx, ids[0])
 	if err != nil || l.Removed.IsZero() {
 		t.Errorf("a letter in retention: %v", err)
