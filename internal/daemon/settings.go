@@ -11,7 +11,6 @@ import (
 	"poczta.example/poczta/internal/clientconfig"
 	"poczta.example/poczta/internal/config"
 	"poczta.example/poczta/internal/resolver"
-	"poczta.example/poczta/internal/tlsconf"
 )
 
 // namesAtOnce is how many further certificates are begun in one round, so that many
@@ -100,9 +99,15 @@ func (d *Daemon) nameLoop(ctx context.Context) error {
 	return every(ctx, certificateLook, look)
 }
 
+// keeper obtains certificates for further names; tlsconf.Certs is one.
+type keeper interface {
+	Extra() []string
+	SetExtra(ctx context.Context, names []string) error
+}
+
 // manageNames has certificates managed for those of names that lead to this host, at
 // most namesAtOnce new ones, and no longer for names that are not among them.
-func manageNames(ctx context.Context, certs *tlsconf.Certs, c *config.Config, dns resolver.Resolver, names []string, log *slog.Logger) {
+func manageNames(ctx context.Context, certs keeper, c *config.Config, dns resolver.Resolver, names []string, log *slog.Logger) {
 	managed := certs.Extra()
 	keep := slices.DeleteFunc(slices.Clone(managed), func(n string) bool { return !slices.Contains(names, n) })
 	ours := ownAddresses()

@@ -14,8 +14,17 @@ import (
 	"poczta.example/poczta/internal/config"
 	"poczta.example/poczta/internal/daemon"
 	"poczta.example/poczta/internal/resolver"
-	"poczta.example/poczta/internal/tlsconf"
 )
+
+// kept are the names that certificates are managed for.
+type kept struct{ names []string }
+
+func (k *kept) Extra() []string { return slices.Clone(k.names) }
+
+func (k *kept) SetExtra(_ context.Context, names []string) error {
+	k.names = names
+	return nil
+}
 
 // TestManageNames: certificates are obtained for names that lead to this host alone, a
 // bounded number at a time, and no longer for names that are gone.
@@ -25,19 +34,7 @@ func TestManageNames(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	certs, err := tlsconf.New(tlsconf.Config{Mode: tlsconf.ACME, Names: c.TLSNames(), Dir: t.TempDir(), Save: func(string, []byte) error { return nil },
-		Authority: tlsconf.Authority{Directory: "https://127.0.0.1:1/directory"}}) // nobody is there
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := certs.Load(); err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	ended := make(chan error, 1)
-	go func() { ended <- certs.Run(ctx) }()
-	t.Cleanup(func() { cancel(); <-ended })
-
+	certs := new(kept)
 	lines := "mx.example.org. A 192.0.2.1\nautoconfig.ours.example. CNAME mx.example.org.\nautodiscover.ours.example. A 192.0.2.1\nautoconfig.away.example. A 192.0.2.9\n!servfail autodiscover.away.example\n"
 	var many []string
 	for i := range daemon.NamesAtOnce + 5 {
@@ -49,7 +46,7 @@ func TestManageNames(t *testing.T) {
 		t.Fatal(err)
 	}
 	manage := func(names []string) []string {
-		daemon.ManageNames(ctx, certs, c, zone, names, slog.New(slog.DiscardHandler))
+		daemon.ManageNames(t.Context(), certs, c, zone, names, slog.New(slog.DiscardHandler))
 		return certs.Extra()
 	}
 	ours := []string{"autoconfig.ours.example", "autodiscover.ours.example"}
