@@ -48,3 +48,6 @@ var ManageNames = manageNames
 
 // NamesAtOnce is namesAtOnce.
 const NamesAtOnce = namesAtOnce
+
+// BackupDue is backupDue.
+var BackupDue = backupDue

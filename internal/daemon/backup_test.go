@@ -1,0 +1,113 @@
+package daemon_test
+
+import (
+	"errors"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/johannesboyne/gofakes3"
+	"github.com/johannesboyne/gofakes3/backend/s3mem"
+
+	"poczta.example/poczta/internal/backup"
+	"poczta.example/poczta/internal/backup/holdings"
+	"poczta.example/poczta/internal/config"
+	"poczta.example/poczta/internal/daemon"
+)
+
+func TestBackupDue(t *testing.T) {
+	t.Parallel()
+	at := func(day, hour int) time.Time { return time.Date(2026, 11, day, hour, 0, 0, 0, time.UTC) }
+	tests := []struct {
+		name      string
+		now, made time.Time
+		want      bool
+	}{
+		{"never made", at(23, 12), time.Time{}, true},
+		{"made today", at(23, 12), at(23, 3), false},
+		{"made yesterday, before the hour", at(23, 2), at(22, 3), false},
+		{"made yesterday, behind the hour", at(23, 3), at(22, 3), true},
+		{"made by hand in the evening", at(23, 3), at(22, 22), true},
+		{"three days ago", at(23, 1), at(20, 3), true},
+		{"by a clock that was wrong", at(23, 12), at(25, 3), true},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			if got := daemon.BackupDue(tt.now, tt.made, 3*time.Hour); got != tt.want {
+				t.Errorf("due at %s, made %s: %v, want %v", tt.now, tt.made, got, tt.want)
+			}
+		})
+	}
+}
+
+// TestBackupToBucket backs an empty store up to S3, as configured, and restores it.
+func TestBackupToBucket(t *testing.T) {
+	t.Parallel()
+	back := s3mem.New()
+	if err := back.CreateBucket("mail"); err != nil {
+		t.Fatal(err)
+	}
+	server := httptest.NewServer(gofakes3.New(back, gofakes3.WithLogger(gofakes3.DiscardLog())).Server())
+	t.Cleanup(server.Close)
+	folder := t.TempDir()
+	write := func(name, text string) string {
+		file := filepath.Join(folder, name)
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return file
+	}
+	key, err := backup.NewKeyFile()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := config.Default()
+	c.Data = filepath.Join(folder, "data")
+	c.Backup = config.Backup{To: "s3://mail/a/b", Endpoint: server.URL, Region: "us-east-1", Credentials: write("s3", "access\nsecret\n"), KeyFile: write("key", key)}
+	r, err := daemon.OpenRooms(t.Context(), c, daemon.RoomOptions{File: write("poczta.toml", "# mine\n")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := daemon.OpenBackups(t.Context(), c.Backup, daemon.BackupOptions{}); !errors.Is(err, backup.ErrNoRepository) {
+		t.Errorf("open what is not there: %v", err)
+	}
+	to, end, err := daemon.OpenBackups(t.Context(), c.Backup, daemon.BackupOptions{Make: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer end()
+	report, err := r.Backup(t.Context(), to, "test", nil)
+	if err := errors.Join(err, r.Close()); err != nil {
+		t.Fatal(err)
+	}
+	s, err := to.Snapshot(t.Context(), report.Snapshot)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if text, err := daemon.BackupConfiguration(t.Context(), to, s); err != nil || string(text) != "# mine\n" {
+		t.Errorf("configuration: %q, %v", text, err)
+	}
+	if _, err := daemon.Drill(t.Context(), to, s, folder); err != nil {
+		t.Errorf("drill: %v", err)
+	}
+	if left, _ := filepath.Glob(filepath.Join(folder, "backup-drill-*")); len(left) > 0 {
+		t.Errorf("the drill left %v", left)
+	}
+	if _, err := daemon.Restore(t.Context(), c, daemon.RoomOptions{}, to, s, nil); !errors.Is(err, holdings.ErrNotEmpty) {
+		t.Errorf("restore over what is there: %v", err)
+	}
+	c.Data = filepath.Join(folder, "new")
+	if _, err := daemon.Restore(t.Context(), c, daemon.RoomOptions{}, to, s, nil); err != nil {
+		t.Fatal(err)
+	}
+	again, err := daemon.OpenRooms(t.Context(), c, daemon.RoomOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := again.Close(); err != nil {
+		t.Error(err)
+	}
+}
