@@ -274,11 +274,12 @@ func (s *server) everyVerdictHeld(j *judged, went map[peer.Copy]int, rounds int)
 		`SELECT COUNT(*) FROM set_apart WHERE NOT EXISTS (SELECT 1 FROM entry e WHERE e.account = set_apart.account AND e.number = set_apart.number AND e.uid = set_apart.uid AND e.body = set_apart.id)`: 0,
 		`SELECT COUNT(*) FROM entry e JOIN mailbox m ON m.account = e.account AND m.number = e.number WHERE m.name = 'Quarantine'
 			AND NOT EXISTS (SELECT 1 FROM set_apart s WHERE s.account = e.account AND s.id = e.body)`: 0,
-		`SELECT COUNT(*) FROM queued_recipient WHERE id NOT IN (SELECT id FROM queued_message)`:                                                                        0,
-		`SELECT COUNT(*) FROM queued_message WHERE id NOT IN (SELECT id FROM body)`:                                                                                    0,
-		`SELECT COUNT(*) FROM body WHERE id NOT IN (SELECT body FROM entry) AND id NOT IN (SELECT id FROM queued_message)`:                                             0,
-		`SELECT COUNT(*) FROM entry WHERE body NOT IN (SELECT id FROM body)`:                                                                                           0,
-		`SELECT COUNT(*) FROM body WHERE refs <> (SELECT COUNT(*) FROM entry e WHERE e.body = body.id) + (SELECT COUNT(*) FROM queued_message q WHERE q.id = body.id)`: 0,
+		`SELECT COUNT(*) FROM queued_recipient WHERE id NOT IN (SELECT id FROM queued_message)`:                            0,
+		`SELECT COUNT(*) FROM queued_message WHERE id NOT IN (SELECT id FROM body)`:                                        0,
+		`SELECT COUNT(*) FROM body WHERE id NOT IN (SELECT body FROM entry) AND id NOT IN (SELECT id FROM queued_message)`: 0,
+		`SELECT COUNT(*) FROM entry WHERE body NOT IN (SELECT id FROM body)`:                                               0,
+		`SELECT COUNT(*) FROM body b LEFT JOIN (SELECT body, COUNT(*) AS n FROM (SELECT body FROM entry UNION ALL SELECT id FROM queued_message) GROUP BY body) r
+			ON r.body = b.id WHERE b.refs <> COALESCE(r.n, 0)`: 0,
 	} {
 		if got := number(s.t, d, query); got != want {
 			s.t.Errorf("%s: %d, want %d", query, got, want)
