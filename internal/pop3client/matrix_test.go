@@ -48,7 +48,7 @@ func faults(stage poppeer.Stage) []poppeer.Fault {
 	all := []poppeer.Fault{
 		poppeer.Reply("-ERR no"), poppeer.Reply("-ERR [IN-USE] busy"), poppeer.Reply("-ERR [SYS/TEMP] later"), poppeer.Reply("-ERR [AUTH] who?"), poppeer.Reply("-ERR no").ThenDrop(),
 		poppeer.Reply("+OK fine"), poppeer.Reply("+OK"), poppeer.Reply("+ "), poppeer.Reply("+ !"), poppeer.Reply("* OK IMAP4rev1"), poppeer.Reply(""), poppeer.Reply("+OK", "-ERR"), poppeer.Reply("."),
-		poppeer.Stall(), poppeer.Late(time.Minute), poppeer.Late(time.Hour), poppeer.Drop(), poppeer.RST(), poppeer.Garbage(), poppeer.Flood(40_000), poppeer.Flood(3 << 19),
+		poppeer.Stall(), poppeer.Late(time.Minute), poppeer.Late(time.Hour), poppeer.Drop(), poppeer.RST(), poppeer.Garbage(), poppeer.Flood(4_000), poppeer.Flood(100_000),
 		poppeer.Endless(), poppeer.EndlessLine(), poppeer.Trickle(30 * time.Second), poppeer.Dripped(time.Second), poppeer.Extra(),
 	}
 	switch stage {
@@ -205,7 +205,7 @@ func (x *trial) check(f poppeer.Fault) {
 // session fetches all, and deletes what came whole.
 func (x *trial) session(conn net.Conn, m mode, tlsConfig *tls.Config, d *pop3client.Dialogue) string {
 	ctx := x.t.Context()
-	s, err := pop3client.Open(ctx, conn, pop3client.Config{Plaintext: m.server.TLS == nil, UTF8: true, MaxItems: 1000, MaxMessageOctets: 1 << 20, Dialogue: d})
+	s, err := pop3client.Open(ctx, conn, pop3client.Config{Plaintext: m.server.TLS == nil, UTF8: true, MaxItems: 1000, MaxMessageOctets: 60_000, Dialogue: d})
 	if err != nil {
 		return "open: " + describe(err, nil)
 	}
