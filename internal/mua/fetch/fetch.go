@@ -140,6 +140,7 @@ type round struct {
 	rows  map[string]*row     // the journal, by key
 	lost  map[[32]byte][]*row // those missing on the server by their octets; made when first asked for
 	alike map[string]int      // letters without unique-id by their octets
+	doubt bool                // a letter came with an odd size: those behind it may be others than were asked for
 	res   Result
 	todo  Progress
 }

@@ -179,7 +179,7 @@ func TestOddServers(t *testing.T) {
 		{"no UIDL, no TOP, no CAPA", poppeer.Config{NoUIDL: true, NoTOP: true, NoCAPA: true}, 2},
 		{"all unique-ids alike", poppeer.Config{Rules: rule(poppeer.Uidl, poppeer.SameIDs())}, 0},
 		{"illegal unique-ids", poppeer.Config{Rules: rule(poppeer.Uidl, poppeer.BadIDs())}, 0},
-		{"wrong sizes", poppeer.Config{Rules: rule(poppeer.List, poppeer.WrongSizes())}, 0},
+		{"wrong sizes", poppeer.Config{Rules: rule(poppeer.List, poppeer.WrongSizes())}, 1},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -292,6 +292,19 @@ func TestCutLetter(t *testing.T) {
 	}
 }
 
+// TestLettersRunTogether has a server leave out a final dot between letters that were asked for ahead.
+func TestLettersRunTogether(t *testing.T) {
+	t.Parallel()
+	mail := poppeer.Letters(4, 300)
+	h := newHouse(t, poppeer.Config{Messages: mail, Rules: []poppeer.Rule{{Stage: poppeer.Retr, Match: "2", Times: 1, Do: poppeer.NoDot()}}}, profile.Leave)
+	h.timeouts = quick
+	for range 4 {
+		_, _ = h.Sync(t.Context(), h.account) // the first one fails
+		h.timeouts, h.now = pop3client.Timeouts{}, h.now.Add(time.Minute)
+	}
+	h.mustHold(t, "in the end", mail)
+}
+
 func TestDamagedHereStaysThere(t *testing.T) {
 	t.Parallel()
 	mail := poppeer.Letters(1, 200)
@@ -336,7 +349,7 @@ func TestEveryFaultAtEveryStage(t *testing.T) {
 	t.Parallel()
 	faults := []poppeer.Fault{
 		poppeer.Reply("-ERR no"), poppeer.Reply("-ERR [SYS/TEMP] later"), poppeer.Reply("+OK"), poppeer.Drop(), poppeer.RST(), poppeer.Stall(), poppeer.Garbage(),
-		poppeer.EndlessLine(), poppeer.Extra(), poppeer.NoDot().ThenDrop(), poppeer.Missing(), poppeer.Twice(), poppeer.Stranger(), poppeer.Backwards(), poppeer.Reply("-ERR").ThenDrop(),
+		poppeer.EndlessLine(), poppeer.Extra(), poppeer.NoDot(), poppeer.NoDot().ThenDrop(), poppeer.Missing(), poppeer.Twice(), poppeer.Stranger(), poppeer.Backwards(), poppeer.Reply("-ERR").ThenDrop(),
 	}
 	mail := poppeer.Letters(6, 700)
 	for _, stage := range poppeer.Stages() {

@@ -24,6 +24,7 @@ type mail struct {
 	digest [16]byte
 	was    *row // what the journal has under this key though it may be another letter
 	came   bool // it was given in this fetch
+	due    bool // the policy wants it deleted on the server
 }
 
 // absentFor is how long letters are known that the server does not list any more: its

@@ -37,6 +37,7 @@ type row struct {
 	partial  bool // only its header section is here
 	deleted  int64
 	absent   int64
+	fresh    bool // made in this fetch; not stored
 }
 
 // missing reports a letter that lies here and that the server does not list any more, though we

@@ -24,10 +24,11 @@ func (r *round) remove(ctx context.Context, all []*mail) error {
 			continue
 		}
 		ok, err := r.due(ctx, w)
+		m.due = ok
 		switch {
 		case err != nil:
 			return err
-		case ok && !w.compared:
+		case ok && !w.compared, w.odd && !w.fresh && len(doubtful) < mostAgain:
 			doubtful = append(doubtful, m)
 		case ok:
 			due = append(due, m)
@@ -37,12 +38,20 @@ func (r *round) remove(ctx context.Context, all []*mail) error {
 	if err != nil {
 		return err
 	}
-	due = append(due, proven...)
+	for _, m := range proven {
+		if m.due {
+			due = append(due, m)
+		}
+	}
 	if due, err = r.readBack(ctx, due); err != nil {
 		return err
 	}
 	return r.delete(ctx, due)
 }
+
+// mostAgain is how many letters with an odd size are looked at again in one fetch though nothing
+// is to be deleted.
+const mostAgain = 200
 
 // due reports whether the policy wants a letter deleted on the server.
 func (r *round) due(ctx context.Context, w *row) (bool, error) {
@@ -76,7 +85,7 @@ func (r *round) again(ctx context.Context, list []*mail) (proven []*mail, err er
 	by := byNumber(list)
 	var changed []*row
 	var dropped []string
-	err = r.s.Retrieve(ctx, numbers(list), func(n int, text io.Reader) error {
+	each := func(n int, text io.Reader) error {
 		m := by[n]
 		w := r.rows[m.key]
 		t, err := r.stage(ctx, m, text, false)
@@ -97,9 +106,11 @@ func (r *round) again(ctx context.Context, list []*mail) (proven []*mail, err er
 			delete(r.rows, w.key)
 		}
 		return nil
-	})
-	if err := r.refuse(err); err != nil {
-		return nil, err
+	}
+	for _, n := range numbers(list) { // one at a time: replies to commands sent ahead may have run into each other
+		if err := r.refuse(r.s.Retrieve(ctx, []int{n}, each)); err != nil {
+			return nil, err
+		}
 	}
 	return proven, r.write(ctx, changed, dropped)
 }

@@ -180,7 +180,7 @@ func (r *round) keep(ctx context.Context, batch []*taken) error {
 
 // describe makes the journal's row of a letter that has come.
 func (r *round) describe(t *taken) error {
-	w := &row{key: t.m.key, octets: t.m.Octets, at: db.Micros(r.now), sha256: t.staged.SHA256(), partial: t.partial}
+	w := &row{fresh: true, key: t.m.key, octets: t.m.Octets, at: db.Micros(r.now), sha256: t.staged.SHA256(), partial: t.partial}
 	var err error
 	if w.digest, err = digestAt(t.staged, t.staged.Octets()); err != nil {
 		return fmt.Errorf("look at letter %d: %w", t.m.Number, err)
@@ -194,6 +194,8 @@ func (r *round) describe(t *taken) error {
 	if w.odd, err = t.odd(); err != nil {
 		return fmt.Errorf("look at letter %d: %w", t.m.Number, err)
 	}
+	r.doubt = r.doubt || w.odd
+	w.odd = r.doubt && !t.partial // its end may have been lost, and what came behind it is another letter then
 	w.compared = !t.partial && !w.odd
 	t.row = w
 	return nil
@@ -317,7 +319,7 @@ func (r *round) add(ctx context.Context, list []*taken) error {
 		default:
 			r.res.Fetched++
 		}
-		if t.row.odd {
+		if t.row.odd && t.staged.Octets() != t.m.Octets {
 			r.remark("letter %d has %d octets where the server told %d; it stays on the server until it was fetched twice alike", t.m.Number, t.staged.Octets(), t.m.Octets)
 		}
 	}
