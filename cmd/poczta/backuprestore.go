@@ -36,6 +36,7 @@ type backupRestoreCmd struct {
 	Since     string `help:"Only messages received at or after this time." placeholder:"TIME"`
 	Before    string `help:"Only messages received before this time." placeholder:"TIME"`
 	Deleted   bool   `help:"Those that were deleted, but in retention, too."`
+	Create    bool   `help:"Make the account when it does not exist any more, with its password and addresses of the time."`
 	DryRun    bool   `name:"dry-run" help:"Only list what would be restored."`
 }
 
@@ -62,7 +63,7 @@ func (c *backupRestoreCmd) Run(ctx context.Context, p *process, all *cli) error 
 	if !c.All {
 		return runDesk(ctx, p, all, c)
 	}
-	if c.Into+c.Mailbox+c.UniqueID+c.MessageID+c.Text+c.Since+c.Before != "" || c.Deleted || c.DryRun {
+	if c.Into+c.Mailbox+c.UniqueID+c.MessageID+c.Text+c.Since+c.Before != "" || c.Deleted || c.DryRun || c.Create {
 		return fmt.Errorf("%w: --all restores everything; it goes with --id, --at and the place of the backups alone", admin.ErrUsage)
 	}
 	return c.restoreAll(ctx, p, all)
@@ -70,7 +71,7 @@ func (c *backupRestoreCmd) Run(ctx context.Context, p *process, all *cli) error 
 
 // selection reads the flags.
 func (c *backupRestoreCmd) selection() (sel admin.BackupSelection, err error) {
-	sel = admin.BackupSelection{ID: c.ID, Into: c.Into, List: c.DryRun, Selection: holdings.Selection{Account: c.Account, Mailbox: c.Mailbox,
+	sel = admin.BackupSelection{ID: c.ID, Into: c.Into, List: c.DryRun, Make: c.Create, Selection: holdings.Selection{Account: c.Account, Mailbox: c.Mailbox,
 		UniqueID: c.UniqueID, MessageID: c.MessageID, Text: c.Text, Removed: c.Deleted}}
 	if c.ID != "" && c.At != "" {
 		return sel, fmt.Errorf("%w: --id names a backup already; leave --at out", admin.ErrUsage)

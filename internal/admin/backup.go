@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"poczta.example/poczta/internal/account"
 	"poczta.example/poczta/internal/backup"
 	"poczta.example/poczta/internal/backup/holdings"
 	"poczta.example/poczta/internal/config"
@@ -121,6 +122,7 @@ type BackupSelection struct {
 	At   time.Time // zero is now
 	Into string    // the account that gets the mail; "" is that of the same name
 	List bool      // only tell what would be restored
+	Make bool      // make the account when it does not exist
 }
 
 // BackupRestore restores letters of one account into an account of this server.
@@ -146,8 +148,13 @@ func (d *Desk) BackupRestore(ctx context.Context, place BackupPlace, sel BackupS
 		into = sel.Account
 	}
 	a, err := d.find(ctx, into)
+	if errors.Is(err, account.ErrNotFound) && sel.Make && sel.Into == "" {
+		a, err = d.readd(ctx, r, s, sel.Account)
+	} else if err != nil {
+		err = fmt.Errorf("%w; make the account first, with --create as it was, or name another with --into", err)
+	}
 	if err != nil {
-		return fmt.Errorf("%w; make the account first, or name another with --into", err)
+		return err
 	}
 	done, err := holdings.Mail(ctx, r, s, sel.Selection, holdings.Mailroom{Body: d.Rooms.Body, Mailboxes: d.Rooms.Mailboxes,
 		Account: a.ID, Login: a.Login, Progress: lines.progress})

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -112,7 +113,7 @@ type shelf struct {
 	rows   map[string]string // key to data
 	bodies map[string][]byte // key to octets
 	broken map[string]bool
-	opened int
+	opened atomic.Int64
 }
 
 func (s *shelf) Kind() string                               { return "shelf" }
@@ -132,7 +133,7 @@ func (s *shelf) Items(_ context.Context, section string, fn func(backup.Item) er
 	for _, k := range slices.Sorted(maps.Keys(s.bodies)) {
 		b := s.bodies[k]
 		err := fn(backup.Item{Key: []byte(k), Octets: int64(len(b)), Open: func(context.Context) (io.ReadCloser, error) {
-			s.opened++
+			s.opened.Add(1)
 			if s.broken[k] {
 				return nil, fmt.Errorf("read: %w", backup.ErrDamaged)
 			}
@@ -273,21 +274,21 @@ func TestIncremental(t *testing.T) {
 	t.Parallel()
 	kinds(t, func(t *testing.T, k backup.Key) {
 		m, now := newMemory(), clock()
-		one := newShelf(1, 700)
+		one := newShelf(1, 300)
 		r := open(t, m, k, now)
 		first := create(t, r, one)
-		if first.NewItems != 700 || first.Items != 1400 {
+		if first.NewItems != 300 || first.Items != 600 {
 			t.Errorf("first backup: %+v", first)
 		}
 		two := one.clone()
 		delete(two.rows, "row 000017")
-		two.rows["row 000300"] = "changed"
+		two.rows["row 000200"] = "changed"
 		two.bodies["9 body 999999"] = []byte("new")
 		two.bodies["9 body 999998"] = one.bodies["1 body 000007"] // content that is there already
 		r = open(t, m, k, now)
 		second := create(t, r, two)
-		if second.NewItems != 2 || two.opened != 2 {
-			t.Errorf("second backup read %d items anew, opened %d, want 2", second.NewItems, two.opened)
+		if second.NewItems != 2 || two.opened.Load() != 2 {
+			t.Errorf("second backup read %d items anew, opened %d, want 2", second.NewItems, two.opened.Load())
 		}
 		if second.Parent != first.Snapshot {
 			t.Errorf("parent is %q, want %q", second.Parent, first.Snapshot)
@@ -301,7 +302,7 @@ func TestIncremental(t *testing.T) {
 		}
 		holds(t, r, first.Snapshot, one)
 		holds(t, r, second.Snapshot, two)
-		if v := sound(t, r); v.Snapshots != 3 || v.Items != 1400+1401+1401 || v.Garbage != 0 {
+		if v := sound(t, r); v.Snapshots != 3 || v.Items != 600+601+601 || v.Garbage != 0 {
 			t.Errorf("verification: %+v", v)
 		}
 	})
@@ -619,10 +620,10 @@ func TestPruneFrees(t *testing.T) {
 	t.Parallel()
 	m, now := newMemory(), clock()
 	r := open(t, m, secret, now)
-	s := newShelf(6, 3000)
+	s := newShelf(6, 1200)
 	create(t, r, s)
 	half := s.clone()
-	for i := range 1500 {
+	for i := range 600 {
 		delete(half.bodies, fmt.Sprintf("6 body %06d", 2*i))
 	}
 	last := create(t, r, half)

@@ -187,14 +187,42 @@ func (r *Rooms) dataFiles(folder string, all *[]holdings.File) error {
 	return nil
 }
 
-// Backup makes a backup now.
+// Backup makes a backup now. One at a time: backup.ErrLocked while this process makes
+// another.
 func (r *Rooms) Backup(ctx context.Context, to *backup.Repository, version string, log *slog.Logger) (report backup.Report, err error) {
+	if !r.backing.TryLock() {
+		return report, fmt.Errorf("%w: this server makes a backup already; wait until it is done", backup.ErrLocked)
+	}
+	defer r.backing.Unlock()
+	if err := r.roomForMoment(); err != nil {
+		return report, err
+	}
 	m, err := r.Moment(ctx, version, log)
 	if err != nil {
 		return report, err
 	}
 	defer func() { err = errors.Join(err, m.Close()) }()
 	return to.Create(ctx, m, m.Time())
+}
+
+// roomForMoment refuses a copy of SQLite's database that would take the space below
+// which mail is refused.
+func (r *Rooms) roomForMoment() error {
+	if r.DB.Engine() != "sqlite" {
+		return nil
+	}
+	st, err := r.Files.Stat(DatabaseFile)
+	if err != nil {
+		return fmt.Errorf("back up database: %w", err)
+	}
+	free, err := r.Files.Free()
+	if err != nil {
+		return fmt.Errorf("back up database: %w", err)
+	}
+	if need := st.Size + int64(r.Config.Store.Reserve); free < need {
+		return fmt.Errorf("back up database: its copy would leave less than store.reserve free in %s: %d MiB are free, %d MiB are needed; free some space", r.Config.Data, free>>20, need>>20)
+	}
+	return nil
 }
 
 // BackupRules are what a configuration keeps.

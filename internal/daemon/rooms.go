@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"poczta.example/poczta/internal/account"
@@ -78,6 +79,7 @@ type Rooms struct {
 	// Blocked tells that port 25 seems to be blocked on its way out; nil as Gateway is.
 	Blocked func() bool
 
+	backing sync.Mutex     // held while a backup is made
 	closers []func() error // in the order of opening
 }
 

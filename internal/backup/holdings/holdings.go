@@ -62,7 +62,7 @@ type Config struct {
 	Body       body.Store // *body.Segments or *body.Rows
 	Components []db.Component
 	// Scratch is the path of a file, on a disk with room for the database, that is
-	// used while a backup of SQLite is made.
+	// used while a backup of SQLite is made; one moment at a time may use it.
 	Scratch string
 	// Skip names tables that are not backed up: leases, and what can be made anew.
 	Skip []string

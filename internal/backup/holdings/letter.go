@@ -202,3 +202,32 @@ func octets(ctx context.Context, r *backup.Repository, s *backup.Snapshot, l *Le
 	}
 	return it, nil
 }
+
+// Rows calls fn for each row of a table as it was, its values by column: int64, string,
+// []byte or nil.
+func Rows(ctx context.Context, r *backup.Repository, s *backup.Snapshot, table string, fn func(map[string]any) error) error {
+	f, err := readFacts(s)
+	if err != nil {
+		return err
+	}
+	t, err := f.table(table)
+	if err != nil {
+		return err
+	}
+	at := columns(t)
+	return r.Items(ctx, s, tablePrefix+table, nil, nil, func(it backup.Stored) error {
+		data, err := rowOctets(ctx, it)
+		if err != nil {
+			return err
+		}
+		row, err := newRow(at, data)
+		if err != nil {
+			return err
+		}
+		values := make(map[string]any, len(at))
+		for name, i := range at {
+			values[name] = row.values[i]
+		}
+		return fn(values)
+	})
+}
