@@ -3,6 +3,8 @@ package store
 import (
 	"context"
 	"errors"
+	"slices"
+	"strings"
 
 	"poczta.example/poczta/internal/db"
 )
@@ -16,14 +18,74 @@ const (
 // byText reads hits of the full text in order, and keeps those that fulfil the conditions. The
 // rowids of the index are ranks, so nothing is sorted, and it ends when the page is full.
 func (p *plan) byText(ctx context.Context, n int) ([]hit, error) {
-	where, _ := p.where(true)
-	if where == "" || p.q.Thread != 0 {
+	if where, _ := p.where(true); where == "" || p.q.Thread != 0 {
 		found, err := p.textHits(ctx, n)
 		if !errors.Is(err, db.ErrTooLong) {
 			return found, err
 		}
+	} else if found, ok, err := p.textAmong(ctx, n); ok || err != nil {
+		return found, err
 	}
 	return p.windows(ctx, n, p.textHits)
+}
+
+// maxProbe is how many letters are looked up in the full text one by one, at most.
+const maxProbe = 500
+
+// textAmong is for conditions that few letters fulfil, and of which an index knows: those letters are looked up
+// in the full text. ok says that they were few.
+func (p *plan) textAmong(ctx context.Context, n int) (found []hit, ok bool, err error) {
+	all := *p
+	all.text.Match = ""
+	if index := all.index(); index == "" || index == `letter_folder` && p.places == nil {
+		return nil, false, nil
+	}
+	candidates, err := all.find(ctx, maxProbe+1)
+	if err != nil || len(candidates) > maxProbe {
+		return nil, false, err
+	}
+	for chunk := range slices.Chunk(candidates, keysAtOnce*8) {
+		some, err := p.probe(ctx, chunk)
+		if err != nil {
+			return nil, false, err
+		}
+		if found = append(found, some...); len(found) >= n {
+			return found[:n], true, nil
+		}
+	}
+	return found, true, nil
+}
+
+// probeIn looks up ranks in the full text; one text, so that one statement is prepared.
+var probeIn = `SELECT rowid FROM letter_text WHERE letter_text MATCH ? AND rowid IN (` + strings.Repeat("?, ", keysAtOnce*8-1) + `?)`
+
+// probe keeps those of the letters whose text matches.
+func (p *plan) probe(ctx context.Context, chunk []hit) ([]hit, error) {
+	args := []any{p.text.Match}
+	for i := range keysAtOnce * 8 {
+		args = append(args, chunk[min(i, len(chunk)-1)].rank)
+	}
+	matches := make(map[int64]bool)
+	err := p.s.db.View(ctx, func(tx db.Tx) error {
+		clear(matches)
+		rows, err := tx.Query(probeIn, args...)
+		if err != nil {
+			return err
+		}
+		defer rows.Close()
+		for rows.Next() {
+			var rank int64
+			if err := rows.Scan(&rank); err != nil {
+				return err
+			}
+			matches[rank] = true
+		}
+		return rows.Err()
+	})
+	if err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(slices.Clone(chunk), func(h hit) bool { return !matches[h.rank] }), nil
 }
 
 // textHits reads hits of the full text between p.at and p.stop.

@@ -205,7 +205,7 @@ func (s *Store) places(ctx context.Context) ([]place, error) {
 // conditions makes what a letter must fulfil, on the columns that the index letter_rank has.
 func (p *plan) conditions() {
 	p.conds, p.args = nil, nil
-	from, to := rankOf(p.text.After, 0), rankOf(p.text.Before, 0)
+	from, to := rankOf(p.text.After), rankOf(p.text.Before)
 	if !p.text.After.IsZero() && p.oldest {
 		p.at = max(p.at, from-1)
 	} else if !p.text.After.IsZero() {
@@ -288,16 +288,22 @@ func (p *plan) find(ctx context.Context, n int) ([]hit, error) {
 		return p.byText(ctx, n)
 	case p.q.Thread != 0:
 		return p.scan(ctx, n, `letter_thread`, nil)
-	case len(p.conds) == 0:
-		return p.byFolder(ctx, n, `letter_folder`)
-	case len(p.conds) == 1 && p.conds[0] == unreadSQL:
-		return p.byFolder(ctx, n, `letter_unread`)
-	case len(p.conds) == 1 && p.conds[0] == flaggedSQL:
-		return p.byFolder(ctx, n, `letter_flagged`)
-	case len(p.conds) == 1 && p.conds[0] == attachedSQL:
-		return p.byFolder(ctx, n, `letter_attached`)
+	}
+	if index := p.index(); index != "" {
+		return p.byFolder(ctx, n, index)
 	}
 	return p.byRank(ctx, n)
+}
+
+// index is the index by folder that serves the conditions; "" when none does.
+func (p *plan) index() string {
+	if len(p.conds) == 0 {
+		return `letter_folder`
+	}
+	if len(p.conds) > 1 {
+		return ""
+	}
+	return map[string]string{unreadSQL: `letter_unread`, flaggedSQL: `letter_flagged`, attachedSQL: `letter_attached`}[p.conds[0]]
 }
 
 // direction is that of a list.

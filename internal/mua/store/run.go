@@ -341,7 +341,7 @@ func (s *Store) adopt(ctx context.Context, m *mailbox.Mailbox, uids []mailbox.UI
 				return err
 			}
 			s.prepare(rows[uid], e.Received)
-			if err := insertLetter(tx, rows[uid], &e); err != nil {
+			if err := s.insertLetter(tx, rows[uid], &e); err != nil {
 				return err
 			}
 		}

@@ -5,8 +5,8 @@ import "poczta.example/poczta/internal/db"
 // Schema is the tables of this package, for SQLite alone: full text is FTS5's.
 //
 // letter has a row for each row of mailbox's tables entry and retained, found by (account,
-// number, uid). rank is the date in seconds, shifted, and the id: letters in order of date, and
-// the rowid in letter_text, so that a search reads its newest hits first without sorting.
+// number, uid). rank is the date in seconds, or the next second that no letter has: letters in
+// order of date, and the rowid in letter_text, so that a search reads its newest hits first without sorting.
 // whole is 0, or for a partial letter the octets of the whole one. base is a hash of the subject
 // without prefixes, orphan says that it is a reply without references. indexed is 0 until the
 // text is in letter_text; turn counts how often it had to be read anew. counted says that its people are in person.
@@ -21,7 +21,7 @@ CREATE TABLE letter (
 	subject {text} NOT NULL, sender {text} NOT NULL, recipients {text} NOT NULL,
 	message_id {text} NOT NULL, unique_id {text} NOT NULL, origin {text} NOT NULL, snippet {text} NOT NULL) {strict};
 CREATE UNIQUE INDEX letter_place ON letter (account, number, uid);
-CREATE INDEX letter_rank ON letter (rank, account, number, flags, attachments, thread, octets, whole) WHERE removed = 0;
+CREATE INDEX letter_rank ON letter (rank, account, number, flags, attachments, thread, octets, whole, removed);
 CREATE INDEX letter_folder ON letter (account, number, rank) WHERE removed = 0;
 CREATE INDEX letter_unread ON letter (account, number, rank) WHERE removed = 0 AND flags & 1 = 0;
 CREATE INDEX letter_flagged ON letter (account, number, rank) WHERE removed = 0 AND flags & 4 <> 0;

@@ -85,6 +85,7 @@ type Store struct {
 	indexing  sync.Mutex    // one indexes at a time
 	rules     atomic.Pointer[[]*compiled]
 	ruleLoad  sync.Mutex
+	ranks     ranks
 	closers   []func() error
 }
 

@@ -568,3 +568,40 @@ func TestAddressBook(t *testing.T) {
 		t.Errorf("all: %s", got)
 	}
 }
+
+// TestRareHits has searches look through several windows.
+func TestRareHits(t *testing.T) {
+	t.Parallel()
+	if testing.Short() {
+		t.Skip("it adds 4,600 letters")
+	}
+	h := open(t)
+	var want []string
+	for n := 0; n < 4600; {
+		var texts []string
+		for ; len(texts) < mailbox.MaxAppend && n < 4600; n++ {
+			more := ""
+			if n%1500 == 7 {
+				more = strings.Repeat("y", 2000)
+				want = append(want, fmt.Sprint("n", n))
+			}
+			date := h.clock.Now().Add(-time.Duration(5000-n) * time.Minute).Format(time.RFC1123Z)
+			texts = append(texts, fmt.Sprintf("From: a@example.org\nSubject: n%d\nDate: %s\n\ncommon %s\n", n, date, more))
+		}
+		h.add(ala, store.Inbox, texts...)
+	}
+	h.index()
+	for _, text := range []string{"larger:1k", "common larger:1k"} {
+		for _, limit := range []int{1, 2, 3, 50} {
+			if got := h.subjects(store.Query{Text: text, Sort: store.Oldest, Limit: limit}); !cmp.Equal(got, want) {
+				t.Errorf("%s, oldest, %d a page: %v, want %v", text, limit, got, want)
+			}
+			if got := reverse(h.subjects(store.Query{Text: text, Limit: limit})); !cmp.Equal(got, want) {
+				t.Errorf("%s, %d a page: %v, want %v", text, limit, got, want)
+			}
+		}
+	}
+	if got := h.found("common larger:1k is:flagged"); got != "" {
+		t.Errorf("flagged: %s", got)
+	}
+}
