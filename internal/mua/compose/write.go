@@ -1,0 +1,401 @@
+package compose
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"mime/quotedprintable"
+	"strings"
+	"time"
+
+	"poczta.example/poczta/internal/address"
+	"poczta.example/poczta/internal/message"
+	"poczta.example/poczta/internal/mua/store"
+)
+
+// Write writes the letter as it is sent, with CRLF lines and without Bcc: text in format=flowed
+// (RFC 3676), attachments in base64, streamed. id is its Message-ID (see NewID); now, with its
+// zone, its Date. It writes no field that tells which program it is.
+func Write(w io.Writer, d *Draft, now time.Time, id string) error { return d.write(w, now, id, false) }
+
+// WriteDraft is Write with Bcc, for the folder Drafts.
+func WriteDraft(w io.Writer, d *Draft, now time.Time, id string) error {
+	return d.write(w, now, id, true)
+}
+
+// write is Write, with Bcc for drafts.
+func (d *Draft) write(w io.Writer, now time.Time, id string, bcc bool) error {
+	b, err := d.fields(now, id, bcc)
+	if err != nil {
+		return err
+	}
+	out := bufio.NewWriterSize(w, 32<<10)
+	if len(d.Attachments) == 0 {
+		out.Write(b) // the writer keeps its first error until Flush
+		if err := d.writeText(out); err != nil {
+			return fmt.Errorf("write letter: %w", err)
+		}
+		return out.Flush()
+	}
+	boundary := d.boundary(id, now)
+	b = message.AppendField(b, "Content-Type", `multipart/mixed; boundary="`+boundary+`"`)
+	out.Write(b)
+	out.WriteString("\r\n--" + boundary + "\r\n")
+	if err := d.writeText(out); err != nil {
+		return fmt.Errorf("write letter: %w", err)
+	}
+	for i := range d.Attachments {
+		out.WriteString("\r\n--" + boundary + "\r\n")
+		if err := d.Attachments[i].write(out); err != nil {
+			return fmt.Errorf("write attachment %s: %w", d.Attachments[i].Name, err)
+		}
+	}
+	out.WriteString("\r\n--" + boundary + "--\r\n")
+	return out.Flush()
+}
+
+// boundary parts the letter: what begins with "=_" stands in no base64 or quoted-printable text.
+func (d *Draft) boundary(id string, now time.Time) string {
+	h := sha256.New()
+	fmt.Fprintf(h, "%s\n%d\n%s\n%s\n", id, now.UnixNano(), d.Subject, d.Text)
+	return "=_" + hex.EncodeToString(h.Sum(nil)[:15])
+}
+
+// fields are the header fields of the letter itself.
+func (d *Draft) fields(now time.Time, id string, bcc bool) ([]byte, error) {
+	var b []byte
+	var err error
+	list := func(name string, people []store.Address) {
+		if len(people) == 0 || err != nil {
+			return
+		}
+		var value string
+		if value, err = addressList(people, bcc); err != nil {
+			err = fmt.Errorf("write %s: %w", name, err)
+		} else if value != "" {
+			b = message.AppendField(b, name, value)
+		}
+	}
+	list("From", []store.Address{d.From})
+	list("Reply-To", d.ReplyTo)
+	list("To", d.To)
+	list("Cc", d.Cc)
+	switch {
+	case bcc:
+		list("Bcc", d.Bcc)
+	case len(d.To)+len(d.Cc) == 0: // RFC 5322 §3.6.3 asks for no recipient at all, some servers do
+		b = append(b, "To: undisclosed-recipients:;\r\n"...)
+	}
+	if err != nil {
+		return nil, err
+	}
+	b = message.AppendText(b, "Subject", d.Subject)
+	b = message.AppendField(b, "Date", message.FormatDate(now))
+	if id != "" {
+		b = message.AppendField(b, "Message-ID", id)
+	}
+	if ids := identifiers(d.InReplyTo); len(ids) > 0 {
+		b = message.AppendField(b, "In-Reply-To", ids[0])
+	}
+	if refs := identifiers(strings.Join(d.References, " ")); len(refs) > 0 {
+		b = message.AppendField(b, "References", strings.Join(refs, " "))
+	}
+	return append(b, "MIME-Version: 1.0\r\n"...), nil
+}
+
+// addressList writes addresses with their names (RFC 5322 §3.4). A draft may hold what is no
+// address yet: it becomes a name.
+func addressList(people []store.Address, draft bool) (string, error) {
+	all := make([]string, 0, len(people))
+	for _, p := range people {
+		a, err := address.Parse(p.Address)
+		if err != nil {
+			if !draft {
+				return "", fmt.Errorf("%q is no address: %w", p.Address, err)
+			}
+			continue
+		}
+		if name := phrase(p.Name); name != "" {
+			all = append(all, name+" <"+a.String()+">")
+		} else {
+			all = append(all, a.String())
+		}
+	}
+	return strings.Join(all, ", "), nil
+}
+
+// phrase writes a display-name (RFC 5322 §3.2.5, RFC 2047 §5).
+func phrase(name string) string {
+	name = strings.Join(strings.Fields(strings.Map(plain, name)), " ")
+	switch {
+	case name == "":
+		return ""
+	case message.NeedsUTF8([]byte(name)) || strings.Contains(name, "=?"):
+		if strings.ContainsAny(name, "\"#$%&'(),.:;<>@[]^`{|}~\\") { // Go's Q encoding leaves them as they are, a phrase must not
+			return mime.BEncoding.Encode("utf-8", name)
+		}
+		return encodeWords(name)
+	case strings.ContainsAny(name, `()<>[]:;@\,."`):
+		return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(name) + `"`
+	}
+	return name
+}
+
+// encodeWords is Q encoding, also for ASCII that looks encoded already.
+func encodeWords(s string) string {
+	if e := mime.QEncoding.Encode("utf-8", s); e != s {
+		return e
+	}
+	return "=?utf-8?b?" + base64.StdEncoding.EncodeToString([]byte(s)) + "?="
+}
+
+// plain takes control characters out.
+func plain(r rune) rune {
+	if r < ' ' || r == 0x7f {
+		return ' '
+	}
+	return r
+}
+
+// maxIdentifiers bounds References; the first and the last stay.
+const maxIdentifiers = 100
+
+// identifiers are the Message-IDs in a text, each once; those that can't stand in a field are left out.
+func identifiers(text string) []string {
+	var all []string
+	seen := map[string]bool{}
+	for {
+		begin := strings.IndexByte(text, '<')
+		if begin < 0 {
+			break
+		}
+		text = text[begin:]
+		end := strings.IndexByte(text, '>')
+		if end < 0 {
+			break
+		}
+		id := text[:end+1]
+		text = text[end+1:]
+		if len(id) > 2 && len(id) <= 900 && !seen[id] && strings.IndexFunc(id[1:], func(r rune) bool { return r <= ' ' || r > '~' || r == '<' }) < 0 {
+			seen[id] = true
+			all = append(all, id)
+		}
+	}
+	if over := len(all) - maxIdentifiers; over > 0 {
+		all = append(all[:1], all[1+over:]...)
+	}
+	return all
+}
+
+// writeText writes the text with its fields: as it is where it is ASCII of short lines, else
+// quoted-printable, which any server takes.
+func (d *Draft) writeText(w io.Writer) error {
+	text := flowed(strings.ToValidUTF8(strings.Map(plainText, d.Text), "\uFFFD"))
+	if isPlain(text) {
+		_, err := io.WriteString(w, "Content-Type: text/plain; charset=us-ascii; format=flowed\r\nContent-Transfer-Encoding: 7bit\r\n\r\n"+text)
+		return err
+	}
+	if _, err := io.WriteString(w, "Content-Type: text/plain; charset=utf-8; format=flowed\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n"); err != nil {
+		return err
+	}
+	q := quotedprintable.NewWriter(w)
+	if _, err := io.WriteString(q, text); err != nil {
+		return err
+	}
+	return q.Close()
+}
+
+// plainText takes control characters out of a text, but line ends and tabs.
+func plainText(r rune) rune {
+	if r < ' ' && r != '\n' && r != '\r' && r != '\t' && r != '\f' || r == 0x7f {
+		return -1
+	}
+	return r
+}
+
+// isPlain reports a text of CRLF lines that is ASCII and has no line over 998 octets.
+func isPlain(text string) bool {
+	line := 0
+	for i := range len(text) {
+		switch c := text[i]; {
+		case c >= 0x80:
+			return false
+		case c == '\n':
+			line = 0
+		default:
+			if line++; line > 998 { // RFC 5322 §2.1.1
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// write writes an attachment with its fields.
+func (a *Attachment) write(w io.Writer) error {
+	if a.Open == nil {
+		return errors.New("its content is missing")
+	}
+	kind, params := a.kind()
+	if kind == "message/rfc822" {
+		encoding, err := a.enclosable()
+		if err != nil {
+			return err
+		}
+		if encoding != "" {
+			return a.enclose(w, encoding)
+		}
+		kind, params = "application/octet-stream", ""
+	}
+	b := message.AppendField(nil, "Content-Type", kind+params+param("name", a.Name))
+	b = message.AppendField(b, "Content-Disposition", "attachment"+param("filename", a.Name))
+	b = append(b, "Content-Transfer-Encoding: base64\r\n\r\n"...)
+	if _, err := w.Write(b); err != nil {
+		return err
+	}
+	r, err := a.Open()
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	return encode(w, r)
+}
+
+// kind is a media type that can stand in a field, and its charset.
+func (a *Attachment) kind() (kind, params string) {
+	kind, more, err := mime.ParseMediaType(a.Type)
+	if err != nil || !strings.Contains(kind, "/") || strings.HasPrefix(kind, "multipart/") || message.NeedsUTF8([]byte(kind)) {
+		return "application/octet-stream", ""
+	}
+	if c := more["charset"]; c != "" && strings.HasPrefix(kind, "text/") {
+		params = param("charset", c)
+	}
+	return kind, params
+}
+
+// enclosable is the encoding in which a letter may be enclosed, for base64 may not be used
+// (RFC 2046 §5.2.1); "" when it can't go as a letter.
+func (a *Attachment) enclosable() (string, error) {
+	r, err := a.Open()
+	if err != nil {
+		return "", err
+	}
+	defer r.Close()
+	encoding, line, last := "7bit", 0, byte('\n')
+	buf := make([]byte, 32<<10)
+	for {
+		n, err := r.Read(buf)
+		for _, c := range buf[:n] {
+			if c == 0 || (last == '\r') != (c == '\n') { // NUL, or a bare CR or LF
+				return "", nil
+			}
+			if c >= 0x80 {
+				encoding = "8bit"
+			}
+			if line++; line > 999 && c != '\n' { // with the CR
+				return "", nil
+			}
+			if c == '\n' {
+				line = 0
+			}
+			last = c
+		}
+		if errors.Is(err, io.EOF) {
+			if last == '\r' {
+				encoding = ""
+			}
+			return encoding, nil
+		}
+		if err != nil {
+			return "", err
+		}
+	}
+}
+
+// enclose writes a letter within this one.
+func (a *Attachment) enclose(w io.Writer, encoding string) error {
+	b := message.AppendField(nil, "Content-Type", "message/rfc822"+param("name", a.Name))
+	b = message.AppendField(b, "Content-Disposition", "attachment"+param("filename", a.Name))
+	b = append(b, "Content-Transfer-Encoding: "+encoding+"\r\n\r\n"...)
+	if _, err := w.Write(b); err != nil {
+		return err
+	}
+	r, err := a.Open()
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	_, err = io.Copy(w, r)
+	return err
+}
+
+// paramChunk is how many octets of a value stand in one piece (RFC 2231 §3).
+const paramChunk = 50
+
+// param writes a parameter behind a field's value: quoted where it is ASCII, else encoded
+// (RFC 2231); "" for none.
+func param(name, value string) string {
+	value = strings.ToValidUTF8(strings.Map(plain, value), "_")
+	if value == "" {
+		return ""
+	}
+	if !message.NeedsUTF8([]byte(value)) && len(value) <= paramChunk && !strings.Contains(value, "  ") {
+		return "; " + name + `="` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(value) + `"`
+	}
+	var b bytes.Buffer
+	piece, n := "utf-8''", 0
+	end := func() {
+		fmt.Fprintf(&b, "; %s*%d*=%s", name, n, piece)
+		piece, n = "", n+1
+	}
+	for i := range len(value) {
+		c := value[i]
+		if len(piece) >= paramChunk {
+			end()
+		}
+		if c >= '0' && c <= '9' || c >= 'A' && c <= 'Z' || c >= 'a' && c <= 'z' || c == '.' || c == '-' || c == '_' {
+			piece += string(rune(c))
+		} else {
+			piece += fmt.Sprintf("%%%02X", c)
+		}
+	}
+	if n == 0 {
+		return "; " + name + "*=" + piece
+	}
+	end()
+	return b.String()
+}
+
+// encode writes base64 in lines of 76 (RFC 2045 §6.8).
+func encode(w io.Writer, r io.Reader) error {
+	const line = 57
+	in, out := make([]byte, 300*line), make([]byte, 0, 300*78)
+	for {
+		n, err := 0, error(nil)
+		for n < len(in) && err == nil { // io.ReadFull would hide a reader's own io.ErrUnexpectedEOF
+			var k int
+			k, err = r.Read(in[n:])
+			n += k
+		}
+		out = out[:0]
+		for at := 0; at < n; at += line {
+			out = base64.StdEncoding.AppendEncode(out, in[at:min(n, at+line)])
+			out = append(out, "\r\n"...)
+		}
+		if _, werr := w.Write(out); werr != nil {
+			return werr
+		}
+		switch {
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil:
+			return err
+		}
+	}
+}
