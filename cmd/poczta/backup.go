@@ -15,6 +15,7 @@ import (
 	"poczta.example/poczta/internal/admin"
 	"poczta.example/poczta/internal/backup"
 	"poczta.example/poczta/internal/backup/holdings"
+	"poczta.example/poczta/internal/backup/place"
 	"poczta.example/poczta/internal/config"
 	"poczta.example/poczta/internal/daemon"
 )
@@ -29,8 +30,8 @@ type backupCmd struct {
 	Key     backupKeyCmd     `cmd:"" help:"Make a key file."`
 }
 
-// place is where the backups are; all of it replaces what the configuration says.
-type place struct {
+// backupPlace is where the backups are; all of it replaces what the configuration says.
+type backupPlace struct {
 	To          string `help:"A folder, or s3://BUCKET/PREFIX; backup.to when none is named." placeholder:"PLACE"`
 	KeyFile     string `name:"key-file" help:"Key of an encrypted repository; backup.key_file when the place is backup.to." placeholder:"FILE"`
 	Endpoint    string `help:"The S3 server." placeholder:"URL"`
@@ -38,13 +39,13 @@ type place struct {
 	Credentials string `help:"File with the S3 access key and secret key." placeholder:"FILE"`
 }
 
-func (p place) admin() admin.BackupPlace {
+func (p backupPlace) admin() admin.BackupPlace {
 	return admin.BackupPlace{To: p.To, KeyFile: p.KeyFile, Endpoint: p.Endpoint, Region: p.Region, Credentials: p.Credentials}
 }
 
 // open opens the backups in this process, as the data folder's owner if there is one.
 // Without a configuration the flags say all.
-func (p place) open(ctx context.Context, all *cli, o daemon.BackupOptions) (*backup.Repository, *config.Config, func(), error) {
+func (p backupPlace) open(ctx context.Context, all *cli, o place.Options) (*backup.Repository, *config.Config, func(), error) {
 	conf, err := config.Load(all.Config)
 	if err != nil {
 		if _, serr := os.Stat(all.Config); p.To == "" || !errors.Is(serr, fs.ErrNotExist) {
@@ -74,7 +75,7 @@ func printJSON[T any](w io.Writer, rows []T) error {
 }
 
 type backupCreateCmd struct {
-	place
+	backupPlace
 	asJSON
 	Fast bool `help:"Do not keep to backup.rate."`
 }
@@ -95,11 +96,11 @@ func (c *backupCreateCmd) Output(p *process) (io.Writer, func(error) error, erro
 
 // Work implements desk.
 func (c *backupCreateCmd) Work(ctx context.Context, d *admin.Desk) error {
-	return d.BackupCreate(ctx, c.place.admin(), c.Fast, version)
+	return d.BackupCreate(ctx, c.backupPlace.admin(), c.Fast, version)
 }
 
 type backupListCmd struct {
-	place
+	backupPlace
 	asJSON
 }
 
@@ -117,7 +118,7 @@ type backupRow struct {
 
 // Run implements local.
 func (c *backupListCmd) Run(ctx context.Context, p *process, all *cli) error {
-	r, _, end, err := c.open(ctx, all, daemon.BackupOptions{})
+	r, _, end, err := c.open(ctx, all, place.Options{})
 	if err != nil {
 		return err
 	}
@@ -141,7 +142,7 @@ func (c *backupListCmd) Run(ctx context.Context, p *process, all *cli) error {
 }
 
 type backupVerifyCmd struct {
-	place
+	backupPlace
 	asJSON
 }
 
@@ -154,7 +155,7 @@ type faultRow struct {
 // Run implements local.
 func (c *backupVerifyCmd) Run(ctx context.Context, p *process, all *cli) error {
 	show := newBackupProgress(p.stderr)
-	r, _, end, err := c.open(ctx, all, daemon.BackupOptions{Progress: show.tell})
+	r, _, end, err := c.open(ctx, all, place.Options{Progress: show.tell})
 	if err != nil {
 		return err
 	}
@@ -185,7 +186,7 @@ func (c *backupVerifyCmd) Run(ctx context.Context, p *process, all *cli) error {
 }
 
 type backupPruneCmd struct {
-	place
+	backupPlace
 	asJSON
 	Forget string `help:"Forget this backup first, whatever the rules say." placeholder:"ID"`
 	yes
@@ -197,7 +198,7 @@ func (c *backupPruneCmd) Run(ctx context.Context, p *process, all *cli) error {
 		return err
 	}
 	show := newBackupProgress(p.stderr)
-	r, conf, end, err := c.open(ctx, all, daemon.BackupOptions{Progress: show.tell})
+	r, conf, end, err := c.open(ctx, all, place.Options{Progress: show.tell})
 	if err != nil {
 		return err
 	}
@@ -224,7 +225,7 @@ func (c *backupPruneCmd) Run(ctx context.Context, p *process, all *cli) error {
 }
 
 type backupDrillCmd struct {
-	place
+	backupPlace
 	asJSON
 	ID      string `name:"id" help:"This backup instead of the newest." placeholder:"ID"`
 	Scratch string `help:"Where the scratch folder is made; the data folder when none is named." placeholder:"FOLDER"`
@@ -233,7 +234,7 @@ type backupDrillCmd struct {
 // Run implements local.
 func (c *backupDrillCmd) Run(ctx context.Context, p *process, all *cli) error {
 	show := newBackupProgress(p.stderr)
-	r, conf, end, err := c.open(ctx, all, daemon.BackupOptions{Progress: show.tell})
+	r, conf, end, err := c.open(ctx, all, place.Options{Progress: show.tell})
 	if err != nil {
 		return err
 	}
@@ -254,7 +255,7 @@ func (c *backupDrillCmd) Run(ctx context.Context, p *process, all *cli) error {
 		return err
 	}
 	if c.JSON {
-		return printJSON(p.stdout, []daemon.DrillReport{report})
+		return printJSON(p.stdout, []holdings.DrillReport{report})
 	}
 	_, err = fmt.Fprintf(p.stdout, "Backup %s can be restored: %d accounts, %d messages, %d rows; %s compared.\n",
 		s.ID, report.Restored.Accounts, report.Compared.Messages, report.Compared.Rows, mebi(report.Compared.Octets))

@@ -17,13 +17,14 @@ import (
 	"poczta.example/poczta/internal/admin"
 	"poczta.example/poczta/internal/backup"
 	"poczta.example/poczta/internal/backup/holdings"
+	"poczta.example/poczta/internal/backup/place"
 	"poczta.example/poczta/internal/config"
 	"poczta.example/poczta/internal/daemon"
 )
 
 type backupRestoreCmd struct {
 	Account string `arg:"" optional:"" help:"Login or address of an account in the backup."`
-	place
+	backupPlace
 	asJSON
 	All       bool   `help:"Everything, into an empty data folder."`
 	ID        string `name:"id" help:"This backup instead of the newest." placeholder:"ID"`
@@ -97,14 +98,14 @@ func (c *backupRestoreCmd) Work(ctx context.Context, d *admin.Desk) error {
 	if err != nil {
 		return err
 	}
-	return d.BackupRestore(ctx, c.place.admin(), sel)
+	return d.BackupRestore(ctx, c.backupPlace.admin(), sel)
 }
 
 // restoreAll restores everything. When there is no configuration, that of the backup is
 // written first.
 func (c *backupRestoreCmd) restoreAll(ctx context.Context, p *process, all *cli) error {
 	show := newBackupProgress(p.stderr)
-	r, conf, end, err := c.open(ctx, all, daemon.BackupOptions{Progress: show.tell})
+	r, conf, end, err := c.open(ctx, all, place.Options{Progress: show.tell})
 	if err != nil {
 		return err
 	}

@@ -11,6 +11,7 @@ import (
 	"poczta.example/poczta/internal/account"
 	"poczta.example/poczta/internal/backup"
 	"poczta.example/poczta/internal/backup/holdings"
+	"poczta.example/poczta/internal/backup/place"
 	"poczta.example/poczta/internal/config"
 	"poczta.example/poczta/internal/daemon"
 )
@@ -90,10 +91,10 @@ func (p BackupPlace) In(c config.Backup) config.Backup {
 
 // BackupCreate makes a backup now; the repository is made when there is none. fast
 // does not spare the server.
-func (d *Desk) BackupCreate(ctx context.Context, place BackupPlace, fast bool, version string) error {
-	c := place.In(d.Rooms.Config.Backup)
+func (d *Desk) BackupCreate(ctx context.Context, at BackupPlace, fast bool, version string) error {
+	c := at.In(d.Rooms.Config.Backup)
 	lines := d.backupLines()
-	o := daemon.BackupOptions{Make: true, Progress: lines.progress}
+	o := place.Options{Make: true, Progress: lines.progress}
 	if !fast {
 		o.Rate = int64(c.Rate)
 	}
@@ -126,9 +127,9 @@ type BackupSelection struct {
 }
 
 // BackupRestore restores letters of one account into an account of this server.
-func (d *Desk) BackupRestore(ctx context.Context, place BackupPlace, sel BackupSelection) error {
+func (d *Desk) BackupRestore(ctx context.Context, at BackupPlace, sel BackupSelection) error {
 	lines := d.backupLines()
-	r, end, err := daemon.OpenBackups(ctx, place.In(d.Rooms.Config.Backup), daemon.BackupOptions{Progress: lines.progress})
+	r, end, err := daemon.OpenBackups(ctx, at.In(d.Rooms.Config.Backup), place.Options{Progress: lines.progress})
 	if err != nil {
 		return err
 	}

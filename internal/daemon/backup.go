@@ -9,13 +9,12 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"time"
 
 	"poczta.example/poczta/internal/account"
 	"poczta.example/poczta/internal/backup"
-	"poczta.example/poczta/internal/backup/bucket"
 	"poczta.example/poczta/internal/backup/holdings"
+	"poczta.example/poczta/internal/backup/place"
 	"poczta.example/poczta/internal/config"
 	"poczta.example/poczta/internal/db"
 	"poczta.example/poczta/internal/disk"
@@ -30,7 +29,6 @@ const (
 	backupConfigFile = "config/poczta.toml"
 	backupDataPrefix = "data/"
 	momentFile       = "backup-moment.db"
-	maxKeyFile       = 64 << 10
 )
 
 // notBackedUp are tables that belong to running processes (leases, locks, what is
@@ -39,93 +37,10 @@ func notBackedUp() []string {
 	return []string{"maildrop_lock", "node", "queued_shard", "rebuild_mark", "tls_count", "dmarc_count"}
 }
 
-// BackupOptions say how a repository is opened.
-type BackupOptions struct {
-	Make     bool // make it when there is none
-	Rate     int64
-	Progress func(backup.Progress)
-	Logger   *slog.Logger
-}
-
-// OpenBackups opens the repository that a configuration names. ErrNoRepository when
-// there is none, unless o.Make is set. Call the function returned at the end.
-func OpenBackups(ctx context.Context, c config.Backup, o BackupOptions) (*backup.Repository, func(), error) {
-	key, err := backupKey(c)
-	if err != nil {
-		return nil, nil, err
-	}
-	target, end, err := backupTarget(c, o.Make)
-	if err != nil {
-		return nil, nil, err
-	}
-	host, _ := os.Hostname()
-	bc := backup.Config{Target: target, Key: key, Rate: o.Rate, Host: host, Logger: o.Logger, Progress: o.Progress}
-	open := backup.Open
-	if o.Make {
-		open = backup.OpenOrInit
-	}
-	r, err := open(ctx, bc)
-	if err != nil {
-		end()
-		if errors.Is(err, backup.ErrNoRepository) {
-			err = fmt.Errorf("%w in %s; poczta backup create makes one", err, c.To)
-		}
-		return nil, nil, err
-	}
-	return r, func() { r.Close(); end() }, nil
-}
-
-func backupKey(c config.Backup) (backup.Key, error) {
-	if c.KeyFile == "" {
-		return backup.Key{}, nil
-	}
-	text, err := os.ReadFile(c.KeyFile)
-	if errors.Is(err, fs.ErrNotExist) {
-		return backup.Key{}, fmt.Errorf("read backup key %s: it does not exist; make one with: poczta backup key %s", c.KeyFile, c.KeyFile)
-	}
-	if err == nil && len(text) > maxKeyFile {
-		err = errors.New("it is too long for a key")
-	}
-	if err != nil {
-		return backup.Key{}, fmt.Errorf("read backup key: %w; it must be readable for the data folder's owner", err)
-	}
-	return backup.ParseKey(text)
-}
-
-// backupTarget opens the place; make makes a folder that is missing.
-func backupTarget(c config.Backup, make bool) (backup.Target, func(), error) {
-	if c.To == "" {
-		return nil, nil, errors.New("no place for backups is named: set backup.to in the configuration, or say --to FOLDER or --to s3://BUCKET/PREFIX")
-	}
-	if name, prefix, ok := c.S3(); ok {
-		bc := bucket.Config{Endpoint: c.Endpoint, Region: c.Region, Bucket: name, Prefix: prefix}
-		if c.Credentials != "" {
-			text, err := os.ReadFile(c.Credentials)
-			lines := strings.Fields(string(text))
-			if err == nil && len(lines) != 2 {
-				err = fmt.Errorf("%s: the first line must be the access key, the second the secret key, and no more", c.Credentials)
-			}
-			if err != nil {
-				return nil, nil, fmt.Errorf("read S3 credentials: %w", err)
-			}
-			bc.AccessKey, bc.SecretKey = lines[0], lines[1]
-		}
-		t, err := bucket.New(bc)
-		return t, func() {}, err
-	}
-	if make {
-		if err := os.MkdirAll(c.To, 0o700); err != nil {
-			return nil, nil, fmt.Errorf("make folder for backups: %w; make it by hand, for the data folder's owner", err)
-		}
-	}
-	files, err := disk.OS(c.To)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil, fmt.Errorf("%w in %s: the folder does not exist", backup.ErrNoRepository, c.To)
-	}
-	if err != nil {
-		return nil, nil, fmt.Errorf("open folder for backups: %w", err)
-	}
-	return backup.NewFolder(files, "."), func() { _ = files.Close() }, nil
+// OpenBackups opens the repository that a configuration names. backup.ErrNoRepository
+// when there is none, unless o.Make is set. Call the function returned at the end.
+func OpenBackups(ctx context.Context, c config.Backup, o place.Options) (*backup.Repository, func(), error) {
+	return place.Open(ctx, place.Place{To: c.To, Endpoint: c.Endpoint, Region: c.Region, Credentials: c.Credentials, KeyFile: c.KeyFile}, o)
 }
 
 // Moment takes a moment of the store, for a backup. The caller closes it.
@@ -277,7 +192,7 @@ func (d *Daemon) backupLoop(ctx context.Context) error {
 // backupNow is one daily backup. The repository is made for the first one only: later, one
 // that is not there is a disk that is not mounted.
 func (d *Daemon) backupNow(ctx context.Context, c config.Backup, now time.Time, first bool) error {
-	r, end, err := OpenBackups(ctx, c, BackupOptions{Make: first, Rate: int64(c.Rate), Logger: d.log})
+	r, end, err := OpenBackups(ctx, c, place.Options{Make: first, Rate: int64(c.Rate), Logger: d.log})
 	if err != nil {
 		return err
 	}

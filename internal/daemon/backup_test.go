@@ -13,6 +13,7 @@ import (
 
 	"poczta.example/poczta/internal/backup"
 	"poczta.example/poczta/internal/backup/holdings"
+	"poczta.example/poczta/internal/backup/place"
 	"poczta.example/poczta/internal/config"
 	"poczta.example/poczta/internal/daemon"
 )
@@ -71,10 +72,10 @@ func TestBackupToBucket(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := daemon.OpenBackups(t.Context(), c.Backup, daemon.BackupOptions{}); !errors.Is(err, backup.ErrNoRepository) {
+	if _, _, err := daemon.OpenBackups(t.Context(), c.Backup, place.Options{}); !errors.Is(err, backup.ErrNoRepository) {
 		t.Errorf("open what is not there: %v", err)
 	}
-	to, end, err := daemon.OpenBackups(t.Context(), c.Backup, daemon.BackupOptions{Make: true})
+	to, end, err := daemon.OpenBackups(t.Context(), c.Backup, place.Options{Make: true})
 	if err != nil {
 		t.Fatal(err)
 	}

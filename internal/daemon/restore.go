@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -84,7 +82,7 @@ func (r *Rooms) openEmpty(ctx context.Context, o RoomOptions) error {
 	return nil
 }
 
-// restore fills the rooms that openEmpty or Drill has opened.
+// restore fills the rooms that openEmpty has opened.
 func (r *Rooms) restore(ctx context.Context, from *backup.Repository, s *backup.Snapshot, progress func(backup.Progress)) (done holdings.Restored, err error) {
 	if s.Kind != BackupKind {
 		return done, fmt.Errorf("backup %s is of a %s's store; restore its accounts one by one: poczta backup restore ACCOUNT --into ADDRESS", s.ID, s.Kind)
@@ -132,50 +130,8 @@ func (r *Rooms) restoreFile(f holdings.File) error {
 	return nil
 }
 
-// DrillReport is what a drill found.
-type DrillReport struct {
-	Restored holdings.Restored `json:"restored"`
-	Compared holdings.Compared `json:"compared"`
-}
-
-// drillPrefix begins the names of scratch folders.
-const drillPrefix = "backup-drill-"
-
-// Drill restores a backup into a scratch folder in folder, on SQLite and segments,
-// compares every message's hash and every table's rows with the backup, and removes the
-// scratch folder, also one that an earlier drill left. The error tells what was found wrong.
-func Drill(ctx context.Context, from *backup.Repository, s *backup.Snapshot, folder string) (report DrillReport, err error) {
-	left, err := filepath.Glob(filepath.Join(folder, drillPrefix+"*"))
-	for _, l := range left {
-		err = errors.Join(err, os.RemoveAll(l))
-	}
-	if err != nil {
-		return report, fmt.Errorf("remove what an earlier drill left: %w", err)
-	}
-	scratch, err := os.MkdirTemp(folder, drillPrefix)
-	if err != nil {
-		return report, fmt.Errorf("make scratch folder: %w", err)
-	}
-	defer func() { err = errors.Join(err, os.RemoveAll(scratch)) }()
-	c := config.Default()
-	c.Data = scratch
-	r := &Rooms{Config: c}
-	defer func() { err = errors.Join(r.Close(), err) }() // before the folder is removed
-	if err := r.lock(false); err != nil {
-		return report, err
-	}
-	if err := r.openEmpty(ctx, RoomOptions{Metrics: obs.NewMetrics()}); err != nil {
-		return report, err
-	}
-	if report.Restored, err = r.restore(ctx, from, s, nil); err != nil {
-		return report, err
-	}
-	if report.Compared, err = holdings.Compare(ctx, from, s, r.DB, r.Body); err != nil {
-		return report, err
-	}
-	if x := report.Compared; x.Missing+x.Different+x.RowsShort+report.Restored.Lost > s.Report.Damaged {
-		return report, fmt.Errorf("backup %s is not whole: %d messages are missing, %d differ, %d could not be read, %d rows are missing; poczta backup verify tells more",
-			s.ID, x.Missing, x.Different, report.Restored.Lost, x.RowsShort)
-	}
-	return report, nil
+// Drill restores a server's backup into a scratch folder in folder, compares and removes
+// it: see holdings.Drill.
+func Drill(ctx context.Context, from *backup.Repository, s *backup.Snapshot, folder string) (holdings.DrillReport, error) {
+	return holdings.Drill(ctx, from, s, folder, Components(), notBackedUp())
 }
