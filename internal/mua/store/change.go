@@ -177,6 +177,23 @@ func (s *Store) Remove(ctx context.Context, ids []LetterID) (int, error) {
 	return total, nil
 }
 
+// Retain puts letters into retention, past Trash, and returns how many: for what a program replaces by
+// something newer, as a draft. Restore brings them back to where they were.
+func (s *Store) Retain(ctx context.Context, ids []LetterID) (int, error) {
+	total := 0
+	for chunk := range slices.Chunk(ids, changeChunk) {
+		all, err := s.locate(ctx, chunk)
+		if err != nil {
+			return total, fmt.Errorf("remove letters: %w", err)
+		}
+		n, err := s.retain(ctx, slices.DeleteFunc(all, func(l located) bool { return l.removed }))
+		if total += n; err != nil {
+			return total, err
+		}
+	}
+	return total, nil
+}
+
 // retain puts letters into retention.
 func (s *Store) retain(ctx context.Context, all []located) (int, error) {
 	total := 0

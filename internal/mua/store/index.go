@@ -275,7 +275,7 @@ func (s *Store) indexLoop(ctx context.Context) {
 			s.calm(ctx)
 			n, err := s.indexSome(ctx)
 			if err != nil && ctx.Err() == nil {
-				s.cfg.Logger.Error("indexing failed; it is tried again with the next letter", "error", err)
+				s.cfg.Logger.Error("indexing failed; it is tried again with the next letter, or in an hour", "error", err)
 			}
 			if err != nil || n == 0 {
 				break

@@ -46,6 +46,7 @@ func (s *Store) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-t.C:
+			s.wakeIndex() // what failed is tried again
 		}
 	}
 }

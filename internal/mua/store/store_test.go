@@ -373,6 +373,27 @@ func TestChanges(t *testing.T) {
 	}
 }
 
+// TestRetain removes past Trash, and brings back to where it was.
+func TestRetain(t *testing.T) {
+	t.Parallel()
+	h := open(t)
+	ids := h.add(ala, store.Drafts, letter("draft", "\nalpha\n"))
+	h.index()
+	if n, err := h.Retain(t.Context(), ids); n != 1 || err != nil || h.found("alpha in:anywhere") != "" {
+		t.Errorf("retained %d, %v", n, err)
+	}
+	if n, err := h.Restore(t.Context(), ids); n != 1 || err != nil || !cmp.Equal(h.subjects(store.Query{Folder: store.Drafts}), []string{"draft"}) {
+		t.Errorf("restored %d, %v", n, err)
+	}
+	if _, err := h.Remove(t.Context(), ids); err != nil {
+		t.Fatal(err)
+	}
+	page, err := h.Threads(t.Context(), store.Query{Folder: store.Trash})
+	if err != nil || len(page.Threads) != 1 || page.Threads[0].Letters != 1 || len(page.Threads[0].People) != 1 {
+		t.Errorf("threads in Trash: %+v, %v", page, err)
+	}
+}
+
 // TestTime has Trash empty itself and retention end.
 func TestTime(t *testing.T) {
 	t.Parallel()

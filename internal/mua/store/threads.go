@@ -11,7 +11,7 @@ import (
 // Conversation is one thread in a list.
 type Conversation struct {
 	Newest  Summary   // of the letters that the query selects
-	Letters int64     // in all folders but Trash
+	Letters int64     // in all folders but Trash, unless Newest lies there
 	Unread  int64     // of those
 	People  []Address // their authors, the newest first, each once; at most 8
 }
@@ -102,11 +102,11 @@ func (s *Store) conversation(ctx context.Context, h hit) (Conversation, error) {
 	c := Conversation{Newest: all[0]}
 	err = s.db.View(ctx, func(tx db.Tx) error {
 		c.Letters, c.Unread, c.People = 0, 0, nil
-		err := tx.QueryRow(`SELECT COUNT(*), COALESCE(SUM(CASE WHEN flags & 1 = 0 THEN 1 ELSE 0 END), 0) FROM letter WHERE thread = ? AND removed = 0 AND trashed = 0`, h.thread).Scan(&c.Letters, &c.Unread)
+		err := tx.QueryRow(`SELECT COUNT(*), COALESCE(SUM(CASE WHEN flags & 1 = 0 THEN 1 ELSE 0 END), 0) FROM letter WHERE thread = ? AND removed = 0 AND (trashed = 0 OR ?)`, h.thread, c.Newest.Folder == Trash).Scan(&c.Letters, &c.Unread)
 		if err != nil {
 			return err
 		}
-		rows, err := tx.Query(`SELECT sender FROM letter WHERE thread = ? AND removed = 0 AND trashed = 0 ORDER BY rank DESC LIMIT 30`, h.thread)
+		rows, err := tx.Query(`SELECT sender FROM letter WHERE thread = ? AND removed = 0 AND (trashed = 0 OR ?) ORDER BY rank DESC LIMIT 30`, h.thread, c.Newest.Folder == Trash)
 		if err != nil {
 			return err
 		}
