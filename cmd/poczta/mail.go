@@ -11,6 +11,7 @@ type mailboxCmd struct {
 	List    mailboxListCmd    `cmd:"" help:"List an account's mailboxes."`
 	Export  mailboxExportCmd  `cmd:"" help:"Write an account's mail into an mbox file, a Maildir or .eml files."`
 	Import  mailboxImportCmd  `cmd:"" help:"Add mail from an mbox file, a Maildir or .eml files; can be stopped and repeated."`
+	Move    mailboxMoveCmd    `cmd:"" help:"Move messages to another mailbox; into Junk and out of it the filters learn."`
 	Deleted mailboxDeletedCmd `cmd:"" help:"List deleted mail that can be restored."`
 	Restore mailboxRestoreCmd `cmd:"" help:"Put deleted mail back."`
 	Purge   mailboxPurgeCmd   `cmd:"" help:"Remove deleted mail for ever."`
@@ -23,6 +24,25 @@ type mailboxListCmd struct {
 
 func (c *mailboxListCmd) Work(ctx context.Context, d *admin.Desk) error {
 	return c.on(d).MailboxList(ctx, c.Address)
+}
+
+type mailboxMoveCmd struct {
+	accountArg
+	IDs []string `arg:"" name:"id" help:"Messages, by the ids that poczta trace shows."`
+	To  string   `required:"" help:"Into this mailbox; it is made when missing." placeholder:"MAILBOX"`
+	asJSON
+}
+
+func (c *mailboxMoveCmd) Help() string {
+	return `What goes into Junk or Quarantine teaches the filters spam, what comes out of
+them that it is wanted, as when the account's owner does it.
+
+    poczta trace ala@example.org
+    poczta mailbox move ala@example.org 06h0hiu99dmp71nif4c9b7ovok --to Junk`
+}
+
+func (c *mailboxMoveCmd) Work(ctx context.Context, d *admin.Desk) error {
+	return c.on(d).MailboxMove(ctx, c.Address, c.IDs, c.To)
 }
 
 type selection struct {
