@@ -33,7 +33,7 @@ const (
 // Finding is one outcome of a check.
 type Finding struct {
 	Level  Level  `json:"level"`
-	Area   string `json:"area"` // configuration, ports, tls, dns, store, domains
+	Area   string `json:"area"` // configuration, ports, tls, dns, store, backup, domains
 	File   string `json:"file,omitempty"`
 	Line   int    `json:"line,omitempty"`
 	Key    string `json:"key,omitempty"`
@@ -60,13 +60,14 @@ func (f Finding) String() string {
 	return s
 }
 
-// CheckHost looks at what the host offers: ports, certificates, space on disk.
+// CheckHost looks at what the host offers: ports, certificates, backups, space on disk.
 // running says whether the server runs now, and listening where it says it
 // listens, if it was asked.
 func CheckHost(ctx context.Context, c *config.Config, running bool, listening []daemon.Listening) []Finding {
 	out := []Finding{{Level: Fine, Area: "configuration", Text: "the file is right"}}
 	out = append(out, checkPorts(ctx, c, running, listening)...)
 	out = append(out, checkCertificates(c)...)
+	out = append(out, checkBackups(ctx, c, time.Now())...)
 	if free, err := freeSpace(c.Data); err == nil && free < int64(c.Store.Reserve) {
 		out = append(out, Finding{Level: Failed, Area: "store", Key: "store.reserve",
 			Text:   fmt.Sprintf("%s has %d MiB free, which is less than the reserve of %s: mail is refused", c.Data, free>>20, c.Store.Reserve),
