@@ -7,11 +7,5 @@ func ParseHeader(raw []byte) (subject string, people, again []Address, ids []str
 	return h.subject, all, unpackPeople(packPeople(all)), append(h.references, h.messageID)
 }
 
-// CompileRule is Rule.compile.
-func CompileRule(r Rule) error {
-	_, err := r.compile()
-	return err
-}
-
 // BaseSubject is baseSubject.
 func BaseSubject(s string) (string, bool) { return baseSubject(s) }

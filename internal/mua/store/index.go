@@ -20,7 +20,7 @@ import (
 
 // Bounds of one batch of the index.
 const (
-	indexBatch = 100
+	indexBatch = 200
 	indexText  = 4 << 20 // octets of folded text in one transaction
 )
 

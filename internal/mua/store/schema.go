@@ -36,6 +36,8 @@ CREATE TABLE thread_key (key {int} NOT NULL PRIMARY KEY, thread {int} NOT NULL) 
 CREATE INDEX thread_key_thread ON thread_key (thread);
 CREATE VIRTUAL TABLE letter_text USING fts5 (subject, sender, recipients, body, files, inside,
 	content = '', contentless_delete = 1, tokenize = 'ascii', prefix = '3');
+INSERT INTO letter_text (letter_text, rank) VALUES ('automerge', 8);
+INSERT INTO letter_text (letter_text, rank) VALUES ('hashsize', 16777216);
 CREATE TABLE folder_state (account {int} NOT NULL, number {int} NOT NULL, seen {int} NOT NULL, hidden {int} NOT NULL,
 	PRIMARY KEY (account, number)) {rowid};
 CREATE TABLE person (
