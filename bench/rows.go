@@ -42,7 +42,7 @@ func allRows() []row {
 		{"start with 1,000,000 stored messages, to ready", "≤ 0.5 s", startHuge},
 		{"memory that one message of 100 MiB adds, in and out", "≤ 8 MiB", hugeMessage},
 		{"p99 of the reply to DATA while 1,000,000 rows are purged", "≤ 3 ×", latencyWhilePurging},
-	}, classifierRows(), filterRows())
+	}, classifierRows(), filterRows(), mailClientRows())
 }
 
 // inboundAgainstPair delivers the load to us and to Postfix with Dovecot, in turn.
