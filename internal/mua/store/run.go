@@ -10,6 +10,7 @@ import (
 
 	"poczta.example/poczta/internal/body"
 	"poczta.example/poczta/internal/db"
+	"poczta.example/poczta/internal/envelope"
 	"poczta.example/poczta/internal/mailbox"
 )
 
@@ -142,6 +143,46 @@ func (s *Store) forget(ctx context.Context, gone []located) error {
 		return fmt.Errorf("forget purged letters: %w", err)
 	}
 	return nil
+}
+
+// PurgeAccount removes all mail of an account for ever, retention and what is known of imports included;
+// its people stay in the address book. It may be stopped and repeated.
+func (s *Store) PurgeAccount(ctx context.Context, account envelope.AccountID) error {
+	if _, err := s.mailboxes.PurgeAccount(ctx, account); err != nil {
+		return err
+	}
+	for {
+		var gone []located
+		err := s.db.View(ctx, func(tx db.Tx) error {
+			gone = gone[:0]
+			rows, err := tx.Query(`SELECT id, account, number, uid FROM letter WHERE account = ? LIMIT ?`, int64(account), int64(purgeChunk))
+			if err != nil {
+				return err
+			}
+			defer rows.Close()
+			for rows.Next() {
+				var l located
+				if err := rows.Scan(&l.id, &l.account, &l.number, &l.uid); err != nil {
+					return err
+				}
+				gone = append(gone, l)
+			}
+			return rows.Err()
+		})
+		if err != nil {
+			return fmt.Errorf("purge account %d: %w", account, err)
+		}
+		if len(gone) == 0 {
+			break
+		}
+		if err := s.forget(ctx, gone); err != nil {
+			return err
+		}
+	}
+	return s.db.Update(ctx, func(tx db.Tx) error {
+		_, err := tx.Exec(`DELETE FROM folder_state WHERE account = ?`, int64(account))
+		return err
+	})
 }
 
 // mergeIfDue gives dead octets back to the disk: daily where they are many, monthly wherever there are some.

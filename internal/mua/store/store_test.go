@@ -394,6 +394,29 @@ func TestRetain(t *testing.T) {
 	}
 }
 
+func TestPurgeAccount(t *testing.T) {
+	t.Parallel()
+	h := open(t)
+	ids := h.add(ala, store.Inbox, letter("one", "\nalpha\n"), letter("two", "\nalpha\n"), letter("three", "\nalpha\n"))
+	h.add(ewa, store.Inbox, letter("hers", "\nalpha\n"))
+	h.index()
+	if _, err := h.Retain(t.Context(), ids[:1]); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if err := h.PurgeAccount(t.Context(), ala); err != nil {
+			t.Fatal(err)
+		}
+	}
+	all, err := h.Folders(t.Context())
+	if err != nil || len(all) != 1 || all[0].Account != ewa || h.found("alpha") != "hers" || len(h.subjects(store.Query{Removed: true})) != 0 {
+		t.Errorf("folders %+v, %v, found %q", all, err, h.found("alpha"))
+	}
+	if again := h.add(ala, store.Inbox, letter("one", "\nalpha\n")); again[0] <= ids[2] {
+		t.Errorf("added again: %v", again)
+	}
+}
+
 // TestTime has Trash empty itself and retention end.
 func TestTime(t *testing.T) {
 	t.Parallel()

@@ -48,22 +48,26 @@ type ImportOptions struct {
 
 // folder is where a letter of the source's folder goes.
 func (o *ImportOptions) folder(name string) string {
-	if o.Folder != "" {
-		return o.Folder
-	}
-	if name == "" {
-		name = Inbox
-	}
 	switch {
-	case o.Below != "" && strings.EqualFold(name, Inbox):
+	case o.Folder != "":
+		name = o.Folder
+	case o.Below != "" && (name == "" || strings.EqualFold(name, Inbox)):
 		name = o.Below
 	case o.Below != "":
 		name = o.Below + "/" + name
 	}
-	if _, err := mailbox.CheckName(name); err != nil {
+	checked, err := mailbox.CheckName(name)
+	if err != nil { // a file's name may be anything
 		return Inbox + " (import)"
 	}
-	return name
+	return checked
+}
+
+// check refuses names that a person gave and no folder can have.
+func (o *ImportOptions) check() error {
+	_, err := mailbox.CheckName(o.Folder)
+	_, below := mailbox.CheckName(o.Below)
+	return errors.Join(err, below)
 }
 
 // importBatch bounds the octets of one batch.
@@ -74,6 +78,9 @@ const importBatch = 8 << 20
 // be stopped and repeated. What can't be read is told in the outcome and does not stop it. Letters
 // marked as deleted go to Trash.
 func (s *Store) Import(ctx context.Context, account envelope.AccountID, path string, o ImportOptions) (Transfer, error) {
+	if err := o.check(); err != nil {
+		return Transfer{}, err
+	}
 	src, err := mailfile.Open(path, mailfile.Options{})
 	if err != nil {
 		return Transfer{}, err
@@ -101,6 +108,9 @@ func (s *Store) Import(ctx context.Context, account envelope.AccountID, path str
 
 // ImportThunderbird is Import for one account of a Thunderbird profile.
 func (s *Store) ImportThunderbird(ctx context.Context, account envelope.AccountID, from thunderbird.Account, o ImportOptions) (Transfer, error) {
+	if err := o.check(); err != nil {
+		return Transfer{}, err
+	}
 	im := s.importer(account, o)
 	defer im.discard()
 	for _, f := range from.Folders {
