@@ -33,6 +33,7 @@ type Offer struct {
 	PriorityProfile     string        // upper case; "" when not told
 	MailMax             int           // LIMITS MAILMAX, transactions of a session; 0 when not told (RFC 9422)
 	RcptMax             int           // LIMITS RCPTMAX, recipients of a transaction; 0 when not told
+	Repeats             time.Duration // X-POCZTA-REPEATS: how long a letter that an account hands in again is recognised; 0 when not offered
 }
 
 // FutureRelease is the limit of FUTURERELEASE (RFC 4865 §4).
@@ -41,6 +42,12 @@ type FutureRelease struct {
 	Max     time.Duration // the longest HOLDFOR
 	Until   time.Time     // the latest HOLDUNTIL; zero when malformed
 }
+
+// RepeatsKeyword is our own extension (RFC 5321 §2.2.2, by agreement between Poczta's server and
+// client). Its argument is a number of seconds: a letter that an authenticated account hands in
+// again within that time, octet for octet and for the same recipient, gets its positive reply and
+// makes no second copy, so that a client that never saw the final reply may send it once more.
+const RepeatsKeyword = "X-POCZTA-REPEATS"
 
 // ParseOffer reads the text of a positive reply to EHLO or LHLO: the greeting's line
 // and a line for each extension. What it does not know or can't read is left out, as
@@ -89,6 +96,8 @@ func (o *Offer) set(line string) {
 		o.ETRN = true
 	case "AUTH":
 		o.addMechanisms(arg)
+	case RepeatsKeyword:
+		o.Repeats, _ = seconds(arg)
 	default:
 		o.setLimits(word, arg)
 	}
