@@ -144,6 +144,7 @@ func (c *backupListCmd) Run(ctx context.Context, p *process, all *cli) error {
 type backupVerifyCmd struct {
 	backupPlace
 	asJSON
+	Repair bool `help:"Let the index forget what is damaged, so that the next backup stores it again."`
 }
 
 // faultRow is a fault in a list.
@@ -161,7 +162,11 @@ func (c *backupVerifyCmd) Run(ctx context.Context, p *process, all *cli) error {
 	}
 	defer end()
 	var rows []faultRow
-	v, err := r.Verify(ctx, func(f backup.Fault) {
+	verify := r.Verify
+	if c.Repair {
+		verify = r.Repair
+	}
+	v, err := verify(ctx, func(f backup.Fault) {
 		if c.JSON {
 			rows = append(rows, faultRow{f, fmt.Sprintf("%x", f.Key)})
 			return
@@ -179,8 +184,12 @@ func (c *backupVerifyCmd) Run(ctx context.Context, p *process, all *cli) error {
 		_, err = fmt.Fprintf(p.stdout, "%d backups with %d items; %d packs, %d chunks, %s read; %s is needed by no backup.\n",
 			v.Snapshots, v.Items, v.Packs, v.Chunks, mebi(v.Octets), mebi(v.Garbage))
 	}
-	if err == nil && v.Faults > 0 {
-		err = fmt.Errorf("the backups have %d faults; make a new backup, which stores again what is damaged if the store still has it", v.Faults)
+	switch {
+	case err != nil || v.Faults == 0:
+	case c.Repair:
+		err = fmt.Errorf("the backups had %d faults; make a new backup now, which stores again what the store still has, then verify", v.Faults)
+	default:
+		err = fmt.Errorf("the backups have %d faults; verify again with --repair, then make a new backup, which stores again what the store still has", v.Faults)
 	}
 	return err
 }

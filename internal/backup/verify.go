@@ -37,15 +37,28 @@ type Verification struct {
 // beside Create; what is written meanwhile is not verified. Verify returns an error only
 // when it could not do its work.
 func (r *Repository) Verify(ctx context.Context, fn func(Fault)) (Verification, error) {
-	v := &verifier{r: r, fn: fn, bad: make(map[ID]bool), good: make(map[ID]bool)}
+	v := newVerifier(r, fn)
+	if err := v.run(ctx); err != nil {
+		return v.result, fmt.Errorf("verify backup: %w", err)
+	}
+	return v.result, nil
+}
+
+func newVerifier(r *Repository, fn func(Fault)) *verifier {
+	return &verifier{r: r, fn: fn, bad: make(map[ID]bool), broken: make(map[ID]bool), good: make(map[ID]bool)}
+}
+
+// run does all of Verify.
+func (v *verifier) run(ctx context.Context) error {
+	r := v.r
 	// Snapshots before the index: what they name was indexed before they were written.
 	names, err := r.Names(ctx)
-	if err == nil {
-		r.fixed, r.reader = true, newPackReader(r.config.Target, r.keys)
-		defer func() { r.index, r.fixed = nil, false }()
-		err = v.objects(ctx)
+	if err != nil {
+		return err
 	}
-	if err == nil {
+	r.fixed, r.reader = true, newPackReader(r.config.Target, r.keys)
+	defer func() { r.index, r.fixed = nil, false }()
+	if err = v.objects(ctx); err == nil {
 		err = v.packs(ctx)
 	}
 	for _, n := range names {
@@ -54,10 +67,10 @@ func (r *Repository) Verify(ctx context.Context, fn func(Fault)) (Verification, 
 		}
 	}
 	if err != nil {
-		return v.result, fmt.Errorf("verify backup: %w", err)
+		return err
 	}
 	v.result.Garbage = v.garbage()
-	return v.result, nil
+	return nil
 }
 
 // verifier is one run of Verify.
@@ -66,6 +79,7 @@ type verifier struct {
 	fn     func(Fault)
 	result Verification
 	bad    map[ID]bool // chunks that are damaged or missing
+	broken map[ID]bool // packs that are not what they were
 	good   map[ID]bool // leaves and lists with nothing wrong in them and below
 	seen   *marks      // chunks that some snapshot names
 }
@@ -132,6 +146,7 @@ func (v *verifier) pack(ctx context.Context, id ID, chunks []located) error {
 	}
 	if err != nil {
 		v.fault(Fault{Object: packName(id), Problem: err.Error()})
+		v.broken[id] = true
 		v.r.reader = newPackReader(v.r.config.Target, v.r.keys)
 		return v.oneByOne(ctx, chunks)
 	}
