@@ -74,7 +74,7 @@ func (d *Desk) Trace(ctx context.Context, what string, limit int) error {
 		return explain(err, "trace "+what)
 	}
 	if len(found) == 0 {
-		d.say("Nothing is known of %s; the trace of a message is kept %s, its fates %s; what was refused is in the log only.",
+		d.say("Nothing is known of %s; the trace of a message is kept %s, its fates %s; what was refused before its end, and floods of what was, are in the log only.",
 			what, d.Rooms.Config.Store.TraceKept, d.Rooms.Config.Store.FatesKept)
 	}
 	var rows []TraceRow

@@ -51,13 +51,16 @@ func (i *inspection) decide(ctx context.Context) (intake.Judgement, error) {
 	if reply := i.greylisted(ctx, &d); reply != nil {
 		i.tellDecided(verdict.Defer)
 		i.tellVerified(ctx, verdict.Defer)
+		v := d.all()[0]
+		v.Action, v.Rule = verdict.Defer, ruleGreylist
+		i.notTaken(ctx, reply, v)
 		return intake.Judgement{}, reply
 	}
 	i.remember(ctx, least)
 	if least.Action == verdict.Defer || least.Action == verdict.Refuse {
 		i.tellDecided(least.Action)
 		i.tellVerified(ctx, least.Action)
-		return intake.Judgement{}, i.refusal(d.all())
+		return intake.Judgement{}, i.refusal(ctx, d.all())
 	}
 	j := i.place(&d)
 	for _, v := range d.all() {
@@ -242,7 +245,7 @@ func (i *inspection) greylisted(ctx context.Context, d *decision) error {
 	g, err := f.c.Greylist.Check(ctx, try)
 	i.note("greylist", err)
 	if err == nil && g.Action == greylist.Wait {
-		return smtp.Refuse(451, 7, 1, fmt.Sprintf("This message looks suspicious and we do not know your network yet: try again in %d seconds", int(g.After.Seconds())+1))
+		return smtp.Refuse(451, 7, 1, fmt.Sprintf("This message looks suspicious and we do not know your network yet: try again in %d seconds (id %s)", int(g.After.Seconds())+1, i.in.ID))
 	}
 	for k := range d.locals {
 		d.locals[k].Items = append(d.locals[k].Items, verdict.Weigh(g.Items(), nil)...)
@@ -270,14 +273,16 @@ func (i *inspection) standing(v verdict.Verdict) bool {
 }
 
 // refusal is the reply to a message that every recipient refuses or puts off.
-func (i *inspection) refusal(all []verdict.Verdict) error {
+func (i *inspection) refusal(ctx context.Context, all []verdict.Verdict) error {
 	decided := all[0]
 	for _, v := range all {
 		if v.Action == verdict.Defer { // what can't be said yet is not said
 			decided = v
 		}
 	}
-	return i.reply(decided)
+	reply := i.reply(decided)
+	i.notTaken(ctx, reply, decided)
+	return reply
 }
 
 // reply is what the peer is told of a verdict that takes nothing.

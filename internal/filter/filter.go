@@ -141,7 +141,10 @@ type Hooks struct {
 }
 
 // Filter is the filter. Safe for concurrent use.
-type Filter struct{ c Config }
+type Filter struct {
+	c        Config
+	refusals refusals
+}
 
 // defaultTimeout bounds the evidence of a message.
 const defaultTimeout = 2 * time.Minute
@@ -171,5 +174,9 @@ func New(c Config) (*Filter, error) {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Filter{c: c}, nil
+	r, err := newRefusals()
+	if err != nil {
+		return nil, err
+	}
+	return &Filter{c: c, refusals: r}, nil
 }

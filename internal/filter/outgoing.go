@@ -23,11 +23,13 @@ func (i *inspection) decideOutgoing(ctx context.Context) (intake.Judgement, erro
 	strict := outgoing(v)
 	if strict.Action == verdict.Defer || strict.Action == verdict.Refuse {
 		i.tellDecided(strict.Action)
-		return intake.Judgement{}, i.refusal([]verdict.Verdict{strict})
+		return intake.Judgement{}, i.refusal(ctx, []verdict.Verdict{strict})
 	}
 	spam := i.looksLikeSpam(ctx, v)
 	held, err := i.conduct(ctx, spam)
 	if err != nil {
+		strict.Action, strict.Rule = verdict.Refuse, string(verdict.OutOfHabit)
+		i.notTaken(ctx, err, strict)
 		return intake.Judgement{}, err
 	}
 	d := decision{locals: slices.Repeat([]verdict.Verdict{strict}, len(i.whole.Locals)), remotes: slices.Repeat([]verdict.Verdict{strict}, len(i.whole.Remotes))}

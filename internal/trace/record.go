@@ -1,6 +1,7 @@
 package trace
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"time"
@@ -39,6 +40,22 @@ func (t *Trace) Record(tx db.Tx, r *Record) error {
 		return t.recordLate(tx, r)
 	}
 	return nil
+}
+
+// Alone writes, in a transaction of its own, the trace of a message that is stored nowhere, with
+// what happened to it.
+func (t *Trace) Alone(ctx context.Context, r *Record, events ...Event) error {
+	return t.cfg.DB.Update(ctx, func(tx db.Tx) error {
+		if err := t.Record(tx, r); err != nil {
+			return err
+		}
+		for _, e := range events {
+			if err := t.Note(tx, r.ID, e); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 }
 
 // insertFirst writes the row of fate 0 with the message's facts.

@@ -40,9 +40,10 @@ const (
 	Discarded                    // dropped by a named rule
 	Removed                      // taken from the queue by an operator
 	Quarantined                  // in a mailbox, set apart by a named rule
+	Refused                      // never taken: refused or put off at the end of its data; the reply is the detail
 )
 
-var stateNames = [...]string{"unknown", "delivered", "queued", "held", "relayed", "bounced", "discarded", "removed", "quarantined"}
+var stateNames = [...]string{"unknown", "delivered", "queued", "held", "relayed", "bounced", "discarded", "removed", "quarantined", "refused"}
 
 // String returns the state's word, as printed and in JSON.
 func (s State) String() string {
