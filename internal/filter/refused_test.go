@@ -33,7 +33,7 @@ func TestNotTakenIsTraced(t *testing.T) {
 		}
 		told := func(name string, err error, code, to, rule string) {
 			t.Helper()
-			m := regexp.MustCompile(`^`+code+` .*\(id ([0-9a-v]{26})\)`).FindStringSubmatch(fmt.Sprint(err))
+			m := regexp.MustCompile(`^` + code + ` .*\(id ([0-9a-v]{26})\)`).FindStringSubmatch(fmt.Sprint(err))
 			if m == nil {
 				t.Fatalf("%s: got %v, want %s with an id", name, err, code)
 			}
