@@ -14,6 +14,8 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"poczta.example/poczta/internal/db"
@@ -48,6 +50,12 @@ type Mail struct {
 	Secrets  *Secrets
 	Lines    *line.Lines
 	Fetcher  *fetch.Fetcher
+
+	conf    Config
+	running atomic.Bool // Run runs
+
+	mu        sync.Mutex
+	listeners map[envelope.AccountID]func(fetch.Progress) // of fetches
 }
 
 // Components are the tables of the rooms above the store.
@@ -84,7 +92,7 @@ func Open(ctx context.Context, c Config) (*Mail, error) {
 	if c.Folder == "" {
 		return nil, errors.New("open mail: Config.Folder is empty")
 	}
-	m := &Mail{}
+	m := &Mail{conf: c, listeners: map[envelope.AccountID]func(fetch.Progress){}}
 	var err error
 	m.Store, err = store.Open(ctx, store.Config{Folder: c.Folder, Components: Components(), Login: m.login, Account: m.named, Now: c.Now, Rand: c.Rand, Logger: c.Logger})
 	if err != nil {
@@ -110,12 +118,45 @@ func (m *Mail) open(c Config) error {
 	if m.Lines, err = line.New(line.Config{Secrets: m.Secrets, Roots: c.Roots, Dial: c.Dial}); err != nil {
 		return err
 	}
-	m.Fetcher, err = fetch.New(fetch.Config{Store: m.Store, Open: m.Lines.POP3, Progress: c.Progress, Now: c.Now, Logger: c.Logger})
+	m.Fetcher, err = fetch.New(fetch.Config{Store: m.Store, Open: m.Lines.POP3, Progress: m.progressed, Now: c.Now, Logger: c.Logger})
 	return err
 }
 
 // Close closes everything. Run must have ended.
 func (m *Mail) Close() error { return m.Store.Close() }
+
+// progressed tells a fetch's progress to who follows it.
+func (m *Mail) progressed(p fetch.Progress) {
+	m.mu.Lock()
+	listener := m.listeners[p.Account]
+	m.mu.Unlock()
+	if listener != nil {
+		listener(p)
+	}
+	if m.conf.Progress != nil {
+		m.conf.Progress(p)
+	}
+}
+
+// follow has f told of the fetches of an account until the returned function is called.
+func (m *Mail) follow(id envelope.AccountID, f func(fetch.Progress)) (end func()) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.listeners[id] = f
+	return func() {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		delete(m.listeners, id)
+	}
+}
+
+// now is the time.
+func (m *Mail) now() time.Time {
+	if m.conf.Now != nil {
+		return m.conf.Now()
+	}
+	return time.Now()
+}
 
 // login names an account in the journal of the segments.
 func (m *Mail) login(id envelope.AccountID) string {

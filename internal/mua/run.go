@@ -8,9 +8,16 @@ import (
 	"poczta.example/poczta/internal/mua/fetch"
 )
 
+// ErrRunning means that Run runs already.
+var ErrRunning = errors.New("the mail is being watched already by another command; end that one first")
+
 // Run keeps the store in order, and with watch fetches all accounts by their policies, until ctx
-// ends. tell is called after each look at an account; a value on now looks at once.
+// ends. tell is called after each look at an account; a value on now looks at once. ErrRunning.
 func (m *Mail) Run(ctx context.Context, watch bool, now <-chan struct{}, tell func(fetch.Round)) error {
+	if !m.running.CompareAndSwap(false, true) {
+		return ErrRunning
+	}
+	defer m.running.Store(false)
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	var wg sync.WaitGroup

@@ -25,6 +25,7 @@ type Secrets struct {
 func incoming(a *profile.Account) string { return fmt.Sprintf("incoming/%d", a.ID) }
 func outgoing(a *profile.Account) string { return fmt.Sprintf("outgoing/%d", a.ID) }
 func token(a *profile.Account) string    { return fmt.Sprintf("token/%d", a.ID) }
+func client(a *profile.Account) string   { return fmt.Sprintf("client/%d", a.ID) }
 
 // Where says for people where the secrets lie.
 func (s *Secrets) Where() string { return s.v.Where() }
@@ -78,7 +79,11 @@ func (s *Secrets) Token(ctx context.Context, a *profile.Account) (string, error)
 	if t.Fresh(now()) {
 		return t.Access, nil
 	}
-	if t, err = Provider(a).Refresh(ctx, t); err != nil {
+	p := Provider(a)
+	if p.ClientSecret, err = s.v.Get(client(a)); err != nil && !errors.Is(err, vault.ErrNotFound) {
+		return "", err
+	}
+	if t, err = p.Refresh(ctx, t); err != nil {
 		return "", fmt.Errorf("%s: %w", a.Address, err)
 	}
 	return t.Access, s.SetToken(a, t)
@@ -93,9 +98,17 @@ func (s *Secrets) SetToken(a *profile.Account, t oauth.Token) error {
 	return s.v.Set(token(a), text)
 }
 
+// SetClientSecret stores what some providers give to a program beside its client id; "" forgets it.
+func (s *Secrets) SetClientSecret(a *profile.Account, secret string) error {
+	if secret == "" {
+		return s.v.Remove(client(a))
+	}
+	return s.v.Set(client(a), secret)
+}
+
 // Forget removes all secrets of an account.
 func (s *Secrets) Forget(a *profile.Account) error {
-	return errors.Join(s.v.Remove(incoming(a)), s.v.Remove(outgoing(a)), s.v.Remove(token(a)))
+	return errors.Join(s.v.Remove(incoming(a)), s.v.Remove(outgoing(a)), s.v.Remove(token(a)), s.v.Remove(client(a)))
 }
 
 // Provider is where an account's tokens come from.

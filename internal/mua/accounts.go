@@ -1,0 +1,346 @@
+package mua
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"poczta.example/poczta/internal/clientconfig"
+	"poczta.example/poczta/internal/envelope"
+	"poczta.example/poczta/internal/mua/line"
+	"poczta.example/poczta/internal/mua/profile"
+	"poczta.example/poczta/internal/mua/store"
+)
+
+// maxInput bounds what a command reads as JSON, in octets.
+const maxInput = 1 << 20
+
+// input reads JSON that the command line has prepared.
+func (d *Desk) input(v any) error {
+	dec := json.NewDecoder(io.LimitReader(d.In, maxInput))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(v); err != nil {
+		return fmt.Errorf("read what the command was given: %w", err)
+	}
+	return nil
+}
+
+// AccountAdd saves an account that was tried: a NewAccount on the input.
+func (d *Desk) AccountAdd(ctx context.Context) (err error) {
+	var n NewAccount
+	if err := d.input(&n); err != nil {
+		return err
+	}
+	a, err := d.Mail.Accounts.Add(ctx, n.Account)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil { // an account without its secrets is of no use
+			err = errors.Join(err, d.Mail.Secrets.Forget(&a), d.Mail.Accounts.Remove(context.WithoutCancel(ctx), a.ID))
+		}
+	}()
+	if err := d.keep(&a, &n); err != nil {
+		return err
+	}
+	if err := d.Mail.Store.AddAccount(ctx, a.ID); err != nil {
+		return err
+	}
+	d.say(choose(d.Language, "The account %s is set up; its password lies in %s.", "Konto %s jest gotowe; jego hasło leży tu: %s."), a.Address, d.Mail.Secrets.Where())
+	d.say(choose(d.Language, "Mail that was fetched is kept on the server: %s. Fetch it now: poczta mail sync", "Pobrana poczta pozostaje na serwerze: %s. Pobierz ją: poczta mail sync"), keepText(a.Policy))
+	return nil
+}
+
+// keep puts the secrets of an account into the vault.
+func (d *Desk) keep(a *profile.Account, n *NewAccount) error {
+	var errs []error
+	if n.Password != "" {
+		errs = append(errs, d.Mail.Secrets.SetPassword(a, n.Password, ""))
+	}
+	if n.Token != nil {
+		errs = append(errs, d.Mail.Secrets.SetToken(a, *n.Token), d.Mail.Secrets.SetClientSecret(a, n.ClientSecret))
+	}
+	return errors.Join(errs...)
+}
+
+func keepText(p profile.Policy) string {
+	text := string(p.Keep)
+	if p.Keep == profile.Days {
+		text = fmt.Sprintf("days:%d", p.Days)
+	}
+	if p.Follow {
+		text += ", follow"
+	}
+	if p.HeadersAbove > 0 {
+		text += ", headers above " + size(p.HeadersAbove)
+	}
+	return text
+}
+
+// Accounts lists the accounts.
+func (d *Desk) Accounts(ctx context.Context) error {
+	list, err := d.Mail.Accounts.List(ctx)
+	if err != nil {
+		return err
+	}
+	return table(d, list, "ACCOUNT\tINCOMING\tOUTGOING\tKEEP ON SERVER\tSTATE", func(a profile.Account) string {
+		state := "fetched"
+		if a.Paused {
+			state = "paused"
+		}
+		return fmt.Sprintf("%s\t%s\t%s\t%s\t%s", a.Address, place(a.Incoming), place(a.Outgoing), keepText(a.Policy), state)
+	})
+}
+
+func place(s profile.Server) string {
+	text := map[clientconfig.Security]string{clientconfig.TLS: "TLS", clientconfig.StartTLS: "STARTTLS", clientconfig.Plain: "no TLS"}[s.Security]
+	return fmt.Sprintf("%s:%d %s", s.Host, s.Port, text)
+}
+
+// ServerChange is what Server changes; "" leaves a thing as it is.
+type ServerChange struct {
+	Incoming, Outgoing, Security    string
+	Login, OutgoingLogin            string
+	AuthorityFile, Certificate, Key string
+	Accept, AcceptOutgoing          string // "none" takes an acceptance back
+	Name, Signature                 string
+	Aliases                         []string
+	NoAuthority, Untried            bool
+}
+
+// Server changes the servers of an account and logs in to both before it saves.
+func (d *Desk) Server(ctx context.Context, who string, c ServerChange) error {
+	a, err := d.account(ctx, who)
+	if err != nil {
+		return err
+	}
+	before := a
+	if err := d.change(&a, c); err != nil {
+		return err
+	}
+	if !c.Untried {
+		if err := d.Mail.Try(ctx, a); err != nil {
+			return fmt.Errorf("%w; nothing was changed (--untried saves it all the same)", err)
+		}
+	}
+	if err := d.Mail.Accounts.Update(ctx, a); err != nil {
+		return err
+	}
+	if a.Incoming.Host != before.Incoming.Host || a.Incoming.Login != before.Incoming.Login {
+		d.say("%s: mail that is here already is recognised on the new server by its header sections.", a.Address)
+	}
+	d.say("%s: incoming %s, outgoing %s.", a.Address, place(a.Incoming), place(a.Outgoing))
+	return nil
+}
+
+func (d *Desk) change(a *profile.Account, c ServerChange) error {
+	set := func(s *profile.Server, text, login, accept string) error {
+		if text != "" {
+			to, err := namedServer(s.Protocol, text, Wish{Security: c.Security})
+			if err != nil {
+				return err
+			}
+			s.Server = to.Server
+			s.Accepted = ""
+		} else if c.Security != "" {
+			to, err := namedServer(s.Protocol, fmt.Sprintf("%s:%d", s.Host, s.Port), Wish{Security: c.Security})
+			if err != nil {
+				return err
+			}
+			s.Security = to.Security
+		}
+		if login != "" {
+			s.Login = login
+		}
+		if accept == "none" {
+			s.Accepted = ""
+		} else if accept != "" {
+			s.Accepted = fingerprint(accept)
+		}
+		if c.AuthorityFile != "" || c.NoAuthority {
+			s.AuthorityFile = d.filePath(c.AuthorityFile)
+		}
+		if c.Certificate != "" {
+			s.CertificateFile, s.KeyFile = d.filePath(c.Certificate), d.filePath(c.Key)
+		}
+		return nil
+	}
+	out := c.OutgoingLogin
+	if out == "" {
+		out = c.Login
+	}
+	err := errors.Join(set(&a.Incoming, c.Incoming, c.Login, c.Accept), set(&a.Outgoing, c.Outgoing, out, c.AcceptOutgoing))
+	if c.Accept != "" && c.AcceptOutgoing == "" && a.Outgoing.Host == a.Incoming.Host {
+		a.Outgoing.Accepted = a.Incoming.Accepted
+	}
+	if c.Name != "" {
+		a.Name = c.Name
+	}
+	if c.Signature != "" {
+		a.Signature = c.Signature
+	}
+	if len(c.Aliases) > 0 {
+		a.Aliases = c.Aliases
+	}
+	return errors.Join(err, a.Validate())
+}
+
+func (d *Desk) filePath(p string) string {
+	if p == "" {
+		return ""
+	}
+	return d.path(p)
+}
+
+// Try logs in to both servers of an account and leaves; nothing is fetched or sent.
+func (m *Mail) Try(ctx context.Context, a profile.Account) error {
+	return try(ctx, m.Lines, a, true, true)
+}
+
+// Password tries a new password (a NewAccount on the input) on both servers and saves it.
+func (d *Desk) Password(ctx context.Context, who string, untried bool) error {
+	a, err := d.account(ctx, who)
+	if err != nil {
+		return err
+	}
+	var n NewAccount
+	if err := d.input(&n); err != nil {
+		return err
+	}
+	if n.Token != nil && a.OAuth == nil {
+		return fmt.Errorf("%w: %s logs in with a password; poczta mail password changes it", ErrUsage, a.Address)
+	}
+	if !untried {
+		l, err := line.New(line.Config{Secrets: given{&n}, Roots: d.Mail.conf.Roots, Dial: d.Mail.conf.Dial})
+		if err == nil {
+			err = try(ctx, l, a, true, true)
+		}
+		if err != nil {
+			return fmt.Errorf("%w; nothing was changed", err)
+		}
+	}
+	if err := d.keep(&a, &n); err != nil {
+		return err
+	}
+	d.say(choose(d.Language, "%s: saved in %s.", "%s: zapisano; miejsce: %s."), a.Address, d.Mail.Secrets.Where())
+	return nil
+}
+
+// PolicyChange is what Policy changes; nil leaves a thing as it is.
+type PolicyChange struct {
+	Keep         string // "", leave, fetched, days:N
+	Follow       *bool
+	HeadersAbove *int64
+	Every        *time.Duration
+	Paused       *bool
+}
+
+// Apply changes a policy.
+func (c PolicyChange) Apply(p *profile.Policy) error {
+	switch {
+	case c.Keep == "":
+	case c.Keep == string(profile.Leave) || c.Keep == string(profile.Fetched):
+		p.Keep, p.Days = profile.Keep(c.Keep), 0
+	default:
+		var rest string
+		if n, err := fmt.Sscanf(c.Keep, "days:%d%s", &p.Days, &rest); n != 1 || err == nil {
+			return fmt.Errorf("%w: --keep %q; say leave, days:N or fetched", ErrUsage, c.Keep)
+		}
+		p.Keep = profile.Days
+	}
+	if c.Follow != nil {
+		p.Follow = *c.Follow
+	}
+	if c.HeadersAbove != nil {
+		p.HeadersAbove = *c.HeadersAbove
+	}
+	if c.Every != nil {
+		p.Every = int(*c.Every / time.Second)
+	}
+	return nil
+}
+
+// Policy shows or changes how an account's mail is fetched.
+func (d *Desk) Policy(ctx context.Context, who string, c PolicyChange) error {
+	a, err := d.account(ctx, who)
+	if err != nil {
+		return err
+	}
+	if err := c.Apply(&a.Policy); err != nil {
+		return err
+	}
+	if c.Paused != nil {
+		a.Paused = *c.Paused
+	}
+	if c != (PolicyChange{}) {
+		if err := a.Validate(); err != nil {
+			return fmt.Errorf("%w: %w", ErrUsage, err)
+		}
+		if err := d.Mail.Accounts.Update(ctx, a); err != nil {
+			return err
+		}
+	}
+	if d.JSON {
+		return d.encode(a.Policy)
+	}
+	d.say("%s: on the server: %s.", a.Address, keepText(a.Policy))
+	return nil
+}
+
+// Remove forgets an account and its secrets. Its letters stay here, or with letters go into
+// retention. Nothing changes on the server.
+func (d *Desk) Remove(ctx context.Context, who string, letters bool) error {
+	a, err := d.account(ctx, who)
+	if err != nil {
+		return err
+	}
+	removed := 0
+	if letters {
+		if removed, err = d.Mail.empty(ctx, a); err != nil {
+			return err
+		}
+	}
+	if err := d.Mail.Accounts.Remove(ctx, a.ID); err != nil {
+		return err
+	}
+	if err := errors.Join(d.Mail.Secrets.Forget(&a), d.Mail.Fetcher.Forget(ctx, a.ID)); err != nil {
+		return fmt.Errorf("the account is removed, but not all that belongs to it: %w", err)
+	}
+	if letters {
+		d.say("%s is removed, and %d letters, which poczta mail restore brings back for %d days. Mail on the server is as it was.", a.Address, removed, int(store.DefaultRetention/(24*time.Hour)))
+		return nil
+	}
+	d.say("%s is removed. Its letters stay here, and mail on the server is as it was.", a.Address)
+	return nil
+}
+
+// empty puts all letters of an account into retention and returns how many.
+func (m *Mail) empty(ctx context.Context, a profile.Account) (int, error) {
+	n := 0
+	for {
+		page, err := m.Store.List(ctx, store.Query{Accounts: []envelope.AccountID{a.ID}, Everywhere: true, Limit: 500})
+		if err != nil || len(page.Letters) == 0 {
+			return n, err
+		}
+		list := make([]store.LetterID, 0, len(page.Letters))
+		for _, l := range page.Letters {
+			list = append(list, l.ID)
+			if l.Folder == store.Trash {
+				n++
+			}
+		}
+		moved, err := m.Store.Remove(ctx, list) // to Trash, and those in Trash into retention
+		if err != nil {
+			return n, err
+		}
+		if moved == 0 {
+			return n, errors.New("remove letters: none of those that are left could be removed; try again")
+		}
+	}
+}
+
+// Login keeps a token that a new login in the browser gave (a NewAccount on the input).
+func (d *Desk) Login(ctx context.Context, who string) error { return d.Password(ctx, who, false) }

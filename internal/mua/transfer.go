@@ -1,0 +1,155 @@
+package mua
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"poczta.example/poczta/internal/mailfile"
+	"poczta.example/poczta/internal/mua/store"
+	"poczta.example/poczta/internal/mua/store/thunderbird"
+)
+
+// Export writes the letters that l selects into files: an mbox ("-" is the output), a Maildir or
+// .eml files. What is there already is not touched: the place must be new, or a folder empty.
+func (d *Desk) Export(ctx context.Context, path, format string, l Listing) error {
+	q, err := d.query(ctx, l)
+	if err != nil {
+		return err
+	}
+	if l.Text != "" {
+		if err := d.upToDate(ctx); err != nil {
+			return err
+		}
+	}
+	w, discard, err := d.create(path, format)
+	if err != nil {
+		return err
+	}
+	m := newMeter(d, "export")
+	done, err := d.Mail.Store.Export(ctx, q, w, func(t store.Transfer) { m.at(t.Letters, 0, t.Octets, 0, "") })
+	m.end()
+	if err = errors.Join(err, w.Close()); err != nil {
+		discard()
+		return err
+	}
+	return d.transferred(done, "written")
+}
+
+// create makes what letters are written into. discard takes away what is not whole.
+func (d *Desk) create(path, format string) (w mailfile.Writer, discard func(), err error) {
+	if path == "-" {
+		if format != "mbox" {
+			return nil, nil, fmt.Errorf("%w: only --format mbox can be written to the standard output", ErrUsage)
+		}
+		return mailfile.NewMboxWriter(d.Out), func() {}, nil
+	}
+	path = d.path(path)
+	remains := func() {
+		fmt.Fprintf(d.Err, "%s holds only a part of the mail; remove it before the next try\n", path)
+	}
+	switch format {
+	case "maildir":
+		w, err = mailfile.CreateMaildir(path)
+		return w, remains, err
+	case "eml":
+		w, err = mailfile.CreateEML(path)
+		return w, remains, err
+	case "mbox":
+	default:
+		return nil, nil, fmt.Errorf("%w: --format %q; say mbox, maildir or eml", ErrUsage, format)
+	}
+	w, gone, err := mailfile.CreateMbox(path)
+	return w, func() {
+		if err := gone(); err != nil {
+			remains()
+		}
+	}, err
+}
+
+func (d *Desk) transferred(t store.Transfer, what string) error {
+	if d.JSON {
+		if err := d.encode(t); err != nil {
+			return err
+		}
+	} else {
+		text := fmt.Sprintf("%d letters %s, %s", t.Letters, what, size(t.Octets))
+		if t.Duplicates > 0 {
+			text += fmt.Sprintf("; %d were here already", t.Duplicates)
+		}
+		if t.Partial > 0 {
+			text += fmt.Sprintf("; %d left out, of which only the header section is here (read them first)", t.Partial)
+		}
+		fmt.Fprintln(d.Err, text+".")
+	}
+	for _, f := range t.Failures {
+		fmt.Fprintln(d.Err, printable(f))
+	}
+	if t.Failed > 0 {
+		return fmt.Errorf("%d letters could not be read and were left out; all others are %s", t.Failed, what)
+	}
+	return nil
+}
+
+// ImportFrom says what Import reads and where it goes.
+type ImportFrom struct {
+	Path, Account string
+	Folder, Below string // see store.ImportOptions
+	Only          string // of a Thunderbird profile: this account of it
+}
+
+// Import reads an mbox file, a Maildir, .eml files or a Thunderbird profile into an account. It may
+// be stopped and repeated; nothing comes twice.
+func (d *Desk) Import(ctx context.Context, from ImportFrom) error {
+	a, err := d.account(ctx, from.Account)
+	if err != nil {
+		return fmt.Errorf("into which account? Name it with --account: %w", err)
+	}
+	path := d.path(from.Path)
+	m := newMeter(d, "import")
+	o := store.ImportOptions{Folder: from.Folder, Below: from.Below, Progress: func(t store.Transfer) { m.at(t.Letters, 0, t.Done, t.Total, "") }}
+	var done store.Transfer
+	var p *thunderbird.Profile
+	err = thunderbird.ErrProfile
+	if info, serr := os.Stat(path); serr != nil {
+		return fmt.Errorf("import: %w", serr)
+	} else if info.IsDir() {
+		p, err = thunderbird.Open(path)
+	}
+	if errors.Is(err, thunderbird.ErrProfile) {
+		done, err = d.Mail.Store.Import(ctx, a.ID, path, o)
+		if errors.Is(err, mailfile.ErrFormat) {
+			err = fmt.Errorf("%s is %w, and no Thunderbird profile", path, mailfile.ErrFormat)
+		}
+	} else if err == nil {
+		for _, t := range p.Accounts {
+			if from.Only != "" && t.Name != from.Only || len(t.Folders) == 0 {
+				continue
+			}
+			fmt.Fprintf(d.Err, "%s\n", flat(t.Name))
+			one, terr := d.Mail.Store.ImportThunderbird(ctx, a.ID, t, o)
+			done = sum(done, one)
+			if err = terr; err != nil {
+				break
+			}
+		}
+	}
+	m.end()
+	if err != nil {
+		if done.Letters > 0 {
+			fmt.Fprintf(d.Err, "%d letters are here; run the same command again to go on, nothing comes twice.\n", done.Letters)
+		}
+		return err
+	}
+	if err := d.index(ctx); err != nil {
+		return err
+	}
+	return d.transferred(done, "imported")
+}
+
+func sum(a, b store.Transfer) store.Transfer {
+	a.Letters, a.Octets, a.Duplicates, a.Failed = a.Letters+b.Letters, a.Octets+b.Octets, a.Duplicates+b.Duplicates, a.Failed+b.Failed
+	a.Failures = append(a.Failures, b.Failures...)
+	return a
+}
