@@ -48,7 +48,10 @@ type cli struct {
 	Spam       spamCmd       `cmd:"" help:"What the filters think, have learned, and are told."`
 	Backup     backupCmd     `cmd:"" help:"Backups: make, list, verify, restore, prune, drill."`
 	Store      storeCmd      `cmd:"" help:"The store: check, merge, snapshot, rebuild, migrate."`
+	Mail       muaCmd        `cmd:"" help:"A person's mail: fetch, read, search, file. Needs no server here."`
+	Completion completionCmd `cmd:"" help:"Print what a shell needs to complete commands."`
 	Version    versionCmd    `cmd:"" help:"Print the version."`
+	Complete   completeCmd   `cmd:"" hidden:"" help:"What may follow; shells ask."`
 	Gateway    gatewayCmd    `cmd:"" hidden:"" help:"What check asks the server."`
 	Sockets    socketsCmd    `cmd:"" hidden:"" help:"Where the server listens; check asks."`
 	Inside     insideCmd     `cmd:"" hidden:"" help:"A process with the rooms, for root."`
@@ -95,6 +98,8 @@ func run(ctx context.Context, p *process) int {
 			err = cmd.Run(ctx, p, c)
 		case desk:
 			return report(p.stderr, runDesk(ctx, p, c, cmd))
+		case maildesk:
+			return report(p.stderr, runMail(ctx, p, c, cmd))
 		default:
 			err = fmt.Errorf("%w: name a command; poczta --help lists them", admin.ErrUsage)
 		}
