@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 )
@@ -117,6 +118,9 @@ type packed struct {
 	chunks []located // pack numbers are not used
 }
 
+// maxFrame bounds the frame of a chunk, in octets: a leaf may hold one item beyond leafMost.
+const maxFrame = frameHead + leafMost + 2*MaxData
+
 // indexMagic begins the plain octets of an index object.
 const indexMagic = "pbix1\n"
 
@@ -150,7 +154,13 @@ func decodeIndex(b []byte, fn func(packed)) error {
 		p.chunks = make([]located, n)
 		for i := range p.chunks {
 			c := &p.chunks[i]
-			c.id, c.offset, c.length = s.id(), uint32(s.uvarint()), uint32(s.uvarint())
+			c.id = s.id()
+			offset, length := s.uvarint(), s.uvarint()
+			if offset > math.MaxUint32 || length > maxFrame {
+				s.ok = false
+				break
+			}
+			c.offset, c.length = uint32(offset), uint32(length)
 		}
 		if s.ok {
 			fn(p)

@@ -120,6 +120,16 @@ func (r *Rooms) Backup(ctx context.Context, to *backup.Repository, version strin
 	return to.Create(ctx, m, m.Time())
 }
 
+// dropMoment removes the copy that a backup has left that was killed.
+func (r *Rooms) dropMoment() error {
+	for _, suffix := range []string{"", "-wal", "-shm", ".part"} {
+		if err := r.Files.Remove(momentFile + suffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("remove what an interrupted backup left: %w", err)
+		}
+	}
+	return nil
+}
+
 // roomForMoment refuses a copy of SQLite's database that would take the space below
 // which mail is refused.
 func (r *Rooms) roomForMoment() error {

@@ -161,6 +161,9 @@ func (r *Rooms) openDB(ctx context.Context, o RoomOptions) error {
 	} else if old != "" {
 		o.Logger.Warn("an interrupted store rebuild is finished", "old_database", old)
 	}
+	if err := r.dropMoment(); err != nil {
+		return err
+	}
 	d, err := db.OpenSQLite(ctx, db.SQLiteConfig{Path: r.Config.Sub(DatabaseFile), ReadConns: r.Config.Store.Connections,
 		SnapshotDir: r.Config.Sub(SnapshotFolder), Logger: o.Logger})
 	if err != nil {

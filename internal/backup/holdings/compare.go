@@ -51,8 +51,13 @@ func Compare(ctx context.Context, r *backup.Repository, s *backup.Snapshot, d db
 		}
 		return nil
 	})
+	here, herr := db.Tables(ctx, d)
+	err = errors.Join(err, herr)
 	for _, t := range f.Tables {
 		if err != nil {
+			break
+		}
+		if _, err = knownTable(here, t); err != nil {
 			break
 		}
 		want, _ := s.Items(tablePrefix + t.Name)

@@ -114,7 +114,7 @@ func (w *restoring) begin(ctx context.Context) error {
 		if !known {
 			continue // younger than the backup
 		}
-		if left--; last > len(c.Steps) {
+		if left--; last < 0 || last > len(c.Steps) {
 			return fmt.Errorf("%w: its table schema %s %d is not known here", backup.ErrNewer, c.Name, last)
 		}
 		c.Steps = c.Steps[:last]
@@ -144,17 +144,33 @@ func (w *restoring) tables(ctx context.Context) error {
 		if slices.Contains(w.to.Skip, t.Name) {
 			continue
 		}
-		if !slices.ContainsFunc(here, func(h db.Table) bool { return h.Name == t.Name }) {
-			return fmt.Errorf("%w: table %s is not known here", backup.ErrNewer, t.Name)
+		known, err := knownTable(here, t)
+		if err == nil {
+			err = w.table(ctx, t)
 		}
-		if err := w.table(ctx, t); err != nil {
-			return fmt.Errorf("table %s: %w", t.Name, err)
+		if err == nil {
+			err = db.Numbered(ctx, w.to.DB, known)
 		}
-		if err := db.Numbered(ctx, w.to.DB, t); err != nil {
+		if err != nil {
 			return fmt.Errorf("table %s: %w", t.Name, err)
 		}
 	}
 	return nil
+}
+
+// knownTable finds a table of a backup in the database, with all its columns: what a
+// backup says never becomes SQL otherwise.
+func knownTable(here []db.Table, t db.Table) (db.Table, error) {
+	i := slices.IndexFunc(here, func(h db.Table) bool { return h.Name == t.Name })
+	if i < 0 {
+		return t, fmt.Errorf("%w: it is not known here", backup.ErrNewer)
+	}
+	for _, c := range t.Columns {
+		if !slices.Contains(here[i].Columns, c) {
+			return t, fmt.Errorf("%w: its column %q is not known here", backup.ErrNewer, c.Name)
+		}
+	}
+	return here[i], nil
 }
 
 // Bounds of what one transaction loads.
