@@ -2,6 +2,7 @@ package admin_test
 
 import (
 	"net"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -28,13 +29,17 @@ func TestCheckFilters(t *testing.T) {
 	c.Rspamd.URL = "http://" + l.Addr().String()
 	c.Hook.URL, c.Hook.WhenDown = "unix:"+gone+":/check", "accept"
 	c.Milters = []config.Milter{{Name: "here", Address: l.Addr().String()}, {Name: "gone", Address: "unix:" + gone, WhenDown: "defer"}}
-	want := map[string]admin.Level{"clamd.address": admin.Failed, "milter[0].address": admin.Fine, "milter[1].address": admin.Failed, "rspamd.url": admin.Fine, "hook.url": admin.Failed}
+	c.Hook.SecretFile = filepath.Join(t.TempDir(), "secret")
+	if err := os.WriteFile(c.Hook.SecretFile, []byte("abcdefghijklmnop\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]admin.Level{"hook.secret_file": admin.Warning, "clamd.address": admin.Failed, "milter[0].address": admin.Fine, "milter[1].address": admin.Failed, "rspamd.url": admin.Fine, "hook.url": admin.Failed}
 	got := admin.CheckFilters(t.Context(), c)
 	if len(got) != len(want) {
 		t.Errorf("got %v", got)
 	}
 	for _, f := range got {
-		if f.Level != want[f.Key] {
+		if f.Level != want[f.Key] || f.Area != "filters" {
 			t.Errorf("%s: got %s", f.Key, f)
 		}
 		if f.Level == admin.Failed && !strings.Contains(f.Remedy, "when_down says: ") {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"strings"
 
 	"poczta.example/poczta/internal/address"
 	"poczta.example/poczta/internal/config"
@@ -47,12 +48,16 @@ func CheckRelay(c *config.Config) []Finding {
 
 // checkSecretFile wants a file that the owner alone may read.
 func checkSecretFile(key, file string) []Finding {
+	area := "filters"
+	if strings.HasPrefix(key, "relay.") {
+		area = "relay"
+	}
 	info, err := os.Stat(file)
 	if err != nil {
-		return []Finding{{Level: Failed, Area: "relay", Key: key, Text: err.Error(), Remedy: "write the password into its first line"}}
+		return []Finding{{Level: Failed, Area: area, Key: key, Text: err.Error(), Remedy: "write the password into its first line"}}
 	}
 	if info.Mode().Perm()&0o077 != 0 {
-		return []Finding{{Level: Warning, Area: "relay", Key: key, Text: fmt.Sprintf("%s may be read by others than its owner", file), Remedy: "chmod 600 " + file}}
+		return []Finding{{Level: Warning, Area: area, Key: key, Text: fmt.Sprintf("%s may be read by others than its owner", file), Remedy: "chmod 600 " + file}}
 	}
 	return nil
 }

@@ -32,7 +32,7 @@ func TestSpamTestOutgoing(t *testing.T) {
 			}
 			as := admin.TestOptions{Outgoing: true, Account: "ala@example.org", To: "jan@far.test"}
 			for range 3 { // it counts nowhere
-				o.says("a letter", test(plain, as), `^action for jan@far\.test: deliver, by sent by one of our own people`, `^What our own people send is not scored; ala@example\.org sends like itself`)
+				o.says("a letter", test(plain, as), `^action for jan@far\.test: deliver: sent by one of our own people; score 0\.0`, `^What our own people send is not scored; ala@example\.org sends like itself`)
 			}
 			o.says("nobody in particular", test(plain, admin.TestOptions{Outgoing: true}), `^action: deliver`, `with --account its conduct would be looked at too`)
 			o.says("a program", test(program, as), `^action for jan@far\.test: refuse, by attachment_forbidden`)

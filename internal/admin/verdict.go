@@ -65,6 +65,9 @@ func (v VerdictRow) decision() string {
 	if strings.HasPrefix(v.Rule, "score ") {
 		return v.Action + ", since the " + v.Rule
 	}
+	if strings.Contains(v.Rule, " ") { // a sentence, no name
+		return fmt.Sprintf("%s: %s; score %.1f", v.Action, v.Rule, v.Score)
+	}
 	return fmt.Sprintf("%s, by %s; score %.1f", v.Action, v.Rule, v.Score)
 }
 

@@ -83,7 +83,7 @@ type SpamListAnswer struct {
 // Attachments says what may be attached.
 type Attachments struct {
 	Enabled    bool     `toml:"enabled" default:"true" doc:"Look at attachments by their true type, into archives too."`
-	Forbidden  []string `toml:"forbidden" example:"exe, scr, js" doc:"Extensions of files that are refused, by name and by true type. Empty means the server's list of programs and scripts; - alone forbids nothing."`
+	Forbidden  []string `toml:"forbidden" example:"exe, scr, js" doc:"Extensions of files that set a message apart when it comes in, and have it refused when one of our own people sends it; by name and by true type, also in archives. Empty means the server's list of programs and scripts; - alone forbids nothing."`
 	Suspicious []string `toml:"suspicious" example:"iso, one" doc:"Extensions of files that add points. Empty means the server's list; - alone suspects nothing."`
 	Depth      int      `toml:"depth" default:"0" min:"0" max:"20" doc:"How many archives within archives are entered. 0 is the server's own bound."`
 	Files      int      `toml:"files" default:"0" min:"0" max:"1000000" doc:"Files of one message that are looked at, those in archives included. 0 is the server's own bound."`

@@ -326,6 +326,8 @@ func (i *inspection) plain(v verdict.Verdict) string {
 	switch row, ok := verdict.Rows[rule]; {
 	case rule == verdict.Rspamd, rule == verdict.Hook, rule == verdict.Milter: // their rows explain the points
 		return "a filter of this server objects"
+	case rule == verdict.FilterDown:
+		return "a filter that must look at it does not answer; try again later"
 	case ok:
 		return strings.ToLower(row.Meaning[:1]) + strings.TrimSuffix(row.Meaning[1:], ".")
 	}
