@@ -196,7 +196,7 @@ func (s *Store) insertLetter(tx db.Tx, r *row, e *mailbox.Entry) error {
 // readLastID reads the highest id that was ever given.
 func (s *Store) readLastID(ctx context.Context) error {
 	var last int64
-	err := s.db.View(ctx, func(tx db.Tx) error {
+	err := s.view(ctx, func(tx db.Tx) error {
 		err := tx.QueryRow(`SELECT seq FROM sqlite_sequence WHERE name = 'letter'`).Scan(&last)
 		if errors.Is(err, db.ErrNotFound) {
 			err = nil

@@ -191,6 +191,8 @@ func BenchmarkStore(b *testing.B) {
 		"prefix":                  words[10][:3] + "*",
 		"from":                    "from:user77",
 		"common word, rare state": words[0] + " is:flagged",
+		"common word, rare size":  words[0] + " larger:1M",
+		"rare size":               "larger:1M",
 		"common word, folder":     words[0] + " in:Archive",
 		"date":                    words[0] + " after:2022-01-01 before:2022-02-01",
 		"attachment":              "has:attachment",

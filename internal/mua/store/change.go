@@ -23,7 +23,7 @@ type located struct {
 // locate looks up letters; those that are gone are left out.
 func (s *Store) locate(ctx context.Context, ids []LetterID) ([]located, error) {
 	var all []located
-	err := s.db.View(ctx, func(tx db.Tx) error {
+	err := s.view(ctx, func(tx db.Tx) error {
 		all = all[:0]
 		for _, id := range ids {
 			at, err := readPlace(tx, id)
@@ -292,7 +292,7 @@ func (s *Store) EmptyTrash(ctx context.Context, account envelope.AccountID, befo
 	total := 0
 	for {
 		var ids []LetterID
-		err := s.db.View(ctx, func(tx db.Tx) error {
+		err := s.view(ctx, func(tx db.Tx) error {
 			ids = ids[:0]
 			rows, err := tx.Query(`SELECT l.id FROM letter l JOIN mailbox m ON m.account = l.account AND m.number = l.number
 				WHERE m.account = ? AND m.name = ? AND l.removed = 0 AND l.trashed < ? LIMIT ?`, int64(account), Trash, db.Micros(before), int64(changeChunk))

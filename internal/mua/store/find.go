@@ -30,16 +30,13 @@ func (p *plan) byText(ctx context.Context, n int) ([]hit, error) {
 }
 
 // maxProbe is how many letters are looked up in the full text one by one, at most.
-const maxProbe = 500
+const maxProbe = 1000
 
-// textAmong is for conditions that few letters fulfil, and of which an index knows: those letters are looked up
-// in the full text. ok says that they were few.
+// textAmong is for conditions that few letters fulfil: those are looked up in the full text. ok says that they were few.
+// Where they are many, that shows soon.
 func (p *plan) textAmong(ctx context.Context, n int) (found []hit, ok bool, err error) {
 	all := *p
 	all.text.Match = ""
-	if index := all.index(); index == "" || index == `letter_folder` && p.places == nil {
-		return nil, false, nil
-	}
 	candidates, err := all.find(ctx, maxProbe+1)
 	if err != nil || len(candidates) > maxProbe {
 		return nil, false, err
@@ -66,7 +63,7 @@ func (p *plan) probe(ctx context.Context, chunk []hit) ([]hit, error) {
 		args = append(args, chunk[min(i, len(chunk)-1)].rank)
 	}
 	matches := make(map[int64]bool)
-	err := p.s.db.View(ctx, func(tx db.Tx) error {
+	err := p.s.view(ctx, func(tx db.Tx) error {
 		clear(matches)
 		rows, err := tx.Query(probeIn, args...)
 		if err != nil {
@@ -110,7 +107,7 @@ func (p *plan) byRank(ctx context.Context, n int) ([]hit, error) {
 // hits reads hits in a view.
 func (p *plan) hits(ctx context.Context, query string, args []any) ([]hit, error) {
 	var found []hit
-	err := p.s.db.View(ctx, func(tx db.Tx) (err error) {
+	err := p.s.db.View(ctx, func(tx db.Tx) (err error) { // windows and find try again
 		found, err = readHits(tx, found[:0], query, args)
 		return err
 	})
@@ -123,7 +120,8 @@ func (p *plan) windows(ctx context.Context, n int, read func(ctx context.Context
 	at, stop := p.at, p.stop
 	defer func() { p.at, p.stop = at, stop }()
 	var found []hit
-	for size := firstWindow; ; size = min(4*size, lastWindow) {
+	slow := 0
+	for size := firstWindow; ; size = min(max(64, 4*size), lastWindow) {
 		end, last, err := p.windowEnd(ctx, size)
 		if err != nil {
 			return nil, err
@@ -132,6 +130,10 @@ func (p *plan) windows(ctx context.Context, n int, read func(ctx context.Context
 			p.stop = end
 		}
 		some, err := read(ctx, n-len(found))
+		if errors.Is(err, db.ErrTooLong) && slow < viewTries {
+			slow, size, p.stop = slow+1, size/32, stop
+			continue
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -145,7 +147,7 @@ func (p *plan) windows(ctx context.Context, n int, read func(ctx context.Context
 // windowEnd is the rank of the letter that lies size letters behind p.at; last says that p.stop comes first.
 func (p *plan) windowEnd(ctx context.Context, size int) (end int64, last bool, err error) {
 	rank, args := p.within(`rank`)
-	err = p.s.db.View(ctx, func(tx db.Tx) error {
+	err = p.s.view(ctx, func(tx db.Tx) error {
 		return tx.QueryRow(`SELECT rank FROM letter INDEXED BY letter_rank WHERE removed = 0 AND `+rank+` ORDER BY rank `+p.direction()+` LIMIT 1 OFFSET ?`, append(args, int64(size))...).Scan(&end)
 	})
 	if errors.Is(err, db.ErrNotFound) {

@@ -43,7 +43,7 @@ type Folder struct {
 // the others by name. AddAccount gives an account its folders.
 func (s *Store) Folders(ctx context.Context) ([]Folder, error) {
 	var all []Folder
-	err := s.db.View(ctx, func(tx db.Tx) error {
+	err := s.view(ctx, func(tx db.Tx) error {
 		all = all[:0]
 		rows, err := tx.Query(`SELECT m.account, m.name, m.messages, m.octets, m.retained,
 			(SELECT COUNT(*) FROM letter l INDEXED BY letter_unread WHERE l.account = m.account AND l.number = m.number AND l.removed = 0 AND l.flags & 1 = 0)

@@ -44,7 +44,7 @@ type Progress struct {
 // Indexed says how far the index is.
 func (s *Store) Indexed(ctx context.Context) (Progress, error) {
 	var p Progress
-	err := s.db.View(ctx, func(tx db.Tx) error {
+	err := s.view(ctx, func(tx db.Tx) error {
 		var todo int64
 		if err := tx.QueryRow(`SELECT COUNT(*) FROM letter WHERE indexed = 0 AND removed = 0`).Scan(&todo); err != nil {
 			return err
@@ -134,7 +134,7 @@ func (s *Store) indexSome(ctx context.Context) (int, error) {
 // nextTodo reads which letters come next.
 func (s *Store) nextTodo(ctx context.Context) ([]todo, error) {
 	var batch []todo
-	err := s.db.View(ctx, func(tx db.Tx) error {
+	err := s.view(ctx, func(tx db.Tx) error {
 		batch = batch[:0]
 		rows, err := tx.Query(`SELECT l.id, l.rank, l.turn, l.account, l.number, l.uid, l.counted <> 0, m.name IN ('Sent', 'Drafts'), l.date
 			FROM letter l INDEXED BY letter_todo JOIN mailbox m ON m.account = l.account AND m.number = l.number WHERE l.indexed = 0 AND l.removed = 0 ORDER BY l.id DESC LIMIT ?`, int64(indexBatch))

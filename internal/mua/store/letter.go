@@ -114,7 +114,7 @@ type letterPlace struct {
 
 // place looks up where a letter lies. ErrNotFound.
 func (s *Store) place(ctx context.Context, id LetterID) (at letterPlace, err error) {
-	err = s.db.View(ctx, func(tx db.Tx) error {
+	err = s.view(ctx, func(tx db.Tx) error {
 		at, err = readPlace(tx, id)
 		return err
 	})

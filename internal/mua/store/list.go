@@ -88,7 +88,16 @@ func (p *plan) page(ctx context.Context) (ids []int64, next string, err error) {
 type hit struct{ rank, id, thread int64 }
 
 // find returns the first n letters behind p.at.
-func (p *plan) find(ctx context.Context, n int) ([]hit, error) {
+func (p *plan) find(ctx context.Context, n int) (found []hit, err error) {
+	for range viewTries {
+		if found, err = p.findOnce(ctx, n); !errors.Is(err, db.ErrTooLong) {
+			return found, err
+		}
+	}
+	return nil, err
+}
+
+func (p *plan) findOnce(ctx context.Context, n int) ([]hit, error) {
 	switch {
 	case p.text.Match != "":
 		return p.byText(ctx, n)
@@ -216,7 +225,7 @@ func (s *Store) summaries(ctx context.Context, ids []int64) ([]Summary, error) {
 		for i := range args {
 			args[i] = chunk[min(i, len(chunk)-1)]
 		}
-		err := s.db.View(ctx, func(tx db.Tx) error {
+		err := s.view(ctx, func(tx db.Tx) error {
 			rows, err := tx.Query(summaryQuery, args...)
 			if err != nil {
 				return err
@@ -282,7 +291,7 @@ func (s *Store) ByMessageID(ctx context.Context, messageID string) ([]Summary, e
 		return nil, nil
 	}
 	var ids []int64
-	err := s.db.View(ctx, func(tx db.Tx) error {
+	err := s.view(ctx, func(tx db.Tx) error {
 		found, err := readHits(tx, nil, `SELECT rank, id, thread FROM letter WHERE message_id = ? AND message_id <> '' AND removed = 0 ORDER BY rank DESC LIMIT 20`, []any{db.Text(messageID)})
 		ids = ids[:0]
 		for _, f := range found {
@@ -312,7 +321,7 @@ func (p *plan) removed(ctx context.Context) (ids []int64, next string, err error
 	query := `SELECT l.removed, l.id, l.thread FROM letter l WHERE l.removed <> 0 AND (l.removed, l.id) < (?, ?) AND ` + rank + where
 	args := append(append([]any{at, last}, bounds...), more...)
 	var found []hit
-	err = p.s.db.View(ctx, func(tx db.Tx) (err error) {
+	err = p.s.view(ctx, func(tx db.Tx) (err error) {
 		found, err = readHits(tx, found[:0], query+` ORDER BY l.removed DESC, l.id DESC LIMIT ?`, append(args, int64(p.limit+1)))
 		return err
 	})

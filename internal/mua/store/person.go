@@ -112,7 +112,7 @@ func (s *Store) Addresses(ctx context.Context, prefix string, limit int) ([]Pers
 		return nil, nil // nothing that is a word
 	}
 	var all []Person
-	err := s.db.View(ctx, func(tx db.Tx) error {
+	err := s.view(ctx, func(tx db.Tx) error {
 		all = all[:0]
 		rows, err := tx.Query(query+` ORDER BY p.sent DESC, p.received DESC, p.last DESC, p.address LIMIT ?`, append(args, int64(limit))...)
 		if err != nil {

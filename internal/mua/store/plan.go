@@ -132,7 +132,7 @@ func (s *Store) findAccount(ctx context.Context, name string) (envelope.AccountI
 // places returns all folders.
 func (s *Store) places(ctx context.Context) ([]place, error) {
 	var all []place
-	err := s.db.View(ctx, func(tx db.Tx) error {
+	err := s.view(ctx, func(tx db.Tx) error {
 		all = all[:0]
 		rows, err := tx.Query(`SELECT account, number, name FROM mailbox ORDER BY account, number`)
 		if err != nil {

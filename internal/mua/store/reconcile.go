@@ -37,7 +37,7 @@ func (s *Store) Reconcile(ctx context.Context) error {
 // reconcile compares one folder.
 func (s *Store) reconcile(ctx context.Context, m *mailbox.Mailbox) error {
 	var state int64
-	err := s.db.View(ctx, func(tx db.Tx) error {
+	err := s.view(ctx, func(tx db.Tx) error {
 		err := tx.QueryRow(`SELECT seen FROM folder_state WHERE account = ? AND number = ?`, int64(m.Account), m.Number).Scan(&state)
 		if errors.Is(err, db.ErrNotFound) {
 			err = nil
@@ -92,7 +92,7 @@ func (s *Store) lettersOf(ctx context.Context, m *mailbox.Mailbox) (map[mailbox.
 	known := make(map[mailbox.UID]mailbox.Flags, m.Messages)
 	const page = 5000
 	for last, more := int64(0), true; more; {
-		err := s.db.View(ctx, func(tx db.Tx) error {
+		err := s.view(ctx, func(tx db.Tx) error {
 			rows, err := tx.Query(`SELECT uid, flags FROM letter WHERE account = ? AND number = ? AND uid > ? AND removed = 0 ORDER BY uid LIMIT ?`, int64(m.Account), m.Number, last, int64(page))
 			if err != nil {
 				return err

@@ -14,7 +14,7 @@ import (
 // Rules returns the rules in their order.
 func (s *Store) Rules(ctx context.Context) ([]Rule, error) {
 	var all []Rule
-	err := s.db.View(ctx, func(tx db.Tx) error {
+	err := s.view(ctx, func(tx db.Tx) error {
 		all = all[:0]
 		rows, err := tx.Query(`SELECT id, rule FROM rule ORDER BY place, id`)
 		if err != nil {

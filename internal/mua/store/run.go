@@ -81,7 +81,7 @@ func (s *Store) dropPurged(ctx context.Context) error {
 	limit := db.Micros(s.cfg.Now().Add(-s.cfg.Retention))
 	for after := int64(0); ; {
 		var batch []located
-		err := s.db.View(ctx, func(tx db.Tx) error {
+		err := s.view(ctx, func(tx db.Tx) error {
 			batch = batch[:0]
 			rows, err := tx.Query(`SELECT id, account, number, uid FROM letter WHERE removed <> 0 AND removed < ? AND id > ? ORDER BY id LIMIT ?`, limit, after, int64(purgeChunk))
 			if err != nil {
@@ -153,7 +153,7 @@ func (s *Store) PurgeAccount(ctx context.Context, account envelope.AccountID) er
 	}
 	for {
 		var gone []located
-		err := s.db.View(ctx, func(tx db.Tx) error {
+		err := s.view(ctx, func(tx db.Tx) error {
 			gone = gone[:0]
 			rows, err := tx.Query(`SELECT id, account, number, uid FROM letter WHERE account = ? LIMIT ?`, int64(account), int64(purgeChunk))
 			if err != nil {
@@ -215,7 +215,7 @@ func (s *Store) mergeIfDue(ctx context.Context) error {
 // settingTime reads a time; zero when it is not known.
 func (s *Store) settingTime(ctx context.Context, name string) (time.Time, error) {
 	var text string
-	err := s.db.View(ctx, func(tx db.Tx) error {
+	err := s.view(ctx, func(tx db.Tx) error {
 		return tx.QueryRow(`SELECT value FROM store_setting WHERE name = ?`, name).Scan(&text)
 	})
 	if errors.Is(err, db.ErrNotFound) {

@@ -12,7 +12,7 @@ import (
 // visible in another order: look back a little.
 func (s *Store) Since(ctx context.Context, after LetterID, limit int) ([]Summary, error) {
 	var ids []int64
-	err := s.db.View(ctx, func(tx db.Tx) error {
+	err := s.view(ctx, func(tx db.Tx) error {
 		ids = ids[:0]
 		rows, err := tx.Query(`SELECT id FROM letter WHERE id > ? AND removed = 0 ORDER BY id LIMIT ?`, int64(after), limit)
 		if err != nil {

@@ -100,7 +100,7 @@ func (s *Store) conversation(ctx context.Context, h hit) (Conversation, error) {
 		return Conversation{}, err
 	}
 	c := Conversation{Newest: all[0]}
-	err = s.db.View(ctx, func(tx db.Tx) error {
+	err = s.view(ctx, func(tx db.Tx) error {
 		c.Letters, c.Unread, c.People = 0, 0, nil
 		err := tx.QueryRow(`SELECT COUNT(*), COALESCE(SUM(CASE WHEN flags & 1 = 0 THEN 1 ELSE 0 END), 0) FROM letter WHERE thread = ? AND removed = 0 AND (trashed = 0 OR ?)`, h.thread, c.Newest.Folder == Trash).Scan(&c.Letters, &c.Unread)
 		if err != nil {
