@@ -134,6 +134,9 @@ func newEndpoints(r *Rooms, m *mail, certs *tlsconf.Certs, g *gate, metrics *obs
 	auth := smtpserver.Auth{Verifier: watchLogins(r, r.Accounts), Mechanisms: c.Auth.Mechanisms, PlaintextFrom: config.Prefixes(c.Auth.PlaintextFrom)}
 	people := certs.Server(tlsconf.People)
 	relayed, submitted := extensions(c)
+	if m.repeats != nil {
+		submitted.Repeats = c.Submission.Repeats.Duration().Truncate(time.Second)
+	}
 	kinds := map[string]func(*smtpserver.Config){
 		"smtp": func(s *smtpserver.Config) {
 			s.Service, s.TLS, s.Extensions = m.receive, certs.Server(tlsconf.MTA), relayed

@@ -22,6 +22,8 @@ func TestParseOffer(t *testing.T) {
 		{"SIZE without a number", "them\nSIZE\nSIZE x", smtp.Offer{Name: "them", HasSize: true}},
 		{"AUTH of drafts", "them\nAUTH=LOGIN PLAIN\nAUTH PLAIN scram-sha-256", smtp.Offer{Name: "them", Auth: []string{"LOGIN", "PLAIN", "SCRAM-SHA-256"}}},
 		{"LIMITS", "them\nLIMITS MAILMAX=20 rcptmax=50 RCPTDOMAINMAX=1 X RCPTMAX=-1 RCPTMAX=9999999", smtp.Offer{Name: "them", MailMax: 20, RcptMax: 50}},
+		{"repeats", "them\nX-POCZTA-REPEATS 604800", smtp.Offer{Name: "them", Repeats: 7 * 24 * time.Hour}},
+		{"repeats without a time", "them\nx-poczta-repeats\nX-POCZTA-REPEATS soon", smtp.Offer{Name: "them"}},
 		{"DELIVERBY", "them\nDELIVERBY 240,X", smtp.Offer{Name: "them", DeliverBy: true, MinDeliverBy: 4 * time.Minute}},
 		{"DELIVERBY alone", "them\nDELIVERBY", smtp.Offer{Name: "them", DeliverBy: true}},
 		{"FUTURERELEASE", "them\nFUTURERELEASE 86400 2026-12-31T23:00:00Z", smtp.Offer{Name: "them",

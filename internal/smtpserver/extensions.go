@@ -32,6 +32,9 @@ type Extensions struct {
 	// XVERP is Postfix's request for a reverse-path of each recipient's own. For submission
 	// only: whoever may use it must be known.
 	XVERP bool
+	// Repeats is how long the Service recognises a letter that an authenticated account hands in
+	// again, in whole seconds (smtp.RepeatsKeyword); 0 does not offer it. For submission only.
+	Repeats time.Duration
 }
 
 // validate reports what is wrong with e.
@@ -39,6 +42,8 @@ func (e *Extensions) validate(wrong func(format string, args ...any)) {
 	switch {
 	case e.FutureRelease < 0, e.FutureRelease%time.Second != 0, e.FutureRelease/time.Second > maxHoldSeconds:
 		wrong("smtpserver: the longest future release is %v; it must be whole seconds, at most %d", e.FutureRelease, maxHoldSeconds)
+	case e.Repeats < 0, e.Repeats%time.Second != 0, e.Repeats/time.Second > maxHoldSeconds:
+		wrong("smtpserver: letters are recognised for %v; it must be whole seconds, at most %d", e.Repeats, maxHoldSeconds)
 	case e.MinDeliverBy < 0, e.MinDeliverBy%time.Second != 0:
 		wrong("smtpserver: the least time of DELIVERBY is %v; it must be whole seconds", e.MinDeliverBy)
 	case e.HighestPriority < 0 || e.HighestPriority > envelope.MaxPriority:
@@ -63,6 +68,9 @@ func (e *Extensions) fixedOffer() string {
 	}
 	if e.XVERP {
 		text += "\nXVERP"
+	}
+	if e.Repeats > 0 {
+		text += fmt.Sprintf("\n%s %d", smtp.RepeatsKeyword, e.Repeats/time.Second)
 	}
 	return text
 }

@@ -90,6 +90,8 @@ func TestExtensionsValidate(t *testing.T) {
 		"hold of parts":          {FutureRelease: 1500 * time.Millisecond},
 		"hold beyond its digits": {FutureRelease: 1e9 * time.Second},
 		"negative by":            {MinDeliverBy: -time.Second},
+		"negative repeats":       {Repeats: -time.Second},
+		"repeats of parts":       {Repeats: time.Millisecond},
 		"by of parts":            {MinDeliverBy: time.Millisecond},
 		"priority":               {HighestPriority: 10},
 		"negative priority":      {HighestPriority: -1},

@@ -48,7 +48,7 @@ func open(r io.Reader) (*letterText, error) {
 	if !bytes.HasPrefix(rest, []byte("\r\n")) { // no header section, or nothing behind it
 		rest = append([]byte("\r\n"), rest...)
 	}
-	return &letterText{head: head, rest: io.MultiReader(bytes.NewReader(rest), in)}, nil
+	return &letterText{head: slices.Clip(head), rest: io.MultiReader(bytes.NewReader(rest), in)}, nil
 }
 
 // get is the value of a field, "" when there is none.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"poczta.example/poczta/internal/address"
@@ -47,6 +48,27 @@ func (o *Outbox) lies(ctx context.Context, r *row) (bool, error) {
 		return false, nil
 	}
 	return err == nil && at.Folder == Folder && at.Removed.IsZero(), err
+}
+
+// stays reports whether nobody has put the letter away: it lies in Outbox, or in Sent when others
+// have got it already.
+func (o *Outbox) stays(ctx context.Context, r *row) (bool, error) {
+	if here, err := o.lies(ctx, r); err != nil || here {
+		return here, err
+	}
+	at, err := o.c.Store.Summary(ctx, r.letter)
+	if err != nil || at.Folder != store.Sent || !at.Removed.IsZero() {
+		return false, ignoreGone(err)
+	}
+	return slices.ContainsFunc(r.recipients, func(p copyRow) bool { return p.state == isSent }), nil
+}
+
+// ignoreGone passes errors on but store.ErrNotFound.
+func ignoreGone(err error) error {
+	if errors.Is(err, store.ErrNotFound) {
+		return nil
+	}
+	return err
 }
 
 // dismiss takes a refused letter off the list.

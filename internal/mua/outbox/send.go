@@ -204,7 +204,7 @@ func (c *courier) ready(ctx context.Context, id ID) (r row, ok bool, err error) 
 	if r, err = o.table.read(ctx, id); err != nil || r.state != active {
 		return r, false, err
 	}
-	switch here, err := o.lies(ctx, &r); {
+	switch here, err := o.stays(ctx, &r); {
 	case err != nil:
 		return r, false, err
 	case !here:
