@@ -62,7 +62,7 @@ type Listen struct {
 	POP3        []string `toml:"pop3" default:"110" doc:"POP3 with STLS (RFC 1939, RFC 2595)."`
 	POP3S       []string `toml:"pop3s" default:"995" doc:"POP3 under TLS from the first octet (RFC 8314)."`
 	HTTP        []string `toml:"http" default:"80" doc:"HTTP for the ACME challenge; used only when tls.mode is acme."`
-	HTTPS       []string `toml:"https" default:"443" doc:"HTTPS: the ACME challenge by TLS-ALPN when tls.mode is acme, the policy of mta_sts, and settings for mail programs (autoconfig)."`
+	HTTPS       []string `toml:"https" default:"443" doc:"HTTPS: the ACME challenge by TLS-ALPN when tls.mode is acme, the policy of mta_sts, and settings for mail programs (autoconfig). Where one of these is on, the pages of the digest about mail that was set apart are served too, and reports about TLS taken."`
 }
 
 // TLS says where certificates come from.
