@@ -35,9 +35,13 @@ type muaCmd struct {
 	Move       muaMoveCmd     `cmd:"" help:"Move letters to a folder."`
 	Delete     muaDeleteCmd   `cmd:"" help:"Move letters to Trash; from Trash, out of sight."`
 	Restore    muaRestoreCmd  `cmd:"" help:"Bring deleted letters back."`
+	Send       muaSendCmd     `cmd:"" help:"Write a letter, answer one, or pass one on."`
+	Outbox     muaOutboxCmd   `cmd:"" help:"Letters that wait to be sent."`
+	Sendmail   muaSendmailCmd `cmd:"" help:"Take a finished letter as sendmail does, for scripts, git send-email and cron."`
 	Rules      muaRulesCmd    `cmd:"" help:"Rules that file letters as they arrive."`
 	Export     muaExportCmd   `cmd:"" help:"Write letters into an mbox file, a Maildir or .eml files."`
 	Import     muaImportCmd   `cmd:"" help:"Add letters from an mbox file, a Maildir, .eml files or a Thunderbird profile."`
+	Submit     muaSubmitCmd   `cmd:"" hidden:"" help:"What sendmail asks."`
 	SaveNew    muaSaveNewCmd  `cmd:"" hidden:"" help:"What add has tried."`
 	SaveSecret muaSecretCmd   `cmd:"" hidden:"" help:"What password and login have got."`
 }

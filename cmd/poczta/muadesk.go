@@ -27,6 +27,9 @@ type maildesk interface {
 // preparer is a maildesk command that asks on the caller's side before anything is done.
 type preparer interface{ Prepare(p *process) error }
 
+// writer is a maildesk command with something to read; Input runs on the caller's side.
+type writer interface{ Input(p *process) io.Reader }
+
 // lasting is a maildesk command that takes long: others run in its process meanwhile.
 type lasting interface{ lasts() }
 
@@ -44,7 +47,11 @@ func runMail(ctx context.Context, p *process, c *cli, cmd maildesk) error {
 			return err
 		}
 	}
-	return callMail(ctx, p, c, p.args, control.Streams{In: eof{}, Out: p.stdout, Err: p.stderr})
+	in := io.Reader(eof{})
+	if w, ok := cmd.(writer); ok {
+		in = w.Input(p)
+	}
+	return callMail(ctx, p, c, p.args, control.Streams{In: in, Out: p.stdout, Err: p.stderr})
 }
 
 // folder is where the mail lies.

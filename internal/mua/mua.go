@@ -22,9 +22,11 @@ import (
 	"poczta.example/poczta/internal/envelope"
 	"poczta.example/poczta/internal/mua/fetch"
 	"poczta.example/poczta/internal/mua/line"
+	"poczta.example/poczta/internal/mua/outbox"
 	"poczta.example/poczta/internal/mua/profile"
 	"poczta.example/poczta/internal/mua/store"
 	"poczta.example/poczta/internal/mua/vault"
+	"poczta.example/poczta/internal/resolver"
 )
 
 // Config says where the mail lies and how the person is asked.
@@ -37,10 +39,12 @@ type Config struct {
 	Keyring   vault.Keyring  // nil is the system's; for tests
 	Roots     *x509.CertPool // nil is the system's
 	Dial      func(ctx context.Context, network, hostport string) (net.Conn, error)
-	Progress  func(fetch.Progress)
-	Now       func() time.Time
-	Rand      io.Reader
-	Logger    *slog.Logger // nil discards
+	// Resolver tells whether recipients' domains take mail; nil asks the system's servers.
+	Resolver resolver.Resolver
+	Progress func(fetch.Progress)
+	Now      func() time.Time
+	Rand     io.Reader
+	Logger   *slog.Logger // nil discards
 }
 
 // Mail is a person's open mail. Safe for concurrent use.
@@ -50,6 +54,7 @@ type Mail struct {
 	Secrets  *Secrets
 	Lines    *line.Lines
 	Fetcher  *fetch.Fetcher
+	Outbox   *outbox.Outbox
 
 	conf    Config
 	running atomic.Bool // Run runs
@@ -59,7 +64,7 @@ type Mail struct {
 }
 
 // Components are the tables of the rooms above the store.
-func Components() []db.Component { return []db.Component{profile.Schema, fetch.Schema} }
+func Components() []db.Component { return []db.Component{profile.Schema, fetch.Schema, outbox.Schema} }
 
 // DefaultFolder is where a person's mail lies if they say nothing: $POCZTA_MAIL, or a folder of
 // the system's place for a program's data.
@@ -119,6 +124,16 @@ func (m *Mail) open(c Config) error {
 		return err
 	}
 	m.Fetcher, err = fetch.New(fetch.Config{Store: m.Store, Open: m.Lines.POP3, Progress: m.progressed, Now: c.Now, Logger: c.Logger})
+	if err != nil {
+		return err
+	}
+	names := c.Resolver
+	if names == nil {
+		if names, err = systemResolver(); err != nil {
+			return err
+		}
+	}
+	m.Outbox, err = outbox.New(outbox.Config{Store: m.Store, Lines: m.Lines, Accounts: m.Accounts, Resolver: names, Now: c.Now, Rand: c.Rand, Logger: c.Logger})
 	return err
 }
 

@@ -136,15 +136,7 @@ func (d *Desk) print(s store.Summary, t *LetterText) {
 
 // headers are the fields of a header section, unfolded and decoded.
 func headers(p *mime.Part) []string {
-	var out []string
-	for line := range strings.Lines(string(p.Header)) {
-		line = strings.TrimRight(line, "\r\n")
-		if n := len(out); n > 0 && line != "" && (line[0] == ' ' || line[0] == '\t') {
-			out[n-1] += line
-		} else if strings.Contains(line, ":") {
-			out = append(out, line)
-		}
-	}
+	out := unfold(p.Header)
 	for i, h := range out {
 		key, value, _ := strings.Cut(h, ":")
 		out[i] = key + ": " + strings.TrimSpace(mime.DecodeWords(value))

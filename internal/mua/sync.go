@@ -20,7 +20,8 @@ type SyncRow struct {
 }
 
 // Sync fetches the mail of the accounts named, or of all that are not paused, once. The error
-// says for how many accounts it failed; what was fetched before stays.
+// says for how many accounts it failed; what was fetched before stays. What waits in the outbox is
+// sent.
 func (d *Desk) Sync(ctx context.Context, names []string) error {
 	list, err := d.accounts(ctx, names)
 	if err != nil {
@@ -52,6 +53,7 @@ func (d *Desk) Sync(ctx context.Context, names []string) error {
 	if err := d.index(ctx); err != nil {
 		return err
 	}
+	unsent := d.flush(ctx)
 	if d.JSON {
 		if rows == nil {
 			rows = []SyncRow{}
@@ -65,6 +67,17 @@ func (d *Desk) Sync(ctx context.Context, names []string) error {
 		return fmt.Errorf("stopped; what was fetched is here, and the next sync goes on: %w", ctx.Err())
 	case failed > 0:
 		return fmt.Errorf("%d of %d accounts could not be fetched whole (see above)", failed, len(rows))
+	}
+	return unsent
+}
+
+// flush sends what waits, unless Run does so.
+func (d *Desk) flush(ctx context.Context) error {
+	if d.Mail.running.Load() || ctx.Err() != nil {
+		return nil
+	}
+	if err := d.Mail.Outbox.Flush(ctx); err != nil {
+		return fmt.Errorf("mail waits in the outbox: %w", err)
 	}
 	return nil
 }

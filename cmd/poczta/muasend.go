@@ -1,0 +1,204 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/term"
+
+	"poczta.example/poczta/internal/control"
+	"poczta.example/poczta/internal/mua"
+)
+
+// muaSendCmd writes a letter.
+type muaSendCmd struct {
+	To        []string      `arg:"" optional:"" help:"Who gets it, as in ola@example.org or 'Ola <ola@example.org>'."`
+	Cc        []string      `help:"Who gets a copy; may be repeated." sep:"none"`
+	Bcc       []string      `help:"Who gets a copy that the others do not see; may be repeated." sep:"none"`
+	From      string        `help:"The account, or another address of yours."`
+	Subject   string        `short:"s"`
+	Text      *string       `help:"The text; without it, it is read from the standard input."`
+	Attach    []string      `help:"Attach a file; may be repeated." short:"a" sep:"none" placeholder:"FILE"`
+	Reply     string        `help:"Answer a letter, by its number." placeholder:"LETTER"`
+	All       bool          `help:"Answer all who got it."`
+	Forward   string        `help:"Pass a letter on, by its number." placeholder:"LETTER"`
+	Attached  bool          `help:"Pass it on as an attachment, as it is."`
+	At        string        `help:"Not before then: 2h, 2026-11-24, or '2026-11-24 08:00'." placeholder:"TIME"`
+	Wait      time.Duration `help:"Let it wait so long at least, so that it can be undone."`
+	Receipt   bool          `help:"Ask the servers to report when it was delivered."`
+	Unchecked bool          `help:"Send also to domains that, by DNS, take no mail."`
+	Draft     bool          `help:"Keep it in Drafts instead."`
+}
+
+// Help implements kong's HelpProvider.
+func (c *muaSendCmd) Help() string {
+	return `The letter is in the outbox, durably, before anything is sent. Without a network it waits there;
+poczta mail sync sends it, and poczta mail outbox shows it.
+
+  poczta mail send ola@example.org -s "Lunch?" --text "At one, as ever?"
+  git log -1 --stat | poczta mail send ola@example.org -s "What is new"
+  poczta mail send --reply 17 --text "Yes." -a menu.pdf`
+}
+
+// Input implements writer.
+func (c *muaSendCmd) Input(p *process) io.Reader {
+	if c.Text != nil {
+		return eof{}
+	}
+	if f, ok := p.stdin.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+		fmt.Fprintln(p.stderr, "Write the letter; a line with Ctrl-D (Windows: Ctrl-Z, Enter) ends it.")
+	}
+	return p.stdin
+}
+
+func (c *muaSendCmd) Do(ctx context.Context, d *mua.Desk) error {
+	w := mua.Writing{Account: c.From, To: c.To, Cc: c.Cc, Bcc: c.Bcc, Subject: c.Subject, Text: c.Text, Files: c.Attach, Reply: c.Reply, All: c.All,
+		Forward: c.Forward, Attached: c.Attached, Wait: c.Wait, Receipt: c.Receipt, Unchecked: c.Unchecked, Draft: c.Draft}
+	if c.At != "" {
+		at, err := later(c.At, time.Now())
+		if err != nil {
+			return err
+		}
+		w.At = at
+	}
+	return d.Send(ctx, w)
+}
+
+// later reads a time to come.
+func later(s string, now time.Time) (time.Time, error) {
+	if wait, err := time.ParseDuration(s); err == nil && wait > 0 {
+		return now.Add(wait), nil
+	}
+	for _, layout := range []string{"2006-01-02 15:04", "2006-01-02T15:04", "2006-01-02", time.RFC3339} {
+		if at, err := time.ParseInLocation(layout, s, time.Local); err == nil {
+			return at, nil
+		}
+	}
+	return now, fmt.Errorf("%w: --at %q; write as in 2h, 2026-11-24 or '2026-11-24 08:00'", mua.ErrUsage, s)
+}
+
+// muaOutboxCmd is the letters that wait.
+type muaOutboxCmd struct {
+	List   muaOutboxListCmd   `cmd:"" default:"1" help:"List letters that wait, were refused, or were perhaps sent."`
+	Undo   muaOutboxUndoCmd   `cmd:"" help:"Do not send a letter; it becomes a draft again."`
+	Retry  muaOutboxRetryCmd  `cmd:"" help:"Try a letter again now."`
+	Decide muaOutboxDecideCmd `cmd:"" help:"Say what becomes of a letter that was perhaps sent."`
+}
+
+type muaOutboxListCmd struct{ asJSON }
+
+func (c *muaOutboxListCmd) Do(ctx context.Context, d *mua.Desk) error {
+	d.JSON = c.JSON
+	return d.Outgoing(ctx)
+}
+
+type outgoing struct {
+	ID int64 `arg:"" help:"Its number in poczta mail outbox."`
+}
+
+type muaOutboxUndoCmd struct{ outgoing }
+
+func (c *muaOutboxUndoCmd) Do(ctx context.Context, d *mua.Desk) error {
+	return d.OutgoingUndo(ctx, c.ID)
+}
+
+type muaOutboxRetryCmd struct{ outgoing }
+
+func (c *muaOutboxRetryCmd) Do(ctx context.Context, d *mua.Desk) error {
+	return d.OutgoingRetry(ctx, c.ID)
+}
+
+type muaOutboxDecideCmd struct {
+	outgoing
+	Done  bool `help:"It has arrived, or need not." xor:"decision" required:""`
+	Again bool `help:"Send it again, though somebody may get it twice." xor:"decision" required:""`
+}
+
+func (c *muaOutboxDecideCmd) Do(ctx context.Context, d *mua.Desk) error {
+	return d.OutgoingDecide(ctx, c.ID, c.Again)
+}
+
+// muaSendmailCmd is sendmail's command line, for scripts, git send-email and cron.
+type muaSendmailCmd struct {
+	Args []string `arg:"" optional:"" passthrough:"" help:"As for sendmail: recipients, -t, -f ADDRESS, -i."`
+}
+
+// Help implements kong's HelpProvider.
+func (c *muaSendmailCmd) Help() string {
+	return `Takes a finished letter on the standard input, as sendmail does. Known are -t (recipients from To,
+Cc and Bcc), -f and -r ADDRESS (the account by whose server it goes), -i and -oi; other options of
+sendmail are passed over. It exits with 0 when the letter is in the outbox, durably.
+
+  git config --global sendemail.sendmailcmd "poczta mail sendmail"`
+}
+
+// Run implements local.
+func (c *muaSendmailCmd) Run(ctx context.Context, p *process, all *cli) error {
+	defer context.AfterFunc(ctx, p.release)()
+	args, err := sendmailArgs(c.Args)
+	if err != nil {
+		return usage(err)
+	}
+	return callMail(ctx, p, all, slices.Concat([]string{"mail", "submit"}, args), control.Streams{In: p.stdin, Out: p.stdout, Err: p.stderr})
+}
+
+// sendmailArgs makes options of sendmail into those of submit.
+func sendmailArgs(args []string) (out []string, err error) {
+	var to []string
+	for i := 0; i < len(args); i++ {
+		a := args[i]
+		value := func() (string, error) {
+			if len(a) > 2 {
+				return a[2:], nil
+			}
+			if i++; i >= len(args) {
+				return "", fmt.Errorf("%w: sendmail's %s needs a value", mua.ErrUsage, a)
+			}
+			return args[i], nil
+		}
+		switch {
+		case a == "--":
+			to = append(to, args[i+1:]...)
+			i = len(args)
+		case !strings.HasPrefix(a, "-"):
+			to = append(to, a)
+		case a == "-t":
+			out = append(out, "--from-header")
+		case strings.HasPrefix(a, "-f"), strings.HasPrefix(a, "-r"):
+			from, err := value()
+			if err != nil {
+				return nil, err
+			}
+			out = append(out, "--reverse-path="+strings.Trim(from, "<>"))
+		case a == "-F", a == "-N", a == "-R", a == "-V", a == "-B", a == "-h", a == "-L", a == "-o", a == "-O", a == "-p", a == "-X", a == "-d", a == "-C":
+			if _, err := value(); err != nil {
+				return nil, err
+			}
+		case a == "-bs", a == "-bp", a == "-bd", a == "-bi", a == "-bt", a == "-bv":
+			return nil, fmt.Errorf("%w: sendmail's %s is not here; a letter is taken on the standard input", mua.ErrUsage, a)
+		}
+	}
+	for _, one := range to {
+		out = append(out, "--to="+strings.Trim(one, "<>"))
+	}
+	return out, nil
+}
+
+// muaSubmitCmd is what sendmail becomes.
+type muaSubmitCmd struct {
+	ReversePath string
+	To          []string `sep:"none"`
+	FromHeader  bool
+}
+
+// Input implements writer.
+func (c *muaSubmitCmd) Input(p *process) io.Reader { return p.stdin }
+
+func (c *muaSubmitCmd) Do(ctx context.Context, d *mua.Desk) error {
+	return d.Submit(ctx, mua.Submission{ReversePath: c.ReversePath, Recipients: c.To, FromHeader: c.FromHeader})
+}
