@@ -257,8 +257,13 @@ func fileName(subject string) string {
 // tags where it has none.
 func Text(l *store.Letter) (string, error) {
 	var b strings.Builder
+	html := false
 	for p := range l.Root.All() {
-		if !p.Leaf() || p.Type != "text" || p.Subtype != "plain" || extract.Attachment(p) || enclosed(p) || b.Len() >= maxQuoted {
+		if !p.Leaf() || p.Type != "text" || extract.Attachment(p) || enclosed(p) || b.Len() >= maxQuoted {
+			continue
+		}
+		if p.Subtype != "plain" {
+			html = true
 			continue
 		}
 		raw, err := io.ReadAll(io.LimitReader(p.Text(l), int64(maxQuoted-b.Len())))
@@ -272,7 +277,7 @@ func Text(l *store.Letter) (string, error) {
 		b.WriteString(strings.Join(lines(text), "\n"))
 		b.WriteByte('\n')
 	}
-	if b.Len() > 0 && strings.TrimSpace(b.String()) != "" {
+	if !html || strings.TrimSpace(b.String()) != "" {
 		return b.String(), nil
 	}
 	t, err := extract.Read(l, l.Size, extract.Limits{Text: maxQuoted})

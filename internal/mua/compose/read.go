@@ -29,12 +29,25 @@ func Read(a profile.Account, l *store.Letter) (Draft, error) {
 	if from := people(field(l, "From")); len(from) > 0 {
 		d.From = from[0]
 	}
-	d.To, d.Cc, d.Bcc, d.ReplyTo = people(fields(l, "To")), people(fields(l, "Cc")), people(fields(l, "Bcc")), people(fields(l, "Reply-To"))
+	d.To, d.Cc, d.Bcc, d.ReplyTo = typed(fields(l, "To")), typed(fields(l, "Cc")), typed(fields(l, "Bcc")), typed(fields(l, "Reply-To"))
 	if ids := identifiers(field(l, "In-Reply-To")); len(ids) > 0 {
 		d.InReplyTo = ids[0]
 	}
 	d.References = identifiers(field(l, "References"))
 	return d, nil
+}
+
+// typed is what a person had typed into a field of a draft: what was no address yet, too.
+func typed(value string) []store.Address {
+	all := people(value)
+	_, rest := ParseAddresses(value)
+	for _, group := range rest {
+		if name, ok := strings.CutSuffix(strings.TrimSpace(group), ":"); ok && name != "undisclosed-recipients" {
+			name = strings.NewReplacer(`\\`, `\`, `\"`, `"`).Replace(strings.Trim(mime.DecodeWords(name), `"`))
+			all = append(all, store.Address{Address: name})
+		}
+	}
+	return all
 }
 
 // Save puts the draft into the account's folder Drafts, durably, in place of the letter that it was

@@ -95,7 +95,11 @@ func (d *Draft) fields(now time.Time, id string, bcc bool) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	b = message.AppendText(b, "Subject", d.Subject)
+	subject := strings.Join(strings.Fields(strings.Map(plain, strings.ToValidUTF8(d.Subject, "\uFFFD"))), " ")
+	if strings.Contains(subject, "=?") {
+		subject = encodeWords(subject)
+	}
+	b = message.AppendText(b, "Subject", subject)
 	b = message.AppendField(b, "Date", message.FormatDate(now))
 	if id != "" {
 		b = message.AppendField(b, "Message-ID", id)
@@ -110,7 +114,7 @@ func (d *Draft) fields(now time.Time, id string, bcc bool) ([]byte, error) {
 }
 
 // addressList writes addresses with their names (RFC 5322 §3.4). A draft may hold what is no
-// address yet: it becomes a name.
+// address yet: it becomes an empty group of that name.
 func addressList(people []store.Address, draft bool) (string, error) {
 	all := make([]string, 0, len(people))
 	for _, p := range people {
@@ -118,6 +122,9 @@ func addressList(people []store.Address, draft bool) (string, error) {
 		if err != nil {
 			if !draft {
 				return "", fmt.Errorf("%q is no address: %w", p.Address, err)
+			}
+			if name := phrase(strings.TrimSpace(p.Name + " " + p.Address)); name != "" {
+				all = append(all, name+":;")
 			}
 			continue
 		}
@@ -132,7 +139,7 @@ func addressList(people []store.Address, draft bool) (string, error) {
 
 // phrase writes a display-name (RFC 5322 §3.2.5, RFC 2047 §5).
 func phrase(name string) string {
-	name = strings.Join(strings.Fields(strings.Map(plain, name)), " ")
+	name = strings.Join(strings.Fields(strings.Map(plain, strings.ToValidUTF8(name, "\uFFFD"))), " ")
 	switch {
 	case name == "":
 		return ""
