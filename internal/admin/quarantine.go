@@ -6,6 +6,7 @@ import (
 	"io"
 
 	"poczta.example/poczta/internal/filter"
+	"poczta.example/poczta/internal/message"
 	"poczta.example/poczta/internal/quarantine"
 	"poczta.example/poczta/internal/trace"
 )
@@ -41,8 +42,8 @@ func (d *Desk) quarantineFilter(ctx context.Context, f QuarantineFilter) (quaran
 	out := quarantine.Filter{Kind: quarantine.Kind(f.Kind), Rule: f.Rule, Sender: f.Sender, All: f.All}
 	var err error
 	if f.ID != "" {
-		if out.ID, err = parseID(f.ID); err != nil {
-			return out, err
+		if out.ID, err = message.ParseID(f.ID); err != nil {
+			return out, fmt.Errorf("%w: %q is no id of a message: %w; poczta quarantine list shows them", ErrUsage, f.ID, err)
 		}
 	}
 	if f.Account != "" {

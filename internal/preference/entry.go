@@ -57,9 +57,17 @@ func (p *Preferences) Add(ctx context.Context, id envelope.AccountID, entries ..
 		return nil
 	})
 	if err != nil {
-		return fmt.Errorf("add to the lists of account %d: %w", id, err)
+		return fmt.Errorf("add to %s: %w", listsOf(id), err)
 	}
 	return nil
+}
+
+// listsOf names lists in errors.
+func listsOf(id envelope.AccountID) string {
+	if id == Common {
+		return "the server's lists"
+	}
+	return fmt.Sprintf("the lists of account %d", id)
 }
 
 // Remove takes a pattern, as written or as List shows it, off the list it is on. Errors:
@@ -83,7 +91,7 @@ func (p *Preferences) Remove(ctx context.Context, id envelope.AccountID, pattern
 		return notFound
 	})
 	if err != nil {
-		return fmt.Errorf("remove %s from the lists of account %d: %w", s, id, err)
+		return fmt.Errorf("remove %s from %s: %w", s, listsOf(id), err)
 	}
 	return nil
 }
@@ -111,7 +119,7 @@ func (p *Preferences) List(ctx context.Context, id envelope.AccountID, after str
 		return rows.Err()
 	})
 	if err != nil {
-		return nil, fmt.Errorf("read the lists of account %d: %w", id, err)
+		return nil, fmt.Errorf("read %s: %w", listsOf(id), err)
 	}
 	return entries, nil
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"poczta.example/poczta/internal/db"
@@ -148,7 +149,8 @@ func (r *Room) Move(ctx context.Context, m Move) (mailbox.Entry, error) {
 
 // moved keeps what a person put into a folder of what is set apart; no digest tells of it.
 func (r *Room) moved(tx db.Tx, had *row, is *mailbox.Entry, by string, now time.Time) error {
-	w := row{Item: Item{ID: is.Body, Account: is.Account, Login: is.Login, Rule: "moved by " + by}}
+	sender, _ := message.Get(is.Prefix, "Return-Path")
+	w := row{Item: Item{ID: is.Body, Account: is.Account, Login: is.Login, Rule: "moved by " + by, Sender: strings.Trim(sender, "<>")}}
 	if had != nil {
 		w = *had
 	}
