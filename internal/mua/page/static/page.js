@@ -1,0 +1,242 @@
+"use strict";
+// What a page can do more with script: the keyboard, letters opened beside the list, search and
+// saving while you type, addresses completed. Pages come parsed as documents, never as text.
+(() => {
+const $ = (s, from = document) => from.querySelector(s);
+const $$ = (s, from = document) => [...from.querySelectorAll(s)];
+
+// part fetches a part of a page and gives the document it stands in.
+let asked = null;
+function part(url, name, then, failed) {
+  const x = new XMLHttpRequest();
+  x.open("GET", url);
+  x.responseType = "document";
+  x.setRequestHeader("X-Poczta-Part", name);
+  x.onload = () => x.status === 200 && x.response ? then(x.response) : failed();
+  x.onerror = failed;
+  x.send();
+  return x;
+}
+function put(into, doc) { into.replaceChildren(...[...doc.body.childNodes].map(n => document.importNode(n, true))); }
+
+const rows = () => $$("#rows .row");
+const list = $("#list"), reader = $("#reader");
+
+// open shows a letter beside the list.
+function open(url, push, focus) {
+  const go = () => { location.href = url; };
+  part(url, "letter", doc => {
+    put(reader, doc);
+    if (push) history.pushState({}, "", url);
+    $(".panes").classList.toggle("reading", !!$(".letter", reader));
+    const id = $(".letter", reader)?.dataset.id;
+    for (const r of rows()) {
+      const is = r.dataset.id === id, a = $("a", r);
+      r.classList.toggle("current", is);
+      if (is) { a.setAttribute("aria-current", "true"); r.classList.remove("unread"); $("a > .hidden", r)?.remove(); } else a.removeAttribute("aria-current");
+    }
+    const back = $("#picks input[name=back]");
+    if (back) back.value = url;
+    reader.scrollTop = 0;
+    const title = $("#letter-title");
+    if (title) { document.title = title.textContent + " · Poczta"; if (focus) title.focus(); }
+  }, go);
+}
+document.addEventListener("click", e => {
+  const a = e.target.closest?.("#rows .row > a, a[data-part=letter]");
+  if (!a || !reader || e.metaKey || e.ctrlKey || e.shiftKey || e.button) return;
+  e.preventDefault();
+  open(a.href, true, true);
+});
+window.addEventListener("popstate", () => { if (reader) location.reload(); });
+
+// More letters come below those that are there.
+document.addEventListener("click", e => {
+  const more = e.target.closest?.("#more");
+  if (!more) return;
+  e.preventDefault();
+  part(more.href, "list", doc => {
+    const item = more.closest("li"), fresh = $$("#rows > li", doc).map(n => document.importNode(n, true));
+    item.replaceWith(...fresh);
+    $("a", fresh[0])?.focus();
+  }, () => { location.href = more.href; });
+});
+
+// Search as you type.
+const q = $("#q");
+if (q && list) {
+  let timer = 0;
+  q.addEventListener("input", () => {
+    clearTimeout(timer);
+    timer = setTimeout(() => {
+      const u = new URL(location.href), now = new URLSearchParams();
+      if (q.value) now.set("q", q.value);
+      if (u.searchParams.get("v")) now.set("v", u.searchParams.get("v"));
+      const to = "/mail" + (now.size ? "?" + now : "");
+      asked?.abort();
+      asked = part(to + (now.size ? "&" : "?") + "typing=1", "list", doc => { put(list, doc); history.replaceState({}, "", to); }, () => {});
+    }, 150);
+  });
+}
+
+// Picking.
+document.addEventListener("change", e => {
+  if (e.target.id === "pick-all") for (const c of $$("#rows input[name=pick]")) c.checked = e.target.checked;
+});
+
+// The menu of a narrow window, and the help.
+const menu = $(".menu-button"), nav = $("#nav"), help = $("#help");
+menu?.addEventListener("click", () => { menu.setAttribute("aria-expanded", String(nav.classList.toggle("open"))); if (nav.classList.contains("open")) $("a", nav)?.focus(); });
+$(".help-button")?.addEventListener("click", () => help.showModal());
+document.addEventListener("click", e => { for (const d of $$("details.more[open]")) if (!d.contains(e.target)) d.open = false; });
+
+// Keys.
+const focused = () => document.activeElement?.closest?.("#rows .row") || $("#rows .row.current");
+function step(by) {
+  const all = rows();
+  if (!all.length) return;
+  const at = all.indexOf(focused()), to = all[at < 0 ? 0 : Math.min(Math.max(at + by, 0), all.length - 1)];
+  const link = $("a", to);
+  link.focus();
+  link.scrollIntoView({block: "nearest"});
+  if ($(".letter", reader) && matchMedia("(min-width:68.01rem)").matches && at >= 0) open(link.href, true, false);
+}
+function act(action, key) {
+  const here = $(`.reader [data-key="${key}"]`);
+  if (here && !document.activeElement?.closest?.("#rows")) { here.click(); return; }
+  const row = focused();
+  const picked = $$("#rows input[name=pick]:checked");
+  if (!picked.length && !row) { here?.click(); return; }
+  if (!picked.length) $("input[name=pick]", row).checked = true;
+  const b = document.createElement("button");
+  b.name = "do"; b.value = action; b.hidden = true;
+  const form = $("#picks");
+  form.append(b);
+  form.requestSubmit(b);
+}
+const keys = {
+  j: () => step(1), k: () => step(-1),
+  o: () => { const r = focused(); if (r) open($("a", r).href, true, true); },
+  u: () => { const b = $(".reader .back"); if (b) location.href = b.href; },
+  x: () => { const r = focused(); if (r) { const c = $("input[name=pick]", r); c.checked = !c.checked; } },
+  r: () => $('[data-key="r"]')?.click(), a: () => $('[data-key="a"]')?.click(), f: () => $('[data-key="f"]')?.click(),
+  c: () => { location.href = "/write"; },
+  e: () => act("archive", "e"), "#": () => act("delete", "#"), Delete: () => act("delete", "#"), "!": () => act("junk", "!"),
+  s: () => act("flag", "s"), m: () => act("unread", "m"),
+  z: () => $("#flash button")?.click(),
+  "/": () => { q.focus(); q.select(); },
+  "?": () => help.showModal(),
+};
+document.addEventListener("keydown", e => {
+  if (e.key === "Enter" && (e.ctrlKey || e.metaKey) && e.target.closest("#letter")) { $('#letter .primary[value=send]')?.click(); return; }
+  if (e.ctrlKey || e.metaKey || e.altKey || e.defaultPrevented || help?.open) return;
+  if (e.key === "Escape" && e.target === q) { q.blur(); return; }
+  if (e.target.closest("input:not([type=checkbox]),textarea,select,[contenteditable]")) return;
+  const f = keys[e.key];
+  if (f) { e.preventDefault(); f(); }
+});
+
+// Writing: saved as you type, files as they are chosen, addresses completed.
+const letter = $("#letter");
+if (letter) {
+  const said = $("#saved"), words = document.body.dataset;
+  let timer = 0, saving = false, again = false, leaving = false;
+  const later = () => { clearTimeout(timer); timer = setTimeout(save, 2500); };
+  async function save() {
+    if (leaving) return;
+    if (saving) { again = true; return; }
+    saving = true;
+    said.textContent = words.saving;
+    const form = new FormData(letter);
+    form.delete("file");
+    form.set("do", "keep");
+    try {
+      const r = await fetch("/write", {method: "POST", body: form, headers: {"X-Poczta-Part": "save"}});
+      if (!r.ok) throw r;
+      const is = await r.json();
+      for (const [name, value] of [["draft", is.draft], ["reply", 0], ["forward", 0]]) letter.elements[name].value = value;
+      history.replaceState({}, "", "/write?draft=" + is.draft);
+      said.textContent = is.saved;
+    } catch { said.textContent = words.notSaved; }
+    saving = false;
+    if (again && !leaving) { again = false; later(); }
+  }
+  letter.addEventListener("input", e => { if (e.target.type !== "file") later(); });
+  letter.addEventListener("submit", e => {
+    clearTimeout(timer);
+    leaving = true;
+    if (saving) { // what is being saved comes first, so that there is one draft
+      e.preventDefault();
+      const b = e.submitter, wait = () => saving ? setTimeout(wait, 30) : letter.requestSubmit(b);
+      wait();
+    }
+  });
+  const attach = $(".attach-button");
+  attach.hidden = true;
+  $("#file").addEventListener("change", () => letter.requestSubmit(attach));
+  for (const field of $$(".complete input")) complete(field);
+  const at = $("#" + letter.dataset.focus);
+  if (at) { at.focus(); if (at.id === "text") { const below = Math.max(at.value.lastIndexOf("\n\n-- \n"), 0); at.setSelectionRange(below, below); } }
+}
+if ($("#problems")) $("#problems").focus();
+
+// complete offers people for the last address of a field: a combobox with a list of choices.
+function complete(field) {
+  const box = document.createElement("ul");
+  let timer = 0, at = -1, asked = null;
+  box.className = "choices"; box.id = field.id + "-choices"; box.hidden = true;
+  box.setAttribute("role", "listbox");
+  box.setAttribute("aria-label", field.labels[0].textContent);
+  field.after(box);
+  for (const [k, v] of Object.entries({role: "combobox", "aria-autocomplete": "list", "aria-expanded": "false", "aria-controls": box.id})) field.setAttribute(k, v);
+  const start = () => Math.max(field.value.lastIndexOf(","), field.value.lastIndexOf(";")) + 1;
+  const close = () => { box.hidden = true; at = -1; field.setAttribute("aria-expanded", "false"); field.removeAttribute("aria-activedescendant"); };
+  const take = text => {
+    const before = field.value.slice(0, start()).trimEnd();
+    field.value = (before ? before + " " : "") + text + ", ";
+    close();
+    field.focus();
+    field.dispatchEvent(new Event("input", {bubbles: true}));
+  };
+  const mark = to => {
+    const all = $$("li", box);
+    at = (to + all.length) % all.length;
+    all.forEach((li, i) => li.setAttribute("aria-selected", String(i === at)));
+    field.setAttribute("aria-activedescendant", all[at].id);
+  };
+  field.addEventListener("input", () => {
+    clearTimeout(timer);
+    const text = field.value.slice(start()).trim();
+    if (text.length < 1) { close(); return; }
+    timer = setTimeout(async () => {
+      asked?.abort();
+      asked = new AbortController();
+      let found = [];
+      try { found = await (await fetch("/addresses?q=" + encodeURIComponent(text), {signal: asked.signal})).json(); } catch { return; }
+      if (!found.length || document.activeElement !== field) { close(); return; }
+      box.replaceChildren(...found.map((name, i) => {
+        const li = document.createElement("li");
+        li.id = box.id + "-" + i;
+        li.textContent = name;
+        li.setAttribute("role", "option");
+        li.setAttribute("aria-selected", "false");
+        li.addEventListener("mousedown", e => { e.preventDefault(); take(name); });
+        return li;
+      }));
+      box.hidden = false;
+      field.setAttribute("aria-expanded", "true");
+      at = -1;
+    }, 120);
+  });
+  field.addEventListener("keydown", e => {
+    if (box.hidden) return;
+    if (e.key === "ArrowDown") mark(at + 1);
+    else if (e.key === "ArrowUp") mark(at < 0 ? -1 : at - 1);
+    else if ((e.key === "Enter" || e.key === "Tab") && at >= 0) take($$("li", box)[at].textContent);
+    else if (e.key === "Escape") close();
+    else return;
+    e.preventDefault();
+  });
+  field.addEventListener("blur", () => setTimeout(close, 100));
+}
+})();
