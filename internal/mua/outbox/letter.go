@@ -45,6 +45,12 @@ func open(r io.Reader) (*letterText, error) {
 		}
 	}
 	head, rest, _ := message.SplitHeader(buf)
+	for f := range message.Fields(head) {
+		if f.Malformed() && !message.IsMboxLine(f) { // the text begins here, as sendmail has it
+			head, rest = buf[:f.Offset], buf[f.Offset:]
+			break
+		}
+	}
 	if !bytes.HasPrefix(rest, []byte("\r\n")) { // no header section, or nothing behind it
 		rest = append([]byte("\r\n"), rest...)
 	}
