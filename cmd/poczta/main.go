@@ -81,7 +81,7 @@ type desk interface {
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	code := run(ctx, &process{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, args: os.Args[1:], release: stop})
+	code := run(ctx, &process{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, args: asSendmail(os.Args[0], os.Args[1:]), release: stop})
 	stop()
 	os.Exit(code)
 }

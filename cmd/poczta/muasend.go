@@ -5,13 +5,10 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"slices"
-	"strings"
 	"time"
 
 	"golang.org/x/term"
 
-	"poczta.example/poczta/internal/control"
 	"poczta.example/poczta/internal/mua"
 )
 
@@ -121,84 +118,4 @@ type muaOutboxDecideCmd struct {
 
 func (c *muaOutboxDecideCmd) Do(ctx context.Context, d *mua.Desk) error {
 	return d.OutgoingDecide(ctx, c.ID, c.Again)
-}
-
-// muaSendmailCmd is sendmail's command line, for scripts, git send-email and cron.
-type muaSendmailCmd struct {
-	Args []string `arg:"" optional:"" passthrough:"" help:"As for sendmail: recipients, -t, -f ADDRESS, -i."`
-}
-
-// Help implements kong's HelpProvider.
-func (c *muaSendmailCmd) Help() string {
-	return `Takes a finished letter on the standard input, as sendmail does. Known are -t (recipients from To,
-Cc and Bcc), -f and -r ADDRESS (the account by whose server it goes), -i and -oi; other options of
-sendmail are passed over. It exits with 0 when the letter is in the outbox, durably.
-
-  git config --global sendemail.sendmailcmd "poczta mail sendmail"`
-}
-
-// Run implements local.
-func (c *muaSendmailCmd) Run(ctx context.Context, p *process, all *cli) error {
-	defer context.AfterFunc(ctx, p.release)()
-	args, err := sendmailArgs(c.Args)
-	if err != nil {
-		return usage(err)
-	}
-	return callMail(ctx, p, all, slices.Concat([]string{"mail", "submit"}, args), control.Streams{In: p.stdin, Out: p.stdout, Err: p.stderr})
-}
-
-// sendmailArgs makes options of sendmail into those of submit.
-func sendmailArgs(args []string) (out []string, err error) {
-	var to []string
-	for i := 0; i < len(args); i++ {
-		a := args[i]
-		value := func() (string, error) {
-			if len(a) > 2 {
-				return a[2:], nil
-			}
-			if i++; i >= len(args) {
-				return "", fmt.Errorf("%w: sendmail's %s needs a value", mua.ErrUsage, a)
-			}
-			return args[i], nil
-		}
-		switch {
-		case a == "--":
-			to = append(to, args[i+1:]...)
-			i = len(args)
-		case !strings.HasPrefix(a, "-"):
-			to = append(to, a)
-		case a == "-t":
-			out = append(out, "--from-header")
-		case strings.HasPrefix(a, "-f"), strings.HasPrefix(a, "-r"):
-			from, err := value()
-			if err != nil {
-				return nil, err
-			}
-			out = append(out, "--reverse-path="+strings.Trim(from, "<>"))
-		case a == "-F", a == "-N", a == "-R", a == "-V", a == "-B", a == "-h", a == "-L", a == "-o", a == "-O", a == "-p", a == "-X", a == "-d", a == "-C":
-			if _, err := value(); err != nil {
-				return nil, err
-			}
-		case a == "-bs", a == "-bp", a == "-bd", a == "-bi", a == "-bt", a == "-bv":
-			return nil, fmt.Errorf("%w: sendmail's %s is not here; a letter is taken on the standard input", mua.ErrUsage, a)
-		}
-	}
-	for _, one := range to {
-		out = append(out, "--to="+strings.Trim(one, "<>"))
-	}
-	return out, nil
-}
-
-// muaSubmitCmd is what sendmail becomes.
-type muaSubmitCmd struct {
-	ReversePath string
-	To          []string `sep:"none"`
-	FromHeader  bool
-}
-
-// Input implements writer.
-func (c *muaSubmitCmd) Input(p *process) io.Reader { return p.stdin }
-
-func (c *muaSubmitCmd) Do(ctx context.Context, d *mua.Desk) error {
-	return d.Submit(ctx, mua.Submission{ReversePath: c.ReversePath, Recipients: c.To, FromHeader: c.FromHeader})
 }

@@ -11,8 +11,8 @@ import (
 	"poczta.example/poczta/internal/message"
 )
 
-// errHeader refuses a header section that no server would take.
-var errHeader = errors.New("the header section is larger than 1 MiB")
+// ErrHeader refuses a header section that no server would take.
+var ErrHeader = errors.New("the header section is larger than 1 MiB")
 
 // letterText is a letter on its way in: its header section, and what follows.
 type letterText struct {
@@ -30,7 +30,7 @@ func open(r io.Reader) (*letterText, error) {
 		}
 		was = len(buf)
 		if len(buf) > message.MaxHeaderOctets {
-			return nil, errHeader
+			return nil, ErrHeader
 		}
 		if len(buf) == cap(buf) {
 			buf = append(make([]byte, 0, 4*cap(buf)), buf...)
