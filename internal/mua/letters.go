@@ -193,18 +193,32 @@ func (d *Desk) letters(ctx context.Context, found []store.Summary) error {
 	})
 }
 
-// upToDate indexes what is not yet, unless Run does so.
+// indexWait is how long a search waits while Run indexes too.
+const indexWait = 5 * time.Second
+
+// upToDate indexes what is not yet. While Run does so too, what is not done within a few seconds is
+// said to be missing.
 func (d *Desk) upToDate(ctx context.Context) error {
 	p, err := d.Mail.Store.Indexed(ctx)
 	if err != nil || p.Done >= p.Total {
 		return err
 	}
-	if d.Mail.running.Load() {
-		fmt.Fprintf(d.Err, "%d of %d letters are indexed as yet; the others are not found.\n", p.Done, p.Total)
-		return nil
+	if !d.Mail.running.Load() {
+		if p.Total-p.Done > 1000 {
+			fmt.Fprintf(d.Err, "Indexing %d letters …\n", p.Total-p.Done)
+		}
+		return d.Mail.Store.Catchup(ctx, nil)
 	}
-	fmt.Fprintf(d.Err, "Indexing %d letters …\n", p.Total-p.Done)
-	return d.Mail.Store.Catchup(ctx, nil)
+	soon, cancel := context.WithTimeout(ctx, indexWait)
+	defer cancel()
+	err = d.Mail.Store.Catchup(soon, nil)
+	if err == nil || ctx.Err() != nil || soon.Err() == nil {
+		return err
+	}
+	if p, err = d.Mail.Store.Indexed(ctx); err == nil && p.Done < p.Total {
+		fmt.Fprintf(d.Err, "%d of %d letters are indexed as yet; the others are not found.\n", p.Done, p.Total)
+	}
+	return err
 }
 
 // ThreadRow is a conversation in lists.
