@@ -21,6 +21,9 @@ func settle(node *kong.Node, args []string) []string {
 		words, flags = append(words, rest[at]), append(flags, rest[:at]...)
 		node, rest = child, rest[at+1:]
 	}
+	if slices.ContainsFunc(node.Positional, func(v *kong.Positional) bool { return v.Passthrough }) { // they are the command's, as they stand
+		return slices.Concat(words, flags, rest)
+	}
 	end := slices.Index(rest, "--") // what follows are no flags
 	if end < 0 {
 		end = len(rest)

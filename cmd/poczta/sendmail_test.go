@@ -83,6 +83,22 @@ func TestAsSendmail(t *testing.T) {
 	}
 }
 
+// TestSendmailFlags has flags of ours before the word sendmail, and sendmail's behind it as they stand.
+func TestSendmailFlags(t *testing.T) {
+	t.Parallel()
+	c, cmd, err := parse([]string{"mail", "--secrets-file", "sendmail", "-t", "-oi", "-c", "--", "-x"}, io.Discard, io.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, ok := cmd.(*muaSendmailCmd)
+	if !ok || !c.Mail.SecretsFile {
+		t.Fatalf("%T, secrets in a file: %v", cmd, c.Mail.SecretsFile)
+	}
+	if diff := cmp.Diff([]string{"-t", "-oi", "-c", "--", "-x"}, m.Args); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
 // FuzzParseSendmail reads command lines: what is taken becomes flags of submit, each a word.
 func FuzzParseSendmail(f *testing.F) {
 	f.Add("-t -oi -f x -- y")
