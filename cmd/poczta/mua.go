@@ -27,6 +27,7 @@ type muaCmd struct {
 	Policy     muaPolicyCmd   `cmd:"" help:"Show or change what stays on the server, and what is fetched."`
 	Remove     muaRemoveCmd   `cmd:"" help:"Forget an account; its letters stay here."`
 	Sync       muaSyncCmd     `cmd:"" help:"Fetch new mail."`
+	Open       muaOpenCmd     `cmd:"" help:"Read and write in your browser; fetches and sends meanwhile."`
 	Folders    muaFoldersCmd  `cmd:"" help:"List the folders."`
 	List       muaListCmd     `cmd:"" help:"List letters."`
 	Read       muaReadCmd     `cmd:"" help:"Show a letter."`
@@ -166,6 +167,27 @@ func (c *muaSyncCmd) Do(ctx context.Context, d *mua.Desk) error {
 		return d.Watch(ctx)
 	}
 	return d.Sync(ctx, c.Accounts)
+}
+
+type muaOpenCmd struct {
+	NoBrowser bool `help:"Only print the address."`
+	Port      int  `help:"Port on this computer; 0 is any." default:"0"`
+}
+
+func (c *muaOpenCmd) lasts() {}
+
+// Help implements kong's HelpProvider.
+func (c *muaOpenCmd) Help() string {
+	return `The page is served on this computer alone. The address opens it once, within ten minutes; the same
+command gives another one.`
+}
+
+func (c *muaOpenCmd) Do(ctx context.Context, d *mua.Desk) error {
+	browse := (&person{}).Browse
+	if c.NoBrowser {
+		browse = nil
+	}
+	return d.Open(ctx, c.Port, browse)
 }
 
 type muaFoldersCmd struct{ asJSON }

@@ -61,6 +61,7 @@ type Mail struct {
 
 	mu        sync.Mutex
 	listeners map[envelope.AccountID]func(fetch.Progress) // of fetches
+	served    *served                                     // nil while no page is
 }
 
 // Components are the tables of the rooms above the store.
