@@ -6,11 +6,11 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 packages="postgresql postfix dovecot-core dovecot-pop3d dovecot-lmtpd swaks libnet-ssleay-perl msmtp mpop fetchmail getmail6 curl python3 gcc libc6-dev procps openssl dpkg-dev systemd
-  haproxy prometheus bind9 bind9-utils unbound iproute2 util-linux opendkim opendkim-tools opendmarc clamav-daemon rspamd dmarc-cat libxml2-utils xz-utils bzip2 libgnutls-dane0 libdb5.3 libidn12 libnsl2 libpcre2-8-0"
+  haproxy prometheus bind9 bind9-utils unbound iproute2 util-linux opendkim opendkim-tools opendmarc clamav-daemon rspamd dmarc-cat libxml2-utils xz-utils bzip2 libgnutls-dane0 libdb5.3 libidn12 libnsl2 libpcre2-8-0 chromium"
 commands="/usr/lib/postgresql/*/bin/postgres /usr/sbin/postfix /usr/sbin/dovecot /usr/lib/dovecot/pop3 /usr/lib/dovecot/lmtp /usr/bin/swaks /usr/lib/*-linux-gnu/perl5/*/Net/SSLeay.pm
   /usr/bin/msmtp /usr/bin/mpop /usr/bin/fetchmail /usr/bin/getmail /usr/bin/curl /usr/bin/gcc /usr/bin/openssl /usr/bin/dpkg-deb /usr/bin/systemd-analyze
   /usr/sbin/haproxy /usr/bin/promtool /usr/sbin/named /usr/bin/dnssec-signzone /usr/sbin/unbound /usr/sbin/ip /usr/sbin/opendkim-testmsg /usr/sbin/opendkim /usr/sbin/opendmarc /usr/sbin/clamd
-  /usr/bin/rspamd /usr/bin/dmarc-cat /usr/bin/xmllint /usr/bin/xz /usr/bin/bzip2 /usr/bin/setsid /usr/lib/*-linux-gnu/libgnutls-dane.so.0"
+  /usr/bin/rspamd /usr/bin/dmarc-cat /usr/bin/xmllint /usr/bin/xz /usr/bin/bzip2 /usr/bin/setsid /usr/lib/*-linux-gnu/libgnutls-dane.so.0 /usr/bin/chromium"
 
 missing() {
 	local c
@@ -61,6 +61,15 @@ if [ ! -x "$POCZTA_COURIER/usr/lib/courier/courier/courierpop3d" ] && [ "$(id -u
 	(cd "$POCZTA_COURIER" && { apt-get download $courier || { apt-get update && apt-get download $courier; }; } &&
 		for deb in courier-pop_*.deb courier-authlib_*.deb libcourier-unicode4_*.deb; do dpkg -x "$deb" . || exit 1; done && rm -f ./*.deb) >/dev/null 2>&1 ||
 		echo "Courier could not be unpacked in $POCZTA_COURIER: tests of the POP3 client need it"
+fi
+
+# axe-core looks at the pages of the mail program in Chromium; an npm package, used by that test alone.
+export POCZTA_AXE="${POCZTA_AXE:-${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/poczta-axe-4.14.1}"
+if [ ! -f "$POCZTA_AXE/package/axe.min.js" ] && command -v npm >/dev/null; then
+	mkdir -p "$POCZTA_AXE"
+	(cd "$POCZTA_AXE" && npm pack axe-core@4.14.1 &&
+		echo "e6b0ce02b84d892e2e33e403485e7f3d6c29e2be6df65daf44d89ba564139745  axe-core-4.14.1.tgz" | sha256sum -c && tar xzf axe-core-4.14.1.tgz) >/dev/null 2>&1 ||
+		echo "axe-core could not be fetched by npm into $POCZTA_AXE: the check of accessibility needs it"
 fi
 
 ./scripts/lint.sh

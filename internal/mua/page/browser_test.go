@@ -4,14 +4,20 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/input"
 	"github.com/chromedp/chromedp"
 
 	"poczta.example/poczta/internal/mailbox"
@@ -22,8 +28,9 @@ import (
 // required reports that a missing program is a failure.
 func required() bool { return os.Getenv("CI") != "" || os.Getenv("POCZTA_REQUIRE_SERVICES") != "" }
 
-// chromium starts a Chromium, or skips the test where there is none.
-func chromium(t *testing.T) context.Context {
+// chromium starts a Chromium, or skips the test where there is none. proxy takes what is not for
+// this computer; "" lets nothing out.
+func chromium(t *testing.T, proxy string) context.Context {
 	t.Helper()
 	path := ""
 	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
@@ -38,7 +45,11 @@ func chromium(t *testing.T) context.Context {
 		t.Skip("no Chromium is installed: what a browser shows was not tested")
 	}
 	options := append(slices.Clone(chromedp.DefaultExecAllocatorOptions[:]), chromedp.ExecPath(path), chromedp.NoSandbox, chromedp.WindowSize(1360, 850),
-		chromedp.Flag("host-resolver-rules", "MAP * ~NOTFOUND , EXCLUDE 127.0.0.1"), chromedp.UserDataDir(t.TempDir()))
+		chromedp.Flag("proxy-bypass-list", "127.0.0.1"), chromedp.UserDataDir(t.TempDir()))
+	if proxy == "" {
+		proxy = "127.0.0.1:9" // nobody is there
+	}
+	options = append(options, chromedp.Flag("proxy-server", proxy))
 	all, stop := chromedp.NewExecAllocator(t.Context(), options...)
 	t.Cleanup(stop)
 	ctx, cancel := chromedp.NewContext(all)
@@ -46,7 +57,7 @@ func chromium(t *testing.T) context.Context {
 	if err := chromedp.Do(ctx); err != nil {
 		t.Fatalf("start Chromium: %v", err)
 	}
-	ctx, end := context.WithTimeout(ctx, 4*time.Minute)
+	ctx, end := context.WithTimeout(ctx, 10*time.Minute)
 	t.Cleanup(end)
 	return ctx
 }
@@ -130,7 +141,7 @@ func (h *house) until(ctx context.Context, condition string) {
 	ctx, cancel := context.WithTimeout(ctx, 15*time.Second)
 	defer cancel()
 	for {
-		ok, err := chromedp.Run(ctx, chromedp.Evaluate[bool](`new Promise(ok=>{const end=Date.now()+1000;(function f(){if(`+condition+`)ok(true);else if(Date.now()>end)ok(false);else setTimeout(f,15)})()})`, chromedp.EvalAwaitPromise))
+		ok, err := chromedp.Run(ctx, chromedp.Evaluate[bool](`new Promise(ok=>{const end=Date.now()+1000;(function f(){if(document.readyState==="complete"&&(`+condition+`))ok(true);else if(Date.now()>end)ok(false);else setTimeout(f,15)})()})`, chromedp.EvalAwaitPromise))
 		if ok {
 			return
 		}
@@ -145,7 +156,7 @@ func (h *house) until(ctx context.Context, condition string) {
 // lets axe look for what keeps people out.
 func TestPages(t *testing.T) {
 	t.Parallel()
-	ctx := chromium(t)
+	ctx := chromium(t, "")
 	axe := axeSource(t)
 	dir := shots(t)
 	h := newHouse(t)
@@ -165,7 +176,8 @@ func TestPages(t *testing.T) {
 	for _, look := range []struct {
 		lang, theme, width string
 		w                  int64
-	}{{"en", "light", "wide", 1360}, {"pl", "dark", "wide", 1360}, {"en", "dark", "phone", 390}, {"pl", "light", "phone", 390}, {"pl", "light", "wide", 1360}, {"en", "dark", "wide", 1360}} {
+		axe                bool // colours and places differ, other words do not matter to it
+	}{{"en", "light", "wide", 1360, true}, {"pl", "dark", "wide", 1360, true}, {"en", "dark", "phone", 390, true}, {"pl", "light", "phone", 390, true}, {"pl", "light", "wide", 1360, false}, {"en", "dark", "wide", 1360, false}} {
 		if err := chromedp.Do(ctx, chromedp.EmulateViewport(look.w, 844)); err != nil {
 			t.Fatal(err)
 		}
@@ -187,7 +199,7 @@ func TestPages(t *testing.T) {
 			if lang != look.lang || theme != look.theme {
 				t.Errorf("%s is in %s and %s", name, lang, theme)
 			}
-			if axe != "" {
+			if axe != "" && look.axe {
 				h.accessible(ctx, name, axe)
 			}
 		}
@@ -212,5 +224,195 @@ func (h *house) accessible(ctx context.Context, name, axe string) {
 		} else {
 			h.t.Logf("%s: %s (%s): %s %s", name, f.ID, f.Impact, f.Help, strings.Join(f.Nodes, "\n"))
 		}
+	}
+}
+
+// press types text, or one named key, where the focus is: one event for each key, whose character
+// the browser makes itself, so that a key that a script takes writes nothing.
+func (h *house) press(ctx context.Context, keys string) {
+	h.t.Helper()
+	var all []input.DispatchKeyEventParams
+	if code, named := map[string]int64{"Enter": 13, "Escape": 27, "ArrowDown": 40}[keys]; named {
+		all = append(all, input.DispatchKeyEventParams{Key: keys, Code: keys, WindowsVirtualKeyCode: code})
+		if keys == "Enter" {
+			all[0].Text = "\r"
+		}
+	} else {
+		for _, r := range keys {
+			all = append(all, input.DispatchKeyEventParams{Key: string(r), Text: string(r)})
+		}
+	}
+	err := chromedp.Do(ctx, chromedp.Func(func(ctx context.Context, t *chromedp.Target) error {
+		for _, k := range all {
+			for _, k.Type = range []input.DispatchKeyEventType{input.DispatchKeyEventTypeKeyDown, input.DispatchKeyEventTypeKeyUp} {
+				if _, err := cdp.Call(ctx, t, input.DispatchKeyEvent, k); err != nil {
+					return err
+				}
+				k.Text = ""
+			}
+		}
+		return nil
+	}))
+	if err != nil {
+		h.t.Fatal(err)
+	}
+}
+
+// TestKeyboard reads, files and searches mail by keys alone.
+func TestKeyboard(t *testing.T) {
+	t.Parallel()
+	ctx := chromium(t, "")
+	h := newHouse(t)
+	news, _ := furnish(h)
+	h.enter(ctx)
+	h.goTo(ctx, h.server.URL+"/mail")
+	focused := func(subject string) string {
+		return fmt.Sprintf(`document.activeElement.closest("#rows .row")?.textContent.includes(%q)`, subject)
+	}
+	h.press(ctx, "j")
+	h.until(ctx, focused("Re: Spotkanie"))
+	h.press(ctx, "j")
+	h.until(ctx, focused("Jesienne"))
+	h.press(ctx, "j")
+	h.press(ctx, "k")
+	h.until(ctx, focused("Jesienne"))
+	h.press(ctx, "o")
+	h.until(ctx, `document.activeElement.id === "letter-title" && document.activeElement.textContent.includes("Jesienne")`)
+	if m := h.summary(news); m.Flags&mailbox.Seen == 0 {
+		t.Error("what was opened is not read")
+	}
+	if got := js[string](ctx, h, `location.search`); got != fmt.Sprintf("?open=%d", news) {
+		t.Errorf("the address is %s", got)
+	}
+	h.press(ctx, "s")
+	h.until(ctx, `document.querySelector(".letter-head .flagged")`)
+	h.press(ctx, "#")
+	h.until(ctx, `document.querySelector("#flash button") && !document.querySelector("#rows").textContent.includes("Jesienne")`)
+	if m := h.summary(news); m.Folder != store.Trash {
+		t.Errorf("# moved it to %s", m.Folder)
+	}
+	h.press(ctx, "z")
+	h.until(ctx, `document.querySelector("#flash").textContent.includes("Undone") && document.querySelector("#rows").textContent.includes("Jesienne")`)
+	h.press(ctx, "j")
+	h.press(ctx, "x")
+	h.press(ctx, "j")
+	h.press(ctx, "x")
+	h.until(ctx, `document.querySelectorAll("#rows input:checked").length === 2`)
+	h.press(ctx, "e")
+	h.until(ctx, `document.querySelector("#flash").textContent.includes("2 letters → Archive")`)
+	h.press(ctx, "?")
+	h.until(ctx, `document.querySelector("#help").open`)
+	h.press(ctx, "Escape")
+	h.until(ctx, `!document.querySelector("#help").open`)
+	h.press(ctx, "/")
+	h.until(ctx, `document.activeElement.id === "q"`)
+	h.press(ctx, "paczk")
+	h.until(ctx, `document.querySelector("#rows")?.textContent.includes("Zamówienie 1182") && !document.querySelector("#rows").textContent.includes("gophers") && location.search === "?q=paczk"`)
+	h.goTo(ctx, h.server.URL+"/mail")
+	h.until(ctx, `document.querySelectorAll("#rows .row").length === 50`)
+	js[int](ctx, h, `(document.querySelector("#more").click(), 1)`)
+	h.until(ctx, `document.querySelectorAll("#rows .row").length > 60 && !document.querySelector("#more")`)
+	h.press(ctx, "c")
+	h.until(ctx, `location.pathname === "/write" && document.activeElement.id === "to"`)
+}
+
+// TestTyping writes a letter: saved while typing, as one draft, its address completed, and sent.
+func TestTyping(t *testing.T) {
+	t.Parallel()
+	ctx := chromium(t, "")
+	h := newHouse(t)
+	_, files := furnish(h)
+	before := len(h.drafts())
+	h.enter(ctx)
+	h.goTo(ctx, h.server.URL+"/write")
+	h.until(ctx, `document.activeElement.id === "to"`)
+	h.press(ctx, "wis")
+	h.until(ctx, `document.querySelector("#to-choices li")?.textContent.includes("ewa@example.net")`)
+	h.press(ctx, "ArrowDown")
+	h.until(ctx, `document.activeElement.getAttribute("aria-activedescendant") === "to-choices-0"`)
+	h.press(ctx, "Enter")
+	h.until(ctx, `document.querySelector("#to").value === "Ewa Wiśniewska <ewa@example.net>, "`)
+	js[int](ctx, h, `(document.querySelector("#subject").focus(), 1)`)
+	h.press(ctx, "Plan")
+	h.until(ctx, `document.querySelector("#saved").textContent.includes("Saved") && location.search.startsWith("?draft=")`)
+	first := js[string](ctx, h, `(document.querySelector("#text").focus(), location.search)`)
+	h.press(ctx, "Nowy tekst")
+	h.until(ctx, fmt.Sprintf(`location.search !== %q && document.querySelector("#saved").textContent.includes("Saved")`, first))
+	if d := h.drafts(); len(d) != before+1 || d[0].Subject != "Plan" {
+		t.Errorf("%d drafts, %q", len(d)-before, d[0].Subject)
+	}
+	js[int](ctx, h, `(document.querySelector("#letter .primary").click(), 1)`)
+	h.until(ctx, `location.pathname === "/outbox" && document.querySelector("#flash").textContent.includes("in the outbox")`)
+	if len(h.outbox.sent) != 1 || !strings.HasPrefix(h.outbox.sent[0].Text, "Nowy tekst") || len(h.drafts()) != before {
+		t.Errorf("%d sent, %d drafts", len(h.outbox.sent), len(h.drafts())-before)
+	}
+	h.goTo(ctx, fmt.Sprintf("%s/mail?open=%d", h.server.URL, files))
+	h.press(ctx, "r")
+	h.until(ctx, `location.pathname === "/write" && document.activeElement.id === "text" && document.activeElement.selectionStart > 50`)
+}
+
+// TestHostile shows a letter that wants to load, run and send things, and hears at a proxy what
+// leaves the browser.
+func TestHostile(t *testing.T) {
+	t.Parallel()
+	var mu sync.Mutex
+	asked := map[string]bool{}
+	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		defer mu.Unlock()
+		asked[r.URL.Hostname()] = true
+		w.WriteHeader(http.StatusBadGateway)
+	}))
+	t.Cleanup(proxy.Close)
+	heard := func(host string) bool {
+		mu.Lock()
+		defer mu.Unlock()
+		return asked[host]
+	}
+	ctx := chromium(t, strings.TrimPrefix(proxy.URL, "http://"))
+	h := newHouse(t)
+	news, _ := furnish(h)
+	var pictures atomic.Int32
+	inner := h.server.Config.Handler
+	h.server.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		inner.ServeHTTP(w, r)
+		if strings.HasPrefix(r.URL.Path, "/inline/") && w.Header().Get("Content-Type") == "image/png" {
+			pictures.Add(1)
+		}
+	})
+	h.enter(ctx)
+	h.goTo(ctx, fmt.Sprintf("%s/mail?open=%d", h.server.URL, news))
+	h.until(ctx, `document.querySelector("iframe.body")`)
+	if pictures.Load() != 1 {
+		t.Errorf("%d pictures of the letter itself were shown", pictures.Load())
+	}
+	if js[bool](ctx, h, `(() => { try { return !!document.querySelector("iframe.body").contentDocument } catch { return false } })()`) {
+		t.Error("the frame is of our own origin")
+	}
+	for _, host := range []string{"zielnik.example", "t.example", "evil.example"} {
+		if heard(host) {
+			t.Errorf("%s was asked without a wish", host)
+		}
+	}
+	h.goTo(ctx, fmt.Sprintf("%s/mail?open=%d&images=yes", h.server.URL, news))
+	if !heard("zielnik.example") {
+		t.Error("the remote image was not asked for though the person wished it")
+	}
+	if heard("t.example") || heard("evil.example") {
+		t.Error("a tracker was asked")
+	}
+	if got := js[string](ctx, h, `document.title`); got == "owned" {
+		t.Error("the letter's script ran")
+	}
+	// Another program on this computer is another origin of the same site.
+	other := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { w.Header().Set("Content-Type", "text/html") }))
+	t.Cleanup(other.Close)
+	h.goTo(ctx, other.URL)
+	js[int](ctx, h, fmt.Sprintf(`fetch(%q, {method: "POST", mode: "no-cors", credentials: "include", body: new URLSearchParams({do: "delete", pick: %q})}).then(() => 1, () => 0)`, h.server.URL+"/act", fmt.Sprint(news)))
+	if m := h.summary(news); m.Folder != store.Inbox {
+		t.Errorf("another origin moved a letter to %s", m.Folder)
+	}
+	if js[int](ctx, h, fmt.Sprintf(`new Promise(ok => { const s = document.createElement("img"); s.onload = () => ok(1); s.onerror = () => ok(0); s.src = %q; document.body.append(s) })`, h.server.URL+"/static/x/icon.svg")) != 0 {
+		t.Error("another origin read from us")
 	}
 }

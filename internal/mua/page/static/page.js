@@ -214,6 +214,7 @@ function complete(field) {
       let found = [];
       try { found = await (await fetch("/addresses?q=" + encodeURIComponent(text), {signal: asked.signal})).json(); } catch { return; }
       if (!found.length || document.activeElement !== field) { close(); return; }
+      const was = at < 0 ? "" : $$("li", box)[at].textContent;
       box.replaceChildren(...found.map((name, i) => {
         const li = document.createElement("li");
         li.id = box.id + "-" + i;
@@ -226,13 +227,14 @@ function complete(field) {
       box.hidden = false;
       field.setAttribute("aria-expanded", "true");
       at = -1;
+      if (found.includes(was)) mark(found.indexOf(was)); else field.removeAttribute("aria-activedescendant");
     }, 120);
   });
   field.addEventListener("keydown", e => {
     if (box.hidden) return;
     if (e.key === "ArrowDown") mark(at + 1);
     else if (e.key === "ArrowUp") mark(at < 0 ? -1 : at - 1);
-    else if ((e.key === "Enter" || e.key === "Tab") && at >= 0) take($$("li", box)[at].textContent);
+    else if (e.key === "Enter" || e.key === "Tab" && at >= 0) take($$("li", box)[Math.max(at, 0)].textContent);
     else if (e.key === "Escape") close();
     else return;
     e.preventDefault();
