@@ -42,6 +42,7 @@ type muaCmd struct {
 	Rules      muaRulesCmd    `cmd:"" help:"Rules that file letters as they arrive."`
 	Export     muaExportCmd   `cmd:"" help:"Write letters into an mbox file, a Maildir or .eml files."`
 	Import     muaImportCmd   `cmd:"" help:"Add letters from an mbox file, a Maildir, .eml files or a Thunderbird profile."`
+	Backup     muaBackupCmd   `cmd:"" help:"Backups of your mail: make, list, verify, restore, drill."`
 	Submit     muaSubmitCmd   `cmd:"" hidden:"" help:"What sendmail asks."`
 	SaveNew    muaSaveNewCmd  `cmd:"" hidden:"" help:"What add has tried."`
 	SaveSecret muaSecretCmd   `cmd:"" hidden:"" help:"What password and login have got."`

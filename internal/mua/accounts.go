@@ -91,11 +91,11 @@ func (d *Desk) Accounts(ctx context.Context) error {
 		if a.Paused {
 			state = "paused"
 		}
-		return fmt.Sprintf("%s\t%s\t%s\t%s\t%s", a.Address, place(a.Incoming), place(a.Outgoing), keepText(a.Policy), state)
+		return fmt.Sprintf("%s\t%s\t%s\t%s\t%s", a.Address, serverText(a.Incoming), serverText(a.Outgoing), keepText(a.Policy), state)
 	})
 }
 
-func place(s profile.Server) string {
+func serverText(s profile.Server) string {
 	text := map[clientconfig.Security]string{clientconfig.TLS: "TLS", clientconfig.StartTLS: "STARTTLS", clientconfig.Plain: "no TLS"}[s.Security]
 	return fmt.Sprintf("%s:%d %s", s.Host, s.Port, text)
 }
@@ -132,7 +132,7 @@ func (d *Desk) Server(ctx context.Context, who string, c ServerChange) error {
 	if a.Incoming.Host != before.Incoming.Host || a.Incoming.Login != before.Incoming.Login {
 		d.say("%s: mail that is here already is recognised on the new server by its header sections.", a.Address)
 	}
-	d.say("%s: incoming %s, outgoing %s.", a.Address, place(a.Incoming), place(a.Outgoing))
+	d.say("%s: incoming %s, outgoing %s.", a.Address, serverText(a.Incoming), serverText(a.Outgoing))
 	return nil
 }
 

@@ -1,0 +1,233 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"text/tabwriter"
+	"time"
+
+	"poczta.example/poczta/internal/admin"
+	"poczta.example/poczta/internal/backup"
+	"poczta.example/poczta/internal/backup/holdings"
+	"poczta.example/poczta/internal/backup/place"
+	"poczta.example/poczta/internal/mua"
+)
+
+// muaBackupCmd is the backups of a person's mail.
+type muaBackupCmd struct {
+	Create  muaBackupCreateCmd  `cmd:"" help:"Make a backup now; only what is new is stored."`
+	List    muaBackupListCmd    `cmd:"" help:"List the backups."`
+	Verify  muaBackupVerifyCmd  `cmd:"" help:"Read every octet of the backups and compare every hash."`
+	Restore muaBackupRestoreCmd `cmd:"" help:"Bring letters back, or everything onto a new computer."`
+	Prune   muaBackupPruneCmd   `cmd:"" help:"Forget old backups, and free what they alone needed."`
+	Drill   muaBackupDrillCmd   `cmd:"" help:"Restore a backup into a scratch folder, check it, and remove it."`
+	Key     backupKeyCmd        `cmd:"" help:"Make a key file, for encrypted backups."`
+}
+
+// muaPlace is where a person's backups are.
+type muaPlace struct {
+	To          string `help:"A folder, or s3://BUCKET/PREFIX." required:"" env:"POCZTA_MAIL_BACKUP" placeholder:"PLACE"`
+	KeyFile     string `name:"key-file" help:"Key of encrypted backups." env:"POCZTA_MAIL_BACKUP_KEY" placeholder:"FILE"`
+	Endpoint    string `help:"The S3 server." placeholder:"URL"`
+	Region      string `help:"The bucket's region."`
+	Credentials string `help:"File with the S3 access key and secret key." placeholder:"FILE"`
+}
+
+func (m muaPlace) where() place.Place {
+	return place.Place{To: m.To, KeyFile: m.KeyFile, Endpoint: m.Endpoint, Region: m.Region, Credentials: m.Credentials}
+}
+
+type muaBackupCreateCmd struct {
+	muaPlace
+	asJSON
+}
+
+func (c *muaBackupCreateCmd) lasts() {}
+
+// Help implements kong's HelpProvider.
+func (c *muaBackupCreateCmd) Help() string {
+	return `The first backup makes the place; with a key file, it is encrypted.
+
+  poczta mail backup key ~/backup.key
+  poczta mail backup create --to /media/disk/mail --key-file ~/backup.key`
+}
+
+func (c *muaBackupCreateCmd) Do(ctx context.Context, d *mua.Desk) error {
+	d.JSON = c.JSON
+	return d.BackupCreate(ctx, c.where(), version)
+}
+
+type muaBackupListCmd struct {
+	muaPlace
+	asJSON
+}
+
+// Run implements local.
+func (c *muaBackupListCmd) Run(ctx context.Context, p *process, _ *cli) error {
+	r, end, err := place.Open(ctx, c.where(), place.Options{})
+	if err != nil {
+		return err
+	}
+	defer end()
+	list, err := r.List(ctx)
+	var rows []backupRow
+	for _, s := range list {
+		rows = append(rows, backupRow{s.ID, s.Time, s.Host, s.Kind, s.Report.Items, s.Report.Octets, s.Report.Stored, s.Report.Damaged})
+	}
+	if c.JSON {
+		return errors.Join(printJSON(p.stdout, rows), err)
+	}
+	w := tabwriter.NewWriter(p.stdout, 0, 8, 2, ' ', 0)
+	fmt.Fprintln(w, "BACKUP\tTIME\tCOMPUTER\tITEMS\tSIZE\tNEW")
+	for _, b := range rows {
+		fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%s\t%s\n", b.ID, b.Time.Local().Format(time.DateTime), printable(b.Host), b.Items, mebi(b.Octets), mebi(b.Stored))
+	}
+	return errors.Join(w.Flush(), err)
+}
+
+type muaBackupVerifyCmd struct{ muaPlace }
+
+// Run implements local.
+func (c *muaBackupVerifyCmd) Run(ctx context.Context, p *process, _ *cli) error {
+	show := newBackupProgress(p.stderr)
+	r, end, err := place.Open(ctx, c.where(), place.Options{Progress: show.tell})
+	if err != nil {
+		return err
+	}
+	defer end()
+	v, err := r.Verify(ctx, func(f backup.Fault) {
+		show.end()
+		fmt.Fprintln(p.stdout, printable(f.Text()))
+	})
+	show.end()
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(p.stdout, "%d backups with %d items; %s read.\n", v.Snapshots, v.Items, mebi(v.Octets))
+	if v.Faults > 0 {
+		return fmt.Errorf("the backups have %d faults; run poczta backup verify --repair --to %s, then make a new backup, which stores again what is still here", v.Faults, c.To)
+	}
+	return nil
+}
+
+type muaBackupPruneCmd struct {
+	muaPlace
+	yes
+	Last    int `help:"Keep the newest ones." default:"3"`
+	Daily   int `help:"Keep the newest of each of so many days." default:"14"`
+	Weekly  int `help:"Of so many weeks." default:"8"`
+	Monthly int `help:"Of so many months." default:"24"`
+}
+
+// Run implements local.
+func (c *muaBackupPruneCmd) Run(ctx context.Context, p *process, _ *cli) error {
+	if err := c.confirm(p, "Old backups will be removed for ever."); err != nil {
+		return err
+	}
+	show := newBackupProgress(p.stderr)
+	r, end, err := place.Open(ctx, c.where(), place.Options{Progress: show.tell})
+	if err != nil {
+		return err
+	}
+	defer end()
+	done, err := r.Prune(ctx, backup.Rules{Last: c.Last, Daily: c.Daily, Weekly: c.Weekly, Monthly: c.Monthly})
+	show.end()
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(p.stdout, "%d backups forgotten; %s freed, %s kept.\n", len(done.Forgotten), mebi(done.Freed), mebi(done.Kept))
+	return err
+}
+
+type muaBackupDrillCmd struct {
+	muaPlace
+	ID      string `name:"id" help:"This backup instead of the newest." placeholder:"ID"`
+	Scratch string `help:"Where the scratch folder is made." default:"." placeholder:"FOLDER"`
+}
+
+// Run implements local.
+func (c *muaBackupDrillCmd) Run(ctx context.Context, p *process, _ *cli) error {
+	show := newBackupProgress(p.stderr)
+	r, end, err := place.Open(ctx, c.where(), place.Options{Progress: show.tell})
+	if err != nil {
+		return err
+	}
+	defer end()
+	report, err := mua.Drill(ctx, r, c.ID, c.Scratch)
+	show.end()
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(p.stdout, "The backup can be restored: %d letters, %d rows; %s compared.\n", report.Compared.Messages, report.Compared.Rows, mebi(report.Compared.Octets))
+	return err
+}
+
+type muaBackupRestoreCmd struct {
+	Account string `arg:"" optional:"" help:"The account in the backup whose letters come back."`
+	muaPlace
+	asJSON
+	All       bool   `help:"Everything, into a folder that is not there yet: on a new computer."`
+	ID        string `name:"id" help:"This backup instead of the newest." placeholder:"ID"`
+	At        string `help:"The newest backup at or before this time; a day alone means its end." placeholder:"TIME"`
+	Into      string `help:"Into this account, instead of the one of the same name." placeholder:"ADDRESS"`
+	Folder    string `help:"Only of this folder."`
+	MessageID string `name:"message-id" help:"Only letters with this Message-ID." placeholder:"ID"`
+	Text      string `help:"Only letters with this in Subject, From, To or Cc." placeholder:"WORDS"`
+	Deleted   bool   `help:"Those that were deleted by then, but could be restored, too."`
+}
+
+// Help implements kong's HelpProvider.
+func (c *muaBackupRestoreCmd) Help() string {
+	return `Letters that are here already are left as they are. After --all, nothing that waited in the outbox
+is sent by itself. A server's backup can be restored into your mail, too, account by account, and
+yours into a server's: poczta backup restore ACCOUNT --into ADDRESS.
+
+  poczta mail backup restore ala@example.org --text invoice --to /media/disk/mail
+  poczta mail backup restore --all --to /media/disk/mail --key-file backup.key`
+}
+
+// Run implements local: everything is restored here, letters where the folder is open.
+func (c *muaBackupRestoreCmd) Run(ctx context.Context, p *process, all *cli) error {
+	if c.All == (c.Account != "") {
+		return fmt.Errorf("%w: name an account of the backup, or --all", admin.ErrUsage)
+	}
+	at, err := parseTime("at", c.At, true)
+	if err != nil {
+		return err
+	}
+	if !c.All {
+		return runMail(ctx, p, all, c)
+	}
+	folder, err := all.Mail.folder()
+	if err != nil {
+		return err
+	}
+	show := newBackupProgress(p.stderr)
+	r, end, err := place.Open(ctx, c.where(), place.Options{Progress: show.tell})
+	if err != nil {
+		return err
+	}
+	defer end()
+	done, err := mua.Restore(ctx, r, c.ID, at, mua.Config{Folder: folder, Ask: p.passphrase(all), VaultFile: all.Mail.SecretsFile}, show.tell)
+	show.end()
+	if err != nil {
+		return err
+	}
+	if c.JSON {
+		return printJSON(p.stdout, []holdings.Restored{done})
+	}
+	fmt.Fprintf(p.stdout, "Restored from backup %s of %s into %s: %d letters.\n", done.Snapshot, done.Time.Local().Format(time.DateTime), folder, done.Messages)
+	_, err = fmt.Fprintln(p.stdout, "Passwords that lay in a keyring are not in backups: poczta mail password ACCOUNT. What waited in the outbox is held: poczta mail outbox.")
+	return err
+}
+
+// Do implements maildesk: one account's letters, over open mail.
+func (c *muaBackupRestoreCmd) Do(ctx context.Context, d *mua.Desk) error {
+	d.JSON = c.JSON
+	at, err := parseTime("at", c.At, true)
+	if err != nil {
+		return err
+	}
+	return d.BackupRestore(ctx, c.where(), c.ID, at, holdings.Selection{Account: c.Account, Mailbox: c.Folder, MessageID: c.MessageID, Text: c.Text, Removed: c.Deleted}, c.Into)
+}

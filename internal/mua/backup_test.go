@@ -1,0 +1,108 @@
+package mua_test
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"poczta.example/poczta/internal/backup"
+	"poczta.example/poczta/internal/backup/holdings"
+	"poczta.example/poczta/internal/backup/place"
+	"poczta.example/poczta/internal/mailtest/poppeer"
+	"poczta.example/poczta/internal/mua"
+	"poczta.example/poczta/internal/mua/outbox"
+	"poczta.example/poczta/internal/mua/profile"
+)
+
+// TestBackup backs mail up twice, drills, brings deleted letters back, and everything onto another
+// machine, which knows the password, finds letters, fetches nothing again and sends nothing by itself.
+func TestBackup(t *testing.T) {
+	t.Parallel()
+	all := letters(20)
+	h := newHouse(t)
+	a := h.add(poppeer.Dovecot(t, all), profile.Leave)
+	h.must(h.desk("", false).Sync(t.Context(), nil))
+	text := "not yet"
+	h.must(h.desk("", false).Send(t.Context(), mua.Writing{To: []string{"ola@house.example"}, Subject: "later", Text: &text, At: time.Now().Add(time.Hour), Unchecked: true}))
+	at := place.Place{To: filepath.Join(t.TempDir(), "backups")}
+	for range 2 {
+		h.must(h.desk("", false).BackupCreate(t.Context(), at, "test"))
+	}
+	r, end, err := place.Open(t.Context(), at, place.Options{})
+	h.must(err)
+	defer end()
+	report, err := mua.Drill(t.Context(), r, "", t.TempDir())
+	if err != nil || report.Compared.Messages != int64(len(all))+1 {
+		t.Errorf("drill: %+v %v", report, err)
+	}
+	found := h.rows(mua.Listing{Text: "pelican"})
+	h.must(h.desk("", false).Remove(t.Context(), a.Address, true))
+	onto(t, r, all, found[0])
+}
+
+// onto restores everything into a new folder.
+func onto(t *testing.T, r *backup.Repository, all []poppeer.Message, pelican mua.LetterRow) {
+	t.Helper()
+	c := mua.Config{Folder: filepath.Join(t.TempDir(), "mail"), Ask: func(bool) (string, error) { return "correct horse battery", nil }}
+	if err := os.MkdirAll(filepath.Join(c.Folder+".restoring", "half"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	done, err := mua.Restore(t.Context(), r, "", time.Time{}, c, nil)
+	if err != nil || done.Messages != int64(len(all))+1 {
+		t.Fatalf("restore: %+v %v", done, err)
+	}
+	if _, err := mua.Restore(t.Context(), r, "", time.Time{}, c, nil); !errors.Is(err, holdings.ErrNotEmpty) {
+		t.Errorf("restore over mail: %v", err)
+	}
+	n := &house{t: t, folder: c.Folder}
+	if n.Mail, err = mua.Open(t.Context(), c); err != nil {
+		t.Fatal(err)
+	}
+	defer n.Close()
+	if got := n.rows(mua.Listing{Text: "pelican"}); len(got) != 1 || got[0].UniqueID != pelican.UniqueID || got[0].ID != pelican.ID {
+		t.Errorf("found %+v, want %+v", got, pelican)
+	}
+	waits, err := n.Outbox.List(t.Context())
+	if err != nil || len(waits) != 1 || waits[0].State != outbox.Held {
+		t.Errorf("outbox: %+v %v", waits, err)
+	}
+	n.must(n.desk("", false).Sync(t.Context(), nil))
+	if !bytes.Contains(n.out.Bytes(), []byte("nothing new")) {
+		t.Errorf("sync on the new machine: %s", &n.out)
+	}
+	one := n.rows(mua.Listing{Folder: "INBOX"})
+	if len(one) != len(all) {
+		t.Errorf("%d letters in INBOX, want %d", len(one), len(all))
+	}
+}
+
+// TestBackupOfOneLetter brings one deleted letter back.
+func TestBackupOfOneLetter(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	a := h.add(poppeer.Dovecot(t, letters(5)), profile.Leave)
+	h.must(h.desk("", false).Sync(t.Context(), nil))
+	at := place.Place{To: filepath.Join(t.TempDir(), "backups")}
+	h.must(h.desk("", false).BackupCreate(t.Context(), at, "test"))
+	found := h.rows(mua.Listing{Text: "pelican"})
+	if len(found) != 1 {
+		t.Fatalf("found %+v", found)
+	}
+	gone := []string{fmt.Sprint(found[0].ID)}
+	for range 2 {
+		h.must(h.desk("", false).Delete(t.Context(), gone))
+	}
+	before := h.rows(mua.Listing{})
+	h.must(h.desk("", false).BackupRestore(t.Context(), at, "", time.Time{}, holdings.Selection{Account: a.Address}, ""))
+	after := h.rows(mua.Listing{})
+	if len(before) != 5 || len(after) != 6 {
+		t.Errorf("%d letters before, %d after: want 5 and 6", len(before), len(after))
+	}
+	if got := h.rows(mua.Listing{Text: "pelican"}); len(got) != 1 {
+		t.Errorf("found %+v", got)
+	}
+}
