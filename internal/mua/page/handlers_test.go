@@ -6,9 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"mime/multipart"
 	"net/http"
 	"net/url"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -402,6 +405,7 @@ func TestOutbox(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)
 	furnish(h)
+	h.shows("/mail", "asks you something")
 	h.shows("/outbox", "Zaproszenie", "perhaps sent", "Send again", "It was sent", "Oferta", "Try now", "23 Nov 2026, 14:34")
 	for _, do := range []string{"again", "done", "retry", "undo"} {
 		if code, to := h.post("/outbox", url.Values{"id": {"2"}, "do": {do}}); code != http.StatusSeeOther || to != "/outbox" {
@@ -483,6 +487,11 @@ func TestRules(t *testing.T) {
 	if all, err = h.store.Rules(t.Context()); err != nil || all[0].Name != "Sowa" {
 		t.Errorf("%v, %v", all, err)
 	}
+	if code, to := h.post("/rules", url.Values{"do": {"apply"}}); code != http.StatusSeeOther || to != "/rules" {
+		t.Errorf("apply: %d %s", code, to)
+	}
+	h.shows("/rules", "Filed: 71 letters")
+	h.shows("/mail?f=Archive", "Zamówienie 1182")
 	form.Set("id", id)
 	form.Set("name", "")
 	form.Set("op.0", "matches")
@@ -571,5 +580,46 @@ func TestBroken(t *testing.T) {
 		h.get(fmt.Sprintf("/letter/%d/html", id))
 		h.shows(fmt.Sprintf("/letter/%d/source", id))
 		h.shows(fmt.Sprintf("/write?reply=%d&all=1", id), "!<script>alert")
+	}
+}
+
+// TestForeign shows the letters of foreign corpora: none breaks the page, none reaches into it.
+func TestForeign(t *testing.T) {
+	t.Parallel()
+	dir := os.Getenv("POCZTA_TESTDATA")
+	if _, err := os.Stat(filepath.Join(dir, "mime")); dir == "" || err != nil {
+		if required() && dir != "" {
+			t.Fatal(err)
+		}
+		t.Skip("foreign test data is not here: set POCZTA_TESTDATA")
+	}
+	h := newHouse(t)
+	n := 0
+	err := filepath.WalkDir(filepath.Join(dir, "mime"), func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || !slices.Contains([]string{".eml", ".msg", ".txt", ".raw"}, filepath.Ext(path)) {
+			return err
+		}
+		b, err := os.ReadFile(path)
+		if err != nil || len(b) == 0 || len(b) > 1<<20 {
+			return err
+		}
+		n++
+		id := h.add(h.ala, store.Inbox, 0, fmt.Sprintf("X-Number: %d\n", n)+strings.ReplaceAll(string(b), "\r\n", "\n"))
+		for _, at := range []string{"/mail?open=%d", "/mail?open=%d&as=text", "/letter/%d/html?images=yes"} {
+			code, body := h.get(fmt.Sprintf(at, id))
+			if at != "/letter/%d/html?images=yes" {
+				_, body, _ = strings.Cut(body, `<section class="reader"`)
+			}
+			if code != http.StatusOK || body == "" || strings.Contains(strings.ToLower(body), "<script") {
+				t.Errorf("%s of %s: %d", at, path, code)
+			}
+		}
+		if code, _ := h.get(fmt.Sprintf("/write?reply=%d&all=1", id)); code != http.StatusOK {
+			t.Errorf("answer to %s: %d", path, code)
+		}
+		return nil
+	})
+	if err != nil || n < 50 {
+		t.Fatalf("%d letters, %v", n, err)
 	}
 }

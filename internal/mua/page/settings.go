@@ -239,6 +239,8 @@ func (v *visit) ruled() error {
 		return v.redirect("/rules")
 	case "up":
 		return v.up(id)
+	case "apply":
+		return v.applyRules()
 	}
 	r, err := v.ruleOf(id)
 	if err != nil {
@@ -255,6 +257,27 @@ func (v *visit) ruled() error {
 		return v.ruleProblem(r, err)
 	}
 	v.say(flash{Text: v.t.Saved + ": " + r.Name})
+	return v.redirect("/rules")
+}
+
+// maxApplied bounds the pages of letters that the rules are applied to by one command.
+const maxApplied = 200
+
+// applyRules files what lies in the inboxes as if it arrived now.
+func (v *visit) applyRules() error {
+	changed := 0
+	q := store.Query{Folder: store.Inbox, Limit: 500}
+	for range maxApplied {
+		n, cursor, err := v.p.cfg.Store.ApplyRules(v.r.Context(), q)
+		changed += n
+		if err != nil {
+			return err
+		}
+		if q.Cursor = cursor; cursor == "" {
+			break
+		}
+	}
+	v.say(flash{Text: v.t.RulesApplied + ": " + v.t.count(changed, nounLetter)})
 	return v.redirect("/rules")
 }
 

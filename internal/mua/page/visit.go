@@ -178,6 +178,8 @@ type frame struct {
 	Looks    []Look
 	CanLook  bool
 	CanSend  bool
+	Unsent   int    // letters in the outbox
+	Asking   bool   // one of them wants a decision
 	Self     string // the page's own address
 	page     *Page
 }
@@ -228,6 +230,14 @@ func (v *visit) full(title, view string, w where) (f frame, err error) {
 				f.Looks = append(f.Looks, l)
 			}
 		}
+	}
+	if f.CanSend {
+		items, err := v.p.cfg.Outbox.List(v.r.Context())
+		if err != nil {
+			return f, err
+		}
+		f.Unsent = len(items)
+		f.Asking = slices.ContainsFunc(items, func(i Item) bool { return i.State == Perhaps || i.State == Refused })
 	}
 	f.Flash = v.said()
 	return f, nil

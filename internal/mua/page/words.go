@@ -28,7 +28,7 @@ type words struct {
 	RemoveRule, Up, FieldFrom, FieldTo, FieldSubject, FieldList, FieldAttachment, FieldSize       string
 	OpContains, OpIs, OpBegins, OpEnds, OpMatches, OpExists, OpLarger, OpSmaller                  string
 	PeopleText, Name, Address, LastSeen, Keys, KeyNext, KeyOpen, KeyBack                          string
-	KeyPick, KeyHelp, Close, Menu                                                                 string
+	KeyPick, KeyHelp, Close, Menu, Asking, RulesApply, RulesApplied                               string
 
 	count func(n int, what noun) string
 	dates *months
@@ -232,6 +232,9 @@ var english = words{
 	KeyHelp:         "this help",
 	Close:           "Close",
 	Menu:            "Menu",
+	Asking:          "asks you something",
+	RulesApply:      "Apply to the inbox now",
+	RulesApplied:    "Filed",
 	count:           englishCount, dates: &englishMonths,
 }
 
@@ -433,5 +436,8 @@ var polish = words{
 	KeyHelp:         "ta pomoc",
 	Close:           "Zamknij",
 	Menu:            "Menu",
+	Asking:          "czeka na Twoją decyzję",
+	RulesApply:      "Zastosuj teraz do odebranych",
+	RulesApplied:    "Rozłożono",
 	count:           polishCount, dates: &polishMonths,
 }

@@ -79,6 +79,22 @@ if (q && list) {
   });
 }
 
+// What arrived meanwhile: looked for every minute, unless the person is at work in the list.
+if (list) setInterval(() => {
+  const u = new URL(location.href);
+  if (document.hidden || u.searchParams.get("c") || list.contains(document.activeElement) || document.activeElement === q || $("#rows input:checked") || $("details.more[open]") || rows().length > 50) return;
+  u.searchParams.delete("open"); u.searchParams.delete("as"); u.searchParams.delete("images");
+  part(u.href, "", doc => {
+    const here = $(".reader .letter")?.dataset.id, fresh = $("#list", doc);
+    if (!fresh || rows().map(r => r.dataset.id + r.className.replace(" current", "")).join() === $$("#rows .row", fresh).map(r => r.dataset.id + r.className).join()) return;
+    const at = list.scrollTop;
+    list.replaceChildren(...[...fresh.childNodes].map(n => document.importNode(n, true)));
+    list.scrollTop = at;
+    for (const r of rows()) r.classList.toggle("current", r.dataset.id === here);
+    $(".boxes", nav).replaceWith(document.importNode($("#nav .boxes", doc), true));
+  }, () => {});
+}, 60000);
+
 // Picking.
 document.addEventListener("change", e => {
   if (e.target.id === "pick-all") for (const c of $$("#rows input[name=pick]")) c.checked = e.target.checked;
