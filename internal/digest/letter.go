@@ -25,7 +25,7 @@ var letterHTML = template.Must(template.New("digest").Parse(`<!DOCTYPE html>
 {{$.Date}}: {{.When}}<br>
 {{$.Why}}: {{.Why}}{{if .Score}} ({{.Score}} {{$.Points}}){{end}}<br>
 {{if .Operator}}{{$.OperatorOnly}}<br>
-{{end}}{{if .Web}}<a href="{{.Web}}">{{$.Show}}</a>{{end}}{{if .Mail}} {{if .Web}}· {{end}}<a href="{{.Mail}}">{{$.ReleaseByMail}}</a>{{end}}</li>
+{{end}}{{if .Web}}<a href="{{.Web}}" aria-label="{{$.Show}}: {{.Subject}}">{{$.Show}}</a>{{end}}{{if .Mail}} {{if .Web}}· {{end}}<a href="{{.Mail}}" aria-label="{{$.ReleaseByMail}}: {{.Subject}}">{{$.ReleaseByMail}}</a>{{end}}</li>
 {{end}}</ol>
 {{if .Rest}}<p>{{.More}} {{.Rest}}</p>
 {{end}}<p style="color:#555">{{.Expires}}{{if or .StopWeb .StopMail}} {{.Stop}} <a href="{{if .StopWeb}}{{.StopWeb}}{{else}}{{.StopMail}}{{end}}">{{.StopLink}}</a>.{{end}}</p>

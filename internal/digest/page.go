@@ -24,10 +24,20 @@ const (
 	maxReading = 8
 )
 
-const pageStyle = `body{font:1.1em/1.5 sans-serif;max-width:42em;margin:1em auto;padding:0 1em;color:#111;background:#fff}` +
+// pageStyle is for a phone as well as for a desk, by day and by night; every text has a contrast of
+// 7 : 1 at least.
+const pageStyle = `:root{color-scheme:light dark;--ink:#16191d;--paper:#fff;--line:#767676;--act:#0b4f94;--on:#fff}` +
+	`@media (prefers-color-scheme:dark){:root{--ink:#e8eaed;--paper:#16191d;--line:#8d939a;--act:#9cc4f4;--on:#0c1c2e}}` +
+	`body{font:1.06em/1.5 system-ui,sans-serif;max-width:42em;margin:1em auto;padding:0 1em;color:var(--ink);background:var(--paper)}` +
+	`h1{font-size:1.5em;line-height:1.25;margin:.4em 0 .8em}h2{font-size:1.15em;margin:1.4em 0 .6em}` +
 	`dt{font-weight:bold}dd{margin:0 0 .6em;overflow-wrap:anywhere}` +
-	`pre{white-space:pre-wrap;overflow-wrap:anywhere;border:1px solid #767676;padding:.7em;font:inherit}` +
-	`button{font:inherit;padding:.6em 1em;margin:.3em .3em .3em 0;min-height:2.75em}`
+	`p[role=status]{border-left:.3em solid var(--act);padding:.2em 0 .2em .8em}` +
+	`pre{white-space:pre-wrap;overflow-wrap:anywhere;border:1px solid var(--line);border-radius:.4em;padding:.7em;font:inherit;margin:0}` +
+	`form{display:flex;flex-wrap:wrap;gap:.6em;margin:1.2em 0}` +
+	`button{font:inherit;padding:.6em 1em;min-height:2.75em;border:1px solid var(--act);border-radius:.4em;color:var(--act);background:var(--paper);cursor:pointer}` +
+	`button[value=release],button[value=stop]{color:var(--on);background:var(--act)}button[value=delete]{margin-left:auto}` +
+	`button:focus-visible{outline:3px solid var(--act);outline-offset:2px}` +
+	`@media (max-width:36em){form{flex-direction:column}button[value=delete]{margin-left:0}}`
 
 // pageHTML is the page: one form, no script, nothing that is loaded from anywhere.
 var pageHTML = template.Must(template.New("page").Funcs(template.FuncMap{"style": func() template.CSS { return pageStyle }}).Parse(`<!DOCTYPE html>
