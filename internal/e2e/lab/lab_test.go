@@ -114,6 +114,7 @@ func TestLaboratory(t *testing.T) {
 		t.Run("smart host", w.smartHost)
 		t.Run("forward", w.forward)
 		t.Run("relay domain", w.relayDomain)
+		t.Run("outbox", w.outbox)
 	})
 	t.Run("peer down and up", w.peerDown)
 	t.Run("process stopped", w.processStopped)

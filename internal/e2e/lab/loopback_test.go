@@ -66,6 +66,7 @@ func TestLoopback(t *testing.T) {
 			find(t, at, local, "loop-"+to)
 		}
 	})
+	t.Run("outbox", w.outbox)
 	t.Run("others to ours", func(t *testing.T) {
 		for _, from := range peers {
 			w.post(t, from, letter{from: "x@" + strings.TrimPrefix(from.name, "mx."), to: "ala@ours.test", token: "back-" + from.name})

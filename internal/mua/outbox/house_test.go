@@ -167,7 +167,7 @@ func (h *house) must(id outbox.ID, want outbox.State) outbox.Item {
 	return it
 }
 
-// folder is where a letter lies, and its flags.
+// summary is where a letter lies, and its flags.
 func (h *house) summary(id outbox.ID) store.Summary {
 	h.t.Helper()
 	m, err := h.store.Summary(h.t.Context(), h.item(id).Letter)

@@ -180,7 +180,7 @@ func TestPartlyRefused(t *testing.T) {
 		}
 		return all
 	}
-	if diff := cmp.Diff([]string{"ewa@them.example sent ", "nobody@them.example refused 5.1.1", "full@them.example waiting 4.2.2"}, states()); diff != "" {
+	if diff := cmp.Diff([]string{"ewa@them.example sent 2.0.0", "nobody@them.example refused 5.1.1", "full@them.example waiting 4.2.2"}, states()); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 	h.clock.Advance(time.Minute)

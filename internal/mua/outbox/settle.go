@@ -237,7 +237,7 @@ func (o *Outbox) fileSent(ctx context.Context, r *row) error {
 
 // status is the enhanced status code of a reply, "" when it has none.
 func status(r smtp.Reply) string {
-	if r.Plain || r.Subject == 0 && r.Detail == 0 {
+	if r.Plain {
 		return ""
 	}
 	return fmt.Sprintf("%d.%d.%d", r.Code/100, r.Subject, r.Detail)
