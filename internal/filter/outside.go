@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"sync"
 
 	"poczta.example/poczta/internal/clamd"
@@ -50,7 +51,11 @@ func (i *inspection) outside(ctx context.Context) error {
 // unavailable is the evidence of a filter that could not look.
 func (i *inspection) unavailable(name string, err error, demand verdict.Action) []verdict.Item {
 	i.f.c.Logger.Warn("filter could not look at a message", "queue_id", i.in.ID.String(), "filter", name, "then", demand.String(), "error", err)
-	return []verdict.Item{{Name: verdict.FilterDown, Detail: name + ": " + err.Error(), Demand: demand}}
+	detail := err.Error() // most begin with who they are from
+	if !strings.HasPrefix(strings.ToLower(detail), strings.ToLower(name)) {
+		detail = name + ": " + detail
+	}
+	return []verdict.Item{{Name: verdict.FilterDown, Detail: detail, Demand: demand}}
 }
 
 // scan asks clamd.
@@ -156,9 +161,9 @@ func (i *inspection) call(ctx context.Context, c *Hook) []verdict.Item {
 	r, err := c.Ask(ctx, m)
 	switch {
 	case errors.Is(err, hook.ErrTooLarge):
-		return i.unavailable("hook "+c.Name(), err, c.Large)
+		return i.unavailable("hook", err, c.Large)
 	case err != nil:
-		return i.unavailable("hook "+c.Name(), err, c.Down)
+		return i.unavailable("hook", err, c.Down)
 	}
 	if r.Reason != "" {
 		i.tell(verdict.Hook, r.Reason)

@@ -190,7 +190,9 @@ func (c *Client) Ask(ctx context.Context, m Message) (Result, error) {
 		if inner.Err() != nil {
 			err = context.Cause(inner)
 		}
-		err = fmt.Errorf("hook %s: %w", c.cfg.Name, err)
+		if c.cfg.Name != "hook" { // that it is one the error says
+			err = fmt.Errorf("hook %s: %w", c.cfg.Name, err)
+		}
 	}
 	outcome := outcomeOf(result, err)
 	c.cfg.Logger.LogAttrs(ctx, slog.LevelDebug, "hook asked", slog.String("hook", c.cfg.Name), slog.String("queue_id", m.QueueID), slog.String("outcome", outcome))
