@@ -358,13 +358,14 @@ func TestEveryFaultAtEveryStage(t *testing.T) {
 		}
 		t.Run(stage.String(), func(t *testing.T) {
 			t.Parallel()
+			h := newHouse(t, poppeer.Config{}, profile.Fetched)
 			for _, f := range faults {
 				for _, match := range []string{"", "4"} {
 					if match != "" && stage < poppeer.Retr {
 						continue
 					}
 					rule := poppeer.Rule{Stage: stage, Match: match, Times: 1, Do: f.AfterOctets(100)}
-					h := newHouse(t, poppeer.Config{Messages: mail, Rules: []poppeer.Rule{rule}}, profile.Fetched)
+					h.another(t, poppeer.Config{Messages: mail, Rules: []poppeer.Rule{rule}}, profile.Fetched)
 					for i := 0; i < 6 && (i < 2 || len(h.peer.Messages()) > 0); i++ {
 						if h.timeouts = quick; i > 1 { // the fault is over
 							h.timeouts = pop3client.Timeouts{}
@@ -373,7 +374,7 @@ func TestEveryFaultAtEveryStage(t *testing.T) {
 						if i > 1 && err != nil { // the second may still meet a fault that the first did not reach
 							t.Errorf("%s %s: fetch %d: %v", stage, f, i+1, err)
 						}
-						here := letters(t, h.store)
+						here := letters(t, h.store, h.account.ID)
 						for _, id := range h.peer.Deleted() {
 							k := slices.IndexFunc(mail, func(m poppeer.Message) bool { return m.ID == id })
 							if !slices.Contains(here, string(mail[k].Data)) {

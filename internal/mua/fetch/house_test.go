@@ -6,11 +6,13 @@ import (
 	"io"
 	"net"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"poczta.example/poczta/internal/clientconfig"
 	"poczta.example/poczta/internal/db"
+	"poczta.example/poczta/internal/envelope"
 	"poczta.example/poczta/internal/mailtest/poppeer"
 	"poczta.example/poczta/internal/mua/fetch"
 	"poczta.example/poczta/internal/mua/profile"
@@ -30,6 +32,9 @@ type house struct {
 	// timeouts of the sessions to come; zero is the usual, minutes.
 	timeouts pop3client.Timeouts
 }
+
+// numbered tells accounts' addresses apart.
+var numbered atomic.Int64
 
 // quick are timeouts for servers that say nothing.
 var quick = pop3client.Timeouts{Greeting: 300 * time.Millisecond, Command: 300 * time.Millisecond, Login: 300 * time.Millisecond, Idle: 300 * time.Millisecond,
@@ -82,9 +87,18 @@ func newHouse(t testing.TB, p poppeer.Config, keep profile.Keep) *house {
 	return h
 }
 
+// another gives the house another server, and an account there.
+func (h *house) another(t testing.TB, p poppeer.Config, keep profile.Keep) {
+	t.Helper()
+	h.peer.Close()
+	h.peer = poppeer.Start(t, p)
+	h.account = addAccount(t, h.store, keep)
+	h.timeouts = pop3client.Timeouts{}
+}
+
 func addAccount(t testing.TB, s *store.Store, keep profile.Keep) profile.Account {
 	t.Helper()
-	a := profile.Account{Address: "us@peer.example", Policy: profile.Policy{Keep: keep}}
+	a := profile.Account{Address: fmt.Sprintf("us%d@peer.example", numbered.Add(1)), Policy: profile.Policy{Keep: keep}}
 	if keep == profile.Days {
 		a.Policy.Days = 7
 	}
@@ -106,11 +120,11 @@ func (h *house) sync(t testing.TB) fetch.Result {
 	return res
 }
 
-// letters are the octets of all letters here, in order of their text.
-func letters(t testing.TB, s *store.Store) []string {
+// letters are the octets of all letters here, or of some accounts, in order of their text.
+func letters(t testing.TB, s *store.Store, accounts ...envelope.AccountID) []string {
 	t.Helper()
 	var all []string
-	for q := (store.Query{Limit: 500}); ; {
+	for q := (store.Query{Limit: 500, Accounts: accounts}); ; {
 		page, err := s.List(t.Context(), q)
 		if err != nil {
 			t.Fatal(err)
@@ -145,7 +159,7 @@ func texts(messages []poppeer.Message) []string {
 // mustHold fails unless exactly these letters are here.
 func (h *house) mustHold(t testing.TB, when string, want []poppeer.Message) {
 	t.Helper()
-	if got := letters(t, h.store); !slices.Equal(got, texts(want)) {
+	if got := letters(t, h.store, h.account.ID); !slices.Equal(got, texts(want)) {
 		t.Errorf("%s: %d letters are here, want %d: %s", when, len(got), len(want), differ(got, texts(want)))
 	}
 }
