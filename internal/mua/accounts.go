@@ -213,6 +213,9 @@ func (d *Desk) Password(ctx context.Context, who string, untried bool) error {
 	if n.Token != nil && a.OAuth == nil {
 		return fmt.Errorf("%w: %s logs in with a password; poczta mail password changes it", ErrUsage, a.Address)
 	}
+	if n.Password != "" && a.OAuth != nil {
+		return fmt.Errorf("%w: %s logs in with your browser; poczta mail login does that again", ErrUsage, a.Address)
+	}
 	if !untried {
 		l, err := line.New(line.Config{Secrets: given{&n}, Roots: d.Mail.conf.Roots, Dial: d.Mail.conf.Dial})
 		if err == nil {
