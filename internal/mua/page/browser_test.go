@@ -168,10 +168,11 @@ func TestPages(t *testing.T) {
 	} else {
 		draft = p.Letters[0].ID
 	}
-	pages := []struct{ name, path string }{
-		{"inbox", "/mail"}, {"html", fmt.Sprintf("/mail?open=%d", news)}, {"files", fmt.Sprintf("/mail?open=%d", files)}, {"threads", "/mail?v=threads"},
-		{"search", "/mail?q=spotkanie"}, {"nothing", "/mail?q=niczegotakiego"}, {"write", fmt.Sprintf("/write?draft=%d", draft)}, {"reply", fmt.Sprintf("/write?reply=%d", files)},
-		{"outbox", "/outbox"}, {"people", "/people"}, {"settings", "/settings"}, {"rules", "/rules"}, {"rule", "/rules/1"}, {"missing", "/letter/999/html"},
+	pages := []struct{ name, path, do string }{
+		{"inbox", "/mail", ""}, {"html", fmt.Sprintf("/mail?open=%d", news), ""}, {"files", fmt.Sprintf("/mail?open=%d", files), `document.querySelector(".letter .more").open = true`}, {"threads", "/mail?v=threads", ""},
+		{"search", "/mail?q=spotkanie", ""}, {"nothing", "/mail?q=niczegotakiego", ""}, {"write", fmt.Sprintf("/write?draft=%d", draft), ""}, {"reply", fmt.Sprintf("/write?reply=%d", files), ""},
+		{"outbox", "/outbox", ""}, {"people", "/people", ""}, {"settings", "/settings", ""}, {"rules", "/rules", ""}, {"rule", "/rules/1", ""}, {"missing", "/letter/999/html", ""},
+		{"help", "/mail", `document.querySelector("#help").showModal()`}, {"menu", "/mail", `document.querySelector(".menu-button").click()`},
 	}
 	for _, look := range []struct {
 		lang, theme, width string
@@ -183,7 +184,13 @@ func TestPages(t *testing.T) {
 		}
 		js[int](ctx, h, fmt.Sprintf(`fetch("/preferences", {method: "POST", body: new URLSearchParams({lang: %q, theme: %q})}).then(() => 1)`, look.lang, look.theme))
 		for _, p := range pages {
+			if p.name == "menu" && look.width != "phone" {
+				continue
+			}
 			h.goTo(ctx, h.server.URL+p.path)
+			if p.do != "" {
+				js[int](ctx, h, "("+p.do+", 1)")
+			}
 			wide, lang, theme := js[int64](ctx, h, `document.documentElement.scrollWidth`), js[string](ctx, h, `document.documentElement.lang`), js[string](ctx, h, `document.documentElement.dataset.theme`)
 			shot, err := chromedp.Run(ctx, chromedp.CaptureScreenshot())
 			if err != nil {
@@ -195,6 +202,9 @@ func TestPages(t *testing.T) {
 			}
 			if wide > look.w {
 				t.Errorf("%s is %d pixels wide in a window of %d", name, wide, look.w)
+			}
+			if p.name == "files" && !js[bool](ctx, h, `(() => { const m = document.querySelector(".letter .drop").getBoundingClientRect(), r = document.querySelector(".reader").getBoundingClientRect(); return m.width > 200 && m.left >= r.left && m.right <= r.right && m.top >= 0 && m.bottom <= innerHeight })()`) {
+				t.Errorf("the menu of %s reaches out of its place", name)
 			}
 			if lang != look.lang || theme != look.theme {
 				t.Errorf("%s is in %s and %s", name, lang, theme)

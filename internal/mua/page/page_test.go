@@ -38,15 +38,15 @@ type house struct {
 	store    *store.Store
 	accounts *profile.Profiles
 	ala, ewa profile.Account
-	outbox   *outbox
+	outbox   *tray
 	page     *page.Page
 	server   *httptest.Server
 	client   *http.Client // that was let in
 	looked   chan struct{}
 }
 
-// outbox is one in memory.
-type outbox struct {
+// tray is an outbox in memory.
+type tray struct {
 	mu    sync.Mutex
 	items []page.Item
 	sent  []*compose.Draft
@@ -55,7 +55,7 @@ type outbox struct {
 	fail  error
 }
 
-func (o *outbox) Check(_ context.Context, recipients []string) []string {
+func (o *tray) Check(_ context.Context, recipients []string) []string {
 	var all []string
 	for _, r := range recipients {
 		if strings.HasSuffix(r, "@nowhere.example") {
@@ -65,7 +65,7 @@ func (o *outbox) Check(_ context.Context, recipients []string) []string {
 	return all
 }
 
-func (o *outbox) Put(_ context.Context, d *compose.Draft, s page.Sending) error {
+func (o *tray) Put(_ context.Context, d *compose.Draft, s page.Sending) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.fail != nil {
@@ -75,20 +75,20 @@ func (o *outbox) Put(_ context.Context, d *compose.Draft, s page.Sending) error 
 	return nil
 }
 
-func (o *outbox) List(context.Context) ([]page.Item, error) {
+func (o *tray) List(context.Context) ([]page.Item, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o.items, nil
 }
 
-func (o *outbox) Do(_ context.Context, id string, c page.Decision) error {
+func (o *tray) Do(_ context.Context, id string, c page.Decision) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.done = append(o.done, id+" "+string(c))
 	return o.fail
 }
 
-func (o *outbox) Fates(_ context.Context, messageID string) ([]string, error) {
+func (o *tray) Fates(_ context.Context, messageID string) ([]string, error) {
 	if messageID == "<sent1@example.org>" {
 		return []string{"ewa@example.net: delivered to mx.example.net"}, nil
 	}
@@ -97,7 +97,7 @@ func (o *outbox) Fates(_ context.Context, messageID string) ([]string, error) {
 
 func newHouse(t testing.TB) *house {
 	t.Helper()
-	h := &house{t: t, outbox: &outbox{}, looked: make(chan struct{}, 9)}
+	h := &house{t: t, outbox: &tray{}, looked: make(chan struct{}, 9)}
 	var err error
 	if h.store, err = store.Open(t.Context(), store.Config{Folder: t.TempDir(), Components: []db.Component{profile.Schema}, Now: func() time.Time { return today }}); err != nil {
 		t.Fatal(err)

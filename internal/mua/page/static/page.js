@@ -192,7 +192,7 @@ if (letter) {
   $("#file").addEventListener("change", () => letter.requestSubmit(attach));
   for (const field of $$(".complete input")) complete(field);
   const at = $("#" + letter.dataset.focus);
-  if (at) { at.focus(); if (at.id === "text") { const below = Math.max(at.value.lastIndexOf("\n\n-- \n"), 0); at.setSelectionRange(below, below); } }
+  if (at) { at.focus(); if (at.id === "text") { const below = Math.max(at.value.lastIndexOf("\n\n-- \n"), 0); at.setSelectionRange(below, below); at.blur(); at.focus(); } }
 }
 if ($("#problems")) $("#problems").focus();
 
