@@ -175,6 +175,10 @@ func (r *Report) ending() Action {
 	return Relayed
 }
 
+// Reason says in a sentence what a status means, in Polish for "pl", else in English; "" when we
+// have no words for it.
+func Reason(s Status, language string) string { return textsFor(language).reason(s) }
+
 // reason says in plain words what a status means; "" when we have none.
 func (t *texts) reason(s Status) string {
 	if why, ok := t.reasons[fmt.Sprintf("%d.%d", s.Subject, s.Detail)]; ok {

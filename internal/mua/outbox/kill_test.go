@@ -13,6 +13,7 @@ import (
 	"poczta.example/poczta/internal/mailtest/peer"
 	"poczta.example/poczta/internal/mua/outbox"
 	"poczta.example/poczta/internal/mua/profile"
+	"poczta.example/poczta/internal/mua/store"
 	"poczta.example/poczta/internal/smtpclient"
 )
 
@@ -108,6 +109,10 @@ func TestKilledAtAnyInstant(t *testing.T) {
 			lost += 1 - n
 		case it.State != outbox.Sent || n != 1:
 			t.Errorf("letter %d is %s and was taken %d times", id, it.State, n)
+		default:
+			if at, err := s.Summary(t.Context(), it.Letter); err != nil || at.Folder != store.Sent {
+				t.Errorf("letter %d was sent and lies in %s (%v)", id, at.Folder, err)
+			}
 		}
 	}
 	if perhaps > kills {

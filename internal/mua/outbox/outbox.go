@@ -168,7 +168,8 @@ type Item struct {
 	SendAt     time.Time          `json:"send_at,omitzero"` // not before
 	Next       time.Time          `json:"next,omitzero"`    // of one that waits: the next attempt
 	Settled    time.Time          `json:"settled,omitzero"`
-	Reason     string             `json:"reason,omitempty"` // why it waits or is held, a sentence
+	Reason     string             `json:"reason,omitempty"`   // why it waits or is held, a sentence
+	Failures   int                `json:"failures,omitempty"` // attempts that came to nothing, since a person last had a hand in it
 	Recipients []Recipient        `json:"recipients"`
 }
 

@@ -198,7 +198,7 @@ func standing(copies []copyRow) int64 {
 // item is a row as people see it.
 func (o *Outbox) item(r *row) Item {
 	it := Item{ID: r.id, Account: r.account, Letter: r.letter, MessageID: r.messageID, Subject: r.subject, Octets: r.octets,
-		Created: db.FromMicros(r.created), SendAt: db.FromMicros(r.sendAt), Settled: db.FromMicros(r.settled), Reason: r.reason}
+		Created: db.FromMicros(r.created), SendAt: db.FromMicros(r.sendAt), Settled: db.FromMicros(r.settled), Reason: r.reason, Failures: int(r.failures)}
 	o.mu.Lock()
 	sending := o.sending[r.id]
 	o.mu.Unlock()
