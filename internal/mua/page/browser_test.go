@@ -356,6 +356,14 @@ func TestTyping(t *testing.T) {
 	if len(h.outbox.sent) != 1 || !strings.HasPrefix(h.outbox.sent[0].Text, "Nowy tekst") || len(h.drafts()) != before {
 		t.Errorf("%d sent, %d drafts", len(h.outbox.sent), len(h.drafts())-before)
 	}
+	h.goTo(ctx, h.server.URL+"/write?to=jan@example.net")
+	h.until(ctx, `document.activeElement.id === "text"`)
+	h.press(ctx, "Ostatnie słowa")
+	h.goTo(ctx, h.server.URL+"/mail?f=Drafts")
+	h.until(ctx, `document.querySelector("#rows").textContent.includes("jan@example.net") || (location.reload(), false)`)
+	if d := h.drafts(); len(d) != before+1 {
+		t.Errorf("%d drafts of what was left behind", len(d)-before)
+	}
 	h.goTo(ctx, fmt.Sprintf("%s/mail?open=%d", h.server.URL, files))
 	h.press(ctx, "r")
 	h.until(ctx, `location.pathname === "/write" && document.activeElement.id === "text" && document.activeElement.selectionStart > 50`)

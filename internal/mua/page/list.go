@@ -188,11 +188,10 @@ func (v *visit) mail() error {
 	}
 	switch part {
 	case "list":
+		view.Moves = v.moves()
 		return v.show("list", view)
 	case "letter":
-		if view.Letter != nil {
-			view.Moves = v.moves()
-		}
+		view.Moves = v.moves()
 		return v.show("reader", view)
 	}
 	f, err := v.full(view.Heading, "mail", w)

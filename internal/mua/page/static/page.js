@@ -156,16 +156,23 @@ document.addEventListener("keydown", e => {
 const letter = $("#letter");
 if (letter) {
   const said = $("#saved"), words = document.body.dataset;
-  let timer = 0, saving = false, again = false, leaving = false;
+  let timer = 0, saving = false, again = false, leaving = false, dirty = false;
   const later = () => { clearTimeout(timer); timer = setTimeout(save, 2500); };
+  function typed() {
+    const form = new FormData(letter);
+    form.delete("file");
+    form.set("do", "keep");
+    return form;
+  }
+  // What was typed and not saved when the page goes is saved behind it.
+  window.addEventListener("pagehide", () => { if (dirty && !leaving) { dirty = false; navigator.sendBeacon("/write", typed()); } });
   async function save() {
     if (leaving) return;
     if (saving) { again = true; return; }
     saving = true;
     said.textContent = words.saving;
-    const form = new FormData(letter);
-    form.delete("file");
-    form.set("do", "keep");
+    const form = typed();
+    dirty = false;
     try {
       const r = await fetch("/write", {method: "POST", body: form, headers: {"X-Poczta-Part": "save"}});
       if (!r.ok) throw r;
@@ -173,11 +180,11 @@ if (letter) {
       for (const [name, value] of [["draft", is.draft], ["reply", 0], ["forward", 0]]) letter.elements[name].value = value;
       history.replaceState({}, "", "/write?draft=" + is.draft);
       said.textContent = is.saved;
-    } catch { said.textContent = words.notSaved; }
+    } catch { dirty = true; said.textContent = words.notSaved; }
     saving = false;
     if (again && !leaving) { again = false; later(); }
   }
-  letter.addEventListener("input", e => { if (e.target.type !== "file") later(); });
+  letter.addEventListener("input", e => { if (e.target.type !== "file") { dirty = true; later(); } });
   letter.addEventListener("submit", e => {
     clearTimeout(timer);
     leaving = true;
