@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -344,6 +345,31 @@ func TestHeld(t *testing.T) {
 		t.Fatal(err)
 	}
 	h.must(id, outbox.Sent)
+}
+
+// TestHeldWhileLeaving has the outbox held while a letter is on its way: it has left all the same,
+// and is told and filed as what it is.
+func TestHeldWhileLeaving(t *testing.T) {
+	t.Parallel()
+	held := make(chan error, 1)
+	h := newHouse(t, peer.Config{}, nil)
+	h.peer.SetRules(peer.Rule{Stage: peer.Final, Do: peer.Late(100 * time.Millisecond)})
+	id := h.put(outbox.Letter{})
+	sent := make(chan error, 1)
+	go func() { sent <- h.Flush(t.Context()) }()
+	go func() {
+		for h.peer.Seen(peer.Final) == 0 && len(sent) == 0 {
+			runtime.Gosched()
+		}
+		held <- h.Hold(t.Context(), "It was restored.")
+	}()
+	if err := errors.Join(<-held, <-sent); err != nil {
+		t.Fatal(err)
+	}
+	h.must(id, outbox.Sent)
+	if s := h.summary(id); s.Folder != store.Sent {
+		t.Errorf("it lies in %s", s.Folder)
+	}
 }
 
 // TestDraftGoes has the draft of a letter disappear when the letter is in the outbox.

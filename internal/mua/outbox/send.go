@@ -34,8 +34,8 @@ func (o *Outbox) round(ctx context.Context, force bool) error {
 	if err := o.recover(ctx); err != nil {
 		return err
 	}
-	if err := o.finish(ctx); err != nil {
-		return err
+	if err := o.finish(ctx); err != nil { // is told at the end, if it still fails
+		o.c.Logger.Warn("letters could not be filed", "error", err)
 	}
 	now := o.micros()
 	where, args := `state = 1 AND next <= ? ORDER BY next`, []any{now}

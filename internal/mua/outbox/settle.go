@@ -41,9 +41,10 @@ func (o *Outbox) settle(ctx context.Context, r *row, reason string) error {
 		next = later(now, wait(failures))
 	}
 	err := o.table.db.Update(ctx, func(tx db.Tx) error {
-		// An entry that was undone or held before it left stays so.
-		if _, err := tx.Exec(`UPDATE outgoing SET state = CASE WHEN state IN (4, 5, 6) THEN state ELSE ? END, next = ?, failures = ?, settled = ?, reason = ? WHERE id = ?`,
-			state, next, failures, settledAt, db.Text(reason), int64(r.id)); err != nil {
+		// An entry that was undone, or held while somebody waits, stays so.
+		if _, err := tx.Exec(`UPDATE outgoing SET state = CASE WHEN state IN (4, 6) OR state = 5 AND ? = 1 THEN state ELSE ? END, next = ?, failures = ?, settled = ?,
+			reason = CASE WHEN state = 5 AND ? = 1 THEN reason ELSE ? END WHERE id = ?`,
+			state, state, next, failures, settledAt, state, db.Text(reason), int64(r.id)); err != nil {
 			return err
 		}
 		return putCopies(tx, r.id, r.recipients)
@@ -168,21 +169,19 @@ func (o *Outbox) finish(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	var errs []error // one letter that can't be filed keeps no other
 	for i := range drafts {
 		if err := o.dropDraft(ctx, &drafts[i]); err != nil {
-			return fmt.Errorf("remove the draft of a letter: %w", err)
+			errs = append(errs, fmt.Errorf("remove the draft of letter %d: %w", drafts[i].id, err))
 		}
 	}
 	ended, err := o.table.rows(ctx, `filed = 0 AND state IN (2, 4) ORDER BY id`)
-	if err != nil {
-		return err
-	}
 	for i := range ended {
 		if err := o.file(ctx, &ended[i]); err != nil {
-			return fmt.Errorf("file a letter: %w", err)
+			errs = append(errs, fmt.Errorf("file letter %d: %w", ended[i].id, err))
 		}
 	}
-	return nil
+	return errors.Join(append(errs, err)...)
 }
 
 // file puts a letter that is settled where it belongs. One that all refused stays in Outbox.
