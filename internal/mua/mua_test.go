@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"poczta.example/poczta/internal/clientconfig"
 	"poczta.example/poczta/internal/mailtest/poppeer"
@@ -323,5 +324,49 @@ func TestBusy(t *testing.T) {
 	_, err := mua.Open(t.Context(), mua.Config{Folder: h.folder, Keyring: &ring{m: map[string]string{}}})
 	if !errors.Is(err, store.ErrBusy) {
 		t.Errorf("got %v", err)
+	}
+}
+
+// TestWaiting puts letters into the outbox that are not sent yet, undoes one, and keeps a draft.
+func TestWaiting(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	h.add(&poppeer.Real{Plain: "127.0.0.1:1"}, profile.Leave)
+	text := "text"
+	file := filepath.Join(t.TempDir(), "menu.txt")
+	h.must(os.WriteFile(file, []byte("soup"), 0o600))
+	w := mua.Writing{To: []string{"Ola <ola@house.example>"}, Subject: "Żółw", Text: &text, Files: []string{file}, Unchecked: true}
+	w.At = time.Now().Add(time.Hour)
+	h.must(h.desk("", false).Send(t.Context(), w))
+	if !strings.Contains(h.out.String(), "waits in the outbox until") {
+		t.Errorf("send later: %s", &h.out)
+	}
+	w.At, w.Wait = time.Time{}, time.Hour
+	h.must(h.desk("", false).Send(t.Context(), w))
+	if !strings.Contains(h.out.String(), "waits in the outbox until") {
+		t.Errorf("send with time to undo: %s", &h.out)
+	}
+	h.must(h.desk("", false).OutgoingUndo(t.Context(), 2))
+	w.Draft = true
+	h.must(h.desk("", false).Send(t.Context(), w))
+	if got := h.rows(mua.Listing{Folder: store.Drafts}); len(got) != 2 || got[0].Subject != "Żółw" {
+		t.Errorf("drafts: %+v", got)
+	}
+	h.must(h.desk("", false).Outgoing(t.Context()))
+	if got := h.out.String(); strings.Count(got, "waiting") != 1 || !strings.Contains(got, "ola@house.example") {
+		t.Errorf("outbox: %s", got)
+	}
+	for name, bad := range map[string]mua.Writing{
+		"nobody":     {Text: &text, Subject: "x"},
+		"no address": {To: []string{"ola"}, Text: &text},
+		"no file":    {To: []string{"ola@house.example"}, Text: &text, Files: []string{file + "x"}},
+		"a folder":   {To: []string{"ola@house.example"}, Text: &text, Files: []string{t.TempDir()}},
+		"no letter":  {Reply: "99", Text: &text},
+		"both":       {Reply: "1", Forward: "1", Text: &text},
+		"whose":      {Account: "nobody@house.example", To: []string{"ola@house.example"}, Text: &text},
+	} {
+		if err := h.desk("", false).Send(t.Context(), bad); err == nil {
+			t.Errorf("%s: sent", name)
+		}
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"strings"
-	"time"
 
 	"poczta.example/poczta/internal/mua/outbox"
 	"poczta.example/poczta/internal/mua/store"
@@ -47,7 +46,7 @@ func (d *Desk) OutgoingRetry(ctx context.Context, id int64) error {
 	if err := d.Mail.Outbox.Retry(ctx, outbox.ID(id)); err != nil {
 		return fmt.Errorf("letter %d: %w", id, err)
 	}
-	return d.sent(ctx, outbox.ID(id), time.Time{})
+	return d.sent(ctx, outbox.ID(id))
 }
 
 // OutgoingDecide settles a letter that was perhaps sent.
@@ -60,7 +59,7 @@ func (d *Desk) OutgoingDecide(ctx context.Context, id int64, again bool) error {
 		return fmt.Errorf("letter %d: %w", id, err)
 	}
 	if again {
-		return d.sent(ctx, outbox.ID(id), time.Time{})
+		return d.sent(ctx, outbox.ID(id))
 	}
 	d.say("Letter %d is settled.", id)
 	return nil

@@ -81,7 +81,7 @@ func (d *Desk) Send(ctx context.Context, w Writing) error {
 	if err != nil {
 		return err
 	}
-	return d.sent(ctx, out, w.At)
+	return d.sent(ctx, out)
 }
 
 // draft composes what is to be sent. release closes the letter that it is taken from.
@@ -219,19 +219,26 @@ func (d *Desk) random() io.Reader {
 
 // sent sends what was put into the outbox, unless Run does so or its time has not come, and says
 // what became of it.
-func (d *Desk) sent(ctx context.Context, id outbox.ID, at time.Time) error {
+func (d *Desk) sent(ctx context.Context, id outbox.ID) error {
+	item, err := d.Mail.Outbox.Item(ctx, id)
+	if err != nil {
+		return err
+	}
+	at := item.SendAt
+	if item.Next.After(at) {
+		at = item.Next
+	}
+	if at.After(d.Mail.now()) {
+		d.say("Letter %d waits in the outbox until %s; poczta mail sync sends it from then on, poczta mail outbox undo %d keeps it.", id, at.Local().Format("2006-01-02 15:04:05"), id)
+		return nil
+	}
 	if d.Mail.running.Load() {
 		d.Mail.Outbox.Wake()
 		d.say("Letter %d is in the outbox and is being sent; poczta mail outbox shows it while it is there.", id)
 		return nil
 	}
-	if at.After(d.Mail.now()) {
-		d.say("Letter %d waits in the outbox until %s; poczta mail sync sends it then, if it runs.", id, at.Local().Format("2006-01-02 15:04"))
-		return nil
-	}
 	flushed := d.Mail.Outbox.Flush(ctx)
-	item, err := d.Mail.Outbox.Item(context.WithoutCancel(ctx), id)
-	if err != nil {
+	if item, err = d.Mail.Outbox.Item(context.WithoutCancel(ctx), id); err != nil {
 		return err
 	}
 	switch item.State {
