@@ -11,6 +11,7 @@ import (
 	"poczta.example/poczta/internal/clientconfig"
 	"poczta.example/poczta/internal/envelope"
 	"poczta.example/poczta/internal/mua/line"
+	"poczta.example/poczta/internal/mua/outbox"
 	"poczta.example/poczta/internal/mua/profile"
 	"poczta.example/poczta/internal/mua/store"
 )
@@ -300,6 +301,9 @@ func (d *Desk) Remove(ctx context.Context, who string, letters bool) error {
 	if err != nil {
 		return err
 	}
+	if err := d.settled(ctx, a); err != nil {
+		return err
+	}
 	removed := 0
 	if letters {
 		if removed, err = d.Mail.empty(ctx, a); err != nil {
@@ -317,6 +321,20 @@ func (d *Desk) Remove(ctx context.Context, who string, letters bool) error {
 		return nil
 	}
 	d.say("%s is removed. Its letters stay here, and mail on the server is as it was.", a.Address)
+	return nil
+}
+
+// settled refuses while letters of an account wait to be sent: without it they never would be.
+func (d *Desk) settled(ctx context.Context, a profile.Account) error {
+	list, err := d.Mail.Outbox.List(ctx)
+	if err != nil {
+		return err
+	}
+	for _, i := range list {
+		if i.Account == a.ID && i.State != outbox.Refused {
+			return fmt.Errorf("letter %d of %s is in the outbox (%s); send it, or undo it with: poczta mail outbox undo %d", i.ID, a.Address, i.State, i.ID)
+		}
+	}
 	return nil
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -40,6 +41,10 @@ func TestBackup(t *testing.T) {
 		t.Errorf("drill: %+v %v", report, err)
 	}
 	found := h.rows(mua.Listing{Text: "pelican"})
+	if err := h.desk("", false).Remove(t.Context(), a.Address, true); err == nil || !strings.Contains(err.Error(), "outbox undo 1") {
+		t.Errorf("removed with a letter that waits: %v", err)
+	}
+	h.must(h.desk("", false).OutgoingUndo(t.Context(), 1))
 	h.must(h.desk("", false).Remove(t.Context(), a.Address, true))
 	onto(t, r, all, found[0])
 }
