@@ -77,5 +77,5 @@ fi
 echo "== all tests under the race detector"
 CGO_ENABLED=1 go test -race -shuffle=on -timeout 20m -p 2 ./...
 
-echo "== every fuzz target for ${FUZZTIME:-6s}"
-./scripts/fuzz.sh "${FUZZTIME:-6s}"
+echo "== every fuzz target for ${FUZZTIME:-4s}"
+./scripts/fuzz.sh "${FUZZTIME:-4s}"
