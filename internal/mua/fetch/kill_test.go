@@ -5,11 +5,11 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"os/exec"
 	"slices"
 	"testing"
 	"time"
 
+	"poczta.example/poczta/internal/mailtest/mortal"
 	"poczta.example/poczta/internal/mailtest/poppeer"
 	"poczta.example/poczta/internal/mua/fetch"
 	"poczta.example/poczta/internal/mua/profile"
@@ -78,7 +78,7 @@ func TestKilledAtAnyInstant(t *testing.T) {
 	}
 	kills := 0
 	for wait := 20 * time.Millisecond; ; wait += 15 * time.Millisecond {
-		if ended := runFor(t, wait, folder, server); ended {
+		if ended := mortal.Run(t, wait, killFolder+"="+folder, killServer+"="+server); ended {
 			break
 		}
 		kills++
@@ -102,31 +102,6 @@ func TestKilledAtAnyInstant(t *testing.T) {
 		t.Errorf("%d letters were handed out in %d tries for %d", given, kills+1, len(mail))
 	}
 	t.Logf("killed %d times; the server handed out %d letters for %d", kills, given, len(mail))
-}
-
-// runFor fetches in a process that is killed after a while, and reports whether it ended by itself.
-func runFor(t *testing.T, wait time.Duration, folder, server string) bool {
-	t.Helper()
-	c := exec.Command(os.Args[0])
-	c.Env = append(os.Environ(), killFolder+"="+folder, killServer+"="+server)
-	c.Stderr = os.Stderr
-	if err := c.Start(); err != nil {
-		t.Fatal(err)
-	}
-	ended := make(chan error, 1)
-	go func() { ended <- c.Wait() }()
-	select {
-	case err := <-ended:
-		if err != nil {
-			t.Errorf("the fetching process: %v", err)
-		}
-		return true
-	case <-time.After(wait):
-	}
-	if err := c.Process.Kill(); err != nil {
-		t.Log(err)
-	}
-	return <-ended == nil
 }
 
 // mustHave fails when the server deleted what is not here.

@@ -249,11 +249,9 @@ func (r *round) same(ctx context.Context, t *taken) (bool, error) {
 	if old.key != now.key {
 		dropped = append(dropped, old.key)
 		delete(r.rows, old.key)
-	}
-	r.rows[now.key] = &now
-	if old.key != now.key {
 		r.res.Recognised++
 	}
+	r.rows[now.key] = &now
 	return true, r.write(ctx, []*row{&now}, dropped)
 }
 

@@ -5,11 +5,11 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"os/exec"
 	"strings"
 	"testing"
 	"time"
 
+	"poczta.example/poczta/internal/mailtest/mortal"
 	"poczta.example/poczta/internal/mailtest/peer"
 	"poczta.example/poczta/internal/mua/outbox"
 	"poczta.example/poczta/internal/mua/profile"
@@ -77,7 +77,7 @@ func TestKilledAtAnyInstant(t *testing.T) {
 	ids := fill(t, folder, letters)
 	kills := 0
 	for wait := 20 * time.Millisecond; ; wait += 10 * time.Millisecond {
-		if runFor(t, wait, folder, server) {
+		if mortal.Run(t, wait, killFolder+"="+folder, killServer+"="+server) {
 			break
 		}
 		kills++
@@ -143,29 +143,4 @@ func fill(t *testing.T, folder string, letters int) []outbox.ID {
 		}
 	}
 	return ids
-}
-
-// runFor sends in a process that is killed after a while, and reports whether it ended by itself.
-func runFor(t *testing.T, wait time.Duration, folder, server string) bool {
-	t.Helper()
-	c := exec.Command(os.Args[0])
-	c.Env = append(os.Environ(), killFolder+"="+folder, killServer+"="+server)
-	c.Stderr = os.Stderr
-	if err := c.Start(); err != nil {
-		t.Fatal(err)
-	}
-	ended := make(chan error, 1)
-	go func() { ended <- c.Wait() }()
-	select {
-	case err := <-ended:
-		if err != nil {
-			t.Errorf("the sending process: %v", err)
-		}
-		return true
-	case <-time.After(wait):
-	}
-	if err := c.Process.Kill(); err != nil {
-		t.Log(err)
-	}
-	return <-ended == nil
 }
