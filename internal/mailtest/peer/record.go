@@ -46,13 +46,6 @@ func (p *Peer) Copies() map[Copy]int {
 	return all
 }
 
-// Connections returns how many connections there were.
-func (p *Peer) Connections() int {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.connected
-}
-
 // Seen returns how often a stage was reached.
 func (p *Peer) Seen(s Stage) int {
 	p.mu.Lock()

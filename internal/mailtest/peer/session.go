@@ -171,7 +171,7 @@ func (s *session) wait(d time.Duration) bool {
 	select {
 	case <-timer:
 		return true
-	case <-s.p.done:
+	case <-s.p.Done():
 		return false
 	}
 }

@@ -19,17 +19,15 @@
 package poppeer
 
 import (
-	"context"
 	"crypto/tls"
 	"fmt"
 	"net"
-	"net/netip"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
 
-	"poczta.example/poczta/internal/mailtest/memconn"
+	"poczta.example/poczta/internal/mailtest/serving"
 )
 
 // Message is one of the maildrop.
@@ -68,22 +66,17 @@ type Config struct {
 
 // Peer is a running server. Safe for concurrent use.
 type Peer struct {
-	cfg  Config
-	done chan struct{}
-	wg   sync.WaitGroup
+	*serving.Server
+	cfg Config
 
-	mu        sync.Mutex
-	rules     []*ruleState
-	conns     map[net.Conn]bool
-	listeners []net.Listener
-	closed    bool
-	connected int
-	stages    map[Stage]int
-	drop      []Message
-	locked    bool
-	deleted   []string
-	given     map[string]int
-	logins    []string
+	mu      sync.Mutex
+	rules   []*ruleState
+	stages  map[Stage]int
+	drop    []Message
+	locked  bool
+	deleted []string
+	given   map[string]int
+	logins  []string
 }
 
 // New returns a peer; the caller closes it.
@@ -94,9 +87,10 @@ func New(cfg Config) *Peer {
 	if cfg.Login == "" {
 		cfg.Login, cfg.Password = "us", "secret"
 	}
-	p := &Peer{cfg: cfg, done: make(chan struct{}), conns: map[net.Conn]bool{}, stages: map[Stage]int{}, given: map[string]int{}}
+	p := &Peer{cfg: cfg, stages: map[Stage]int{}, given: map[string]int{}}
 	p.SetMessages(cfg.Messages...)
 	p.SetRules(cfg.Rules...)
+	p.Server = serving.New(func(conn net.Conn, n int) { newSession(p, conn, n).run() })
 	return p
 }
 
@@ -182,93 +176,9 @@ func (p *Peer) Logins() []string {
 	return slices.Clone(p.logins)
 }
 
-// Connections returns how many connections there were.
-func (p *Peer) Connections() int {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.connected
-}
-
 // Seen returns how often a stage was reached.
 func (p *Peer) Seen(s Stage) int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.stages[s]
-}
-
-// Dial returns the client's end of a new connection in memory, to which the server speaks
-// already. On a closed peer the connection is closed.
-func (p *Peer) Dial() *memconn.Conn {
-	client, server := memconn.Pair()
-	p.ServeConn(server)
-	return client
-}
-
-// ServeConn serves a connection in a goroutine that Close waits for.
-func (p *Peer) ServeConn(conn net.Conn) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.closed {
-		_ = conn.Close()
-		return
-	}
-	p.connected++
-	p.conns[conn] = true
-	n := p.connected
-	p.wg.Go(func() {
-		newSession(p, conn, n).run()
-		_ = conn.Close()
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		delete(p.conns, conn)
-	})
-}
-
-// Serve takes connections from l until it or the peer is closed.
-func (p *Peer) Serve(l net.Listener) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.closed {
-		_ = l.Close()
-		return
-	}
-	p.listeners = append(p.listeners, l)
-	p.wg.Go(func() {
-		for {
-			conn, err := l.Accept()
-			if err != nil {
-				return
-			}
-			p.ServeConn(conn)
-		}
-	})
-}
-
-// Listen serves a free port of 127.0.0.1 and returns it.
-func (p *Peer) Listen(t testing.TB) netip.AddrPort {
-	t.Helper()
-	var lc net.ListenConfig
-	l, err := lc.Listen(context.Background(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	p.Serve(l)
-	return l.Addr().(*net.TCPAddr).AddrPort()
-}
-
-// Close ends listeners and connections and waits for their goroutines; harmless twice.
-func (p *Peer) Close() {
-	p.mu.Lock()
-	if !p.closed {
-		p.closed = true
-		close(p.done)
-	}
-	for _, l := range p.listeners {
-		_ = l.Close()
-	}
-	for c := range p.conns {
-		_ = c.Close()
-	}
-	p.mu.Unlock()
-	p.wg.Wait()
 }
