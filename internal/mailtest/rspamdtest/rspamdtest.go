@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -35,6 +36,7 @@ type Server struct {
 	Milter     string // worker that speaks the milter protocol
 	Process    *os.Process
 	folder     string
+	path, conf string
 }
 
 const config = `
@@ -79,25 +81,58 @@ func Start(t testing.TB) *Server {
 			t.Fatal(err)
 		}
 	}
-	var out strings.Builder
-	cmd := exec.Command(path, "-f", "-u", "_rspamd", "-g", "_rspamd", "-c", conf)
-	cmd.Stdout, cmd.Stderr = &out, &out
-	cmd.WaitDelay = 5 * time.Second
-	if err := cmd.Start(); err != nil {
+	s.path, s.conf = path, conf
+	for try := 1; !s.start(t); try++ {
+		if try == 5 {
+			t.Fatalf("rspamd cannot open its own statistics: %s", s.said())
+		}
+	}
+	return s
+}
+
+// start starts the process, and reports whether its workers have all they need: they make the
+// files of the statistics at the same moment, and one that finds a file half made does without
+// it. At the next start the files are there.
+func (s *Server) start(t testing.TB) bool {
+	t.Helper()
+	log, err := os.Create(filepath.Join(s.folder, "log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(s.path, "-f", "-u", "_rspamd", "-g", "_rspamd", "-c", s.conf)
+	cmd.Stdout, cmd.Stderr = log, log
+	err = cmd.Start()
+	log.Close()
+	if err != nil {
 		t.Fatal(err)
 	}
 	s.Process = cmd.Process
 	ended := make(chan struct{})
 	go func() { defer close(ended); _ = cmd.Wait() }()
-	t.Cleanup(func() { s.stop(ended) })
-	s.await(t, ended, &out)
-	return s
+	var once sync.Once
+	stop := func() { once.Do(func() { s.stop(cmd.Process, ended) }) }
+	t.Cleanup(stop)
+	s.await(t, ended)
+	if strings.Contains(s.said(), "cannot init backend") {
+		stop()
+		return false
+	}
+	return true
+}
+
+// said is what Rspamd has logged since its start.
+func (s *Server) said() string {
+	text, err := os.ReadFile(filepath.Join(s.folder, "log"))
+	if err != nil {
+		return err.Error()
+	}
+	return string(text)
 }
 
 // stop ends the main process, which ends its workers; those of a main process that was killed
 // leave by themselves or are ended by their ids.
-func (s *Server) stop(ended chan struct{}) {
-	for _, id := range append(s.Workers(), s.Process.Pid) {
+func (s *Server) stop(main *os.Process, ended chan struct{}) {
+	for _, id := range append(workers(main), main.Pid) {
 		if p, err := os.FindProcess(id); err == nil {
 			_ = p.Kill()
 		}
@@ -106,9 +141,11 @@ func (s *Server) stop(ended chan struct{}) {
 }
 
 // Workers are the process ids of the workers, found by the folder they were started with.
-func (s *Server) Workers() []int {
+func (s *Server) Workers() []int { return workers(s.Process) }
+
+func workers(main *os.Process) []int {
 	var ids []int
-	task := fmt.Sprintf("/proc/%d/task/%d/children", s.Process.Pid, s.Process.Pid)
+	task := fmt.Sprintf("/proc/%d/task/%d/children", main.Pid, main.Pid)
 	text, err := os.ReadFile(task)
 	if err != nil {
 		return nil
@@ -121,7 +158,7 @@ func (s *Server) Workers() []int {
 	return ids
 }
 
-func (s *Server) await(t testing.TB, ended chan struct{}, out *strings.Builder) {
+func (s *Server) await(t testing.TB, ended chan struct{}) {
 	t.Helper()
 	late := time.After(60 * time.Second)
 	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 5 * time.Second}
@@ -139,7 +176,7 @@ func (s *Server) await(t testing.TB, ended chan struct{}, out *strings.Builder) 
 		}
 		select {
 		case <-ended:
-			t.Fatalf("rspamd ended: %s", out.String())
+			t.Fatalf("rspamd ended: %s", s.said())
 		case <-late:
 			t.Fatal("rspamd does not answer")
 		case <-tick.C:
