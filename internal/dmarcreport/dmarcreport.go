@@ -77,6 +77,7 @@ const (
 	maxDomain   = 5_000            // of one domain
 	maxRecords  = 10_000           // of one report that we send
 	keepCounts  = 8 * 24 * time.Hour
+	missedDays  = 3     // reports of older days are of no use any more
 	maxKept     = 5_000 // records of one received report
 	maxUnproven = 100   // of one from nobody knows whom
 	maxPerDay   = 500   // received reports about one domain in a day
@@ -174,11 +175,15 @@ func (r *Reports) Run(ctx context.Context) error {
 	}
 }
 
-// daily sends what is due and drops what is old.
+// daily sends what is due, also of days on which no process ran to send it, and drops what is old.
 func (r *Reports) daily(ctx context.Context) {
 	now := r.cfg.Now().UTC()
-	if !r.cfg.NoSending && now.Sub(now.Truncate(24*time.Hour)) >= r.cfg.Delay {
-		sent, err := r.Send(ctx, Day(now)-1)
+	last := Day(now) - 1
+	if now.Sub(now.Truncate(24*time.Hour)) < r.cfg.Delay {
+		last--
+	}
+	for day := Day(now) - missedDays; !r.cfg.NoSending && day <= last; day++ {
+		sent, err := r.Send(ctx, day)
 		r.complain(ctx, "DMARC reports could not all be sent", err, "sent", sent)
 	}
 	r.complain(ctx, "old DMARC reports could not be removed", r.Expire(ctx))

@@ -2,6 +2,7 @@ package dmarcreport_test
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"sync"
 	"testing"
@@ -31,10 +32,7 @@ func (f *fakeDB) note(what string) {
 	}
 }
 
-func (f *fakeDB) View(context.Context, func(db.Tx) error) error {
-	f.note("send")
-	return nil
-}
+func (f *fakeDB) View(_ context.Context, fn func(db.Tx) error) error { return fn(fakeTx{f: f}) }
 
 func (f *fakeDB) UpdateLow(_ context.Context, fn func(db.Tx) error) error { return fn(fakeTx{f: f}) }
 
@@ -49,7 +47,20 @@ func (x fakeTx) Exec(query string, _ ...any) (int64, error) {
 	return 0, nil
 }
 
-// TestRun counts at once, sends from the delay on, each hour, and writes what is left at its end.
+// Query is asked for what is to be sent of a day.
+func (x fakeTx) Query(_ string, args ...any) (db.Rows, error) {
+	x.f.note(fmt.Sprint("send ", args[0].(int64)-dmarcreport.Day(x.f.begin)))
+	return noRows{}, nil
+}
+
+type noRows struct{ db.Rows }
+
+func (noRows) Next() bool   { return false }
+func (noRows) Err() error   { return nil }
+func (noRows) Close() error { return nil }
+
+// TestRun counts at once, sends each hour what was missed and from the delay on what is of the day
+// before, and writes what is left at its end.
 func TestRun(t *testing.T) {
 	t.Parallel()
 	w := open(t, noDB{}, dmarc.RFC9989)
@@ -72,7 +83,8 @@ func TestRun(t *testing.T) {
 		if err := <-done; err != nil {
 			t.Error(err)
 		}
-		want := []string{"0s DELETE", "30s INSERT", "1h0m0s DELETE", "2h0m0s send", "2h0m0s DELETE", "3h0m0s send", "3h0m0s DELETE", "3h30m1s INSERT"}
+		want := []string{"0s send -3", "0s send -2", "0s DELETE", "30s INSERT", "1h0m0s send -3", "1h0m0s send -2", "1h0m0s DELETE",
+			"2h0m0s send -3", "2h0m0s send -2", "2h0m0s send -1", "2h0m0s DELETE", "3h0m0s send -3", "3h0m0s send -2", "3h0m0s send -1", "3h0m0s DELETE", "3h30m1s INSERT"}
 		if diff := cmp.Diff(want, fake.log); diff != "" {
 			t.Error(diff)
 		}
