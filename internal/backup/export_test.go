@@ -17,3 +17,9 @@ func DecodeAll(b []byte) {
 	defer c.close()
 	_ = frames(c, b, func(ID, []byte, int, int) error { return nil })
 }
+
+// What tells processes apart.
+var (
+	Machine = machine
+	Started = started
+)

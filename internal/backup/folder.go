@@ -111,14 +111,20 @@ func (f *Folder) Get(ctx context.Context, name string, from, n int64) ([]byte, e
 
 // List implements Target.
 func (f *Folder) List(ctx context.Context, prefix string, fn func(Object) error) error {
-	err := f.list(ctx, strings.TrimSuffix(prefix, "/"), fn)
+	err := f.walk(ctx, strings.TrimSuffix(prefix, "/"), func(name string, size int64) error {
+		if strings.HasSuffix(name, part) {
+			return nil
+		}
+		return fn(Object{Name: name, Size: size})
+	})
 	if err != nil {
 		return fmt.Errorf("list %s: %w", prefix, err)
 	}
 	return nil
 }
 
-func (f *Folder) list(ctx context.Context, folder string, fn func(Object) error) error {
+// walk calls fn for every file below a folder.
+func (f *Folder) walk(ctx context.Context, folder string, fn func(name string, size int64) error) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -139,9 +145,9 @@ func (f *Folder) list(ctx context.Context, folder string, fn func(Object) error)
 			return err
 		}
 		if st.Folder {
-			err = f.list(ctx, name, fn)
-		} else if !strings.HasSuffix(name, part) {
-			err = fn(Object{Name: name, Size: st.Size})
+			err = f.walk(ctx, name, fn)
+		} else {
+			err = fn(name, st.Size)
 		}
 		if err != nil {
 			return err
@@ -167,6 +173,22 @@ func (f *Folder) Remove(ctx context.Context, name string) error {
 		return fmt.Errorf("remove %s: %w", name, err)
 	}
 	return nil
+}
+
+// Tidy removes what puts have left that were killed. Nobody else may write meanwhile but
+// to the lock.
+func (f *Folder) Tidy(ctx context.Context) (freed int64, err error) {
+	err = f.walk(ctx, "", func(name string, size int64) error {
+		if !strings.HasSuffix(name, part) || name == lockName+part {
+			return nil
+		}
+		freed += size
+		return f.Remove(ctx, name)
+	})
+	if err != nil {
+		return freed, fmt.Errorf("tidy up: %w", err)
+	}
+	return freed, nil
 }
 
 var _ Target = (*Folder)(nil)

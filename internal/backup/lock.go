@@ -12,8 +12,9 @@ import (
 )
 
 // A repository has one writer: the object lock, which is renewed while work goes on and
-// taken over when it has expired, by the clocks of those concerned. Whoever holds it
-// looks once more immediately before what would hurt another: a snapshot, a removal.
+// taken over when it has expired, by the clocks of those concerned, or when it is of a process of
+// this machine that is gone. Whoever holds it looks once more immediately before what would hurt
+// another: a snapshot, a removal.
 const (
 	lockName  = "lock"
 	lockLife  = 15 * time.Minute
@@ -27,6 +28,9 @@ type lockText struct {
 	Process int       `json:"process"`
 	Work    string    `json:"work"`
 	Expires time.Time `json:"expires"`
+	// Which process of which start of a machine it is, where that can be told.
+	Machine string `json:"machine,omitempty"`
+	Started string `json:"started,omitempty"`
 }
 
 // lock is a lock in hand.
@@ -39,7 +43,7 @@ type lock struct {
 
 // takeLock takes the lock, or returns ErrLocked with who has it.
 func takeLock(ctx context.Context, c Config, work string) (*lock, error) {
-	l := &lock{c: c, text: lockText{ID: randomName(), Host: c.Host, Process: os.Getpid(), Work: work}}
+	l := &lock{c: c, text: lockText{ID: randomName(), Host: c.Host, Process: os.Getpid(), Work: work, Machine: machine(), Started: started(os.Getpid())}}
 	err := c.Target.Create(ctx, lockName, l.encode())
 	if errors.Is(err, fs.ErrExist) {
 		if err = l.takeOver(ctx); err == nil {
@@ -65,19 +69,24 @@ func (l *lock) encode() []byte {
 	return append(text, '\n')
 }
 
-// takeOver removes a lock that has expired, or whose writing was broken off.
+// abandoned reports whether whoever took a lock has ended for certain.
+func (h *lockText) abandoned() bool {
+	return h.Machine != "" && h.Machine == machine() && gone(h.Process, h.Started)
+}
+
+// takeOver removes a lock that has expired, whose process is gone, or whose writing was broken off.
 func (l *lock) takeOver(ctx context.Context) error {
 	held, err := l.read(ctx)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	if err == nil && l.c.Now().Before(held.Expires) {
+	if err == nil && l.c.Now().Before(held.Expires) && !held.abandoned() {
 		return fmt.Errorf("%w: %s by process %d on %s; if that is gone, the lock ends at %s", ErrLocked, held.Work, held.Process, held.Host, held.Expires.Format(time.RFC3339))
 	}
 	if err != nil && !errors.Is(err, ErrDamaged) {
 		return err
 	}
-	l.c.Logger.Warn("an expired lock of the backup repository is taken over", "host", held.Host, "work", held.Work)
+	l.c.Logger.Warn("a lock that was left in the backup repository is taken over", "host", held.Host, "work", held.Work)
 	return l.c.Target.Remove(ctx, lockName)
 }
 

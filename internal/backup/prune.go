@@ -77,6 +77,12 @@ type Pruned struct {
 // deadShare is the share of octets that nobody needs from which on a pack is rewritten.
 const deadShare = 0.25
 
+// tidier is a Target in which a Put that is killed may leave something that no List shows.
+// Tidy is called with the lock in hand and says how many octets it freed.
+type tidier interface {
+	Tidy(ctx context.Context) (freed int64, err error)
+}
+
 // Prune forgets the snapshots that the rules do not keep, and frees what no snapshot
 // needs any more: packs of which nothing is needed are removed, those with much that is
 // not are rewritten. Killed at any instant it leaves every snapshot whole, and the next Prune
@@ -261,6 +267,12 @@ func (p *pruning) replace(ctx context.Context, packs []packed, stays map[ID]bool
 	})
 	if err != nil {
 		return err
+	}
+	if tidy, ok := t.(tidier); ok {
+		freed, err := tidy.Tidy(ctx)
+		if p.done.Freed += freed; err != nil {
+			return err
+		}
 	}
 	for i, o := range gone {
 		if i%64 == 0 {

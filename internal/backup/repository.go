@@ -92,11 +92,7 @@ func create(ctx context.Context, c Config) error {
 	f := format{Format: formatNumber, ID: randomName() + randomName(), Created: c.Now().UTC()}
 	if !c.Key.IsZero() {
 		f.Encrypted = true
-		_, object, err := makeKeys(c.Key)
-		if err != nil {
-			return err
-		}
-		if err := c.Target.Put(ctx, keyFolder+randomName()+".age", object); err != nil {
+		if err := storeKeys(ctx, c); err != nil {
 			return err
 		}
 	}
@@ -105,6 +101,19 @@ func create(ctx context.Context, c Config) error {
 		return err
 	}
 	return c.Target.Put(ctx, formatName, append(text, '\n'))
+}
+
+// storeKeys makes the keys, unless an Init that was broken off has made some that Config.Key
+// opens: no others may stand beside those that something could be encrypted to.
+func storeKeys(ctx context.Context, c Config) error {
+	if _, err := loadKeys(ctx, c.Target, c.Key); !errors.Is(err, ErrKey) {
+		return err
+	}
+	_, object, err := makeKeys(c.Key)
+	if err != nil {
+		return err
+	}
+	return c.Target.Put(ctx, keyFolder+randomName()+".age", object)
 }
 
 func readFormat(ctx context.Context, t Target) (f format, err error) {
