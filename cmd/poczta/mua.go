@@ -222,7 +222,7 @@ type muaListCmd struct {
 
 // Help implements kong's HelpProvider.
 func (c *muaListCmd) Help() string {
-	return `The second column: N not read, ! flagged, r answered, @ with attachments, ~ only the header section is here.`
+	return `The second column: N not read, ! flagged, r answered, f forwarded, @ with attachments, ~ only the header section is here.`
 }
 
 func (c *muaListCmd) Do(ctx context.Context, d *mua.Desk) error {

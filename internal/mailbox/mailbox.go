@@ -59,13 +59,14 @@ type UID uint32
 // Flags are an entry's flags; the values are stored.
 type Flags uint32
 
-// The flags, named as IMAP names its system flags.
+// The flags, named as IMAP names its system flags; Forwarded is the keyword $Forwarded (RFC 5788).
 const (
 	Seen Flags = 1 << iota
 	Answered
 	Flagged
 	Draft
 	Deleted
+	Forwarded
 )
 
 // Mailbox is a mailbox's row.

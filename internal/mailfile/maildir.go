@@ -144,7 +144,7 @@ func (s *Source) oneMaildir(f maildirFolder, yield func(Message, error) bool) bo
 			}
 			continue
 		}
-		m.Flags, m.Keywords = maildirFlags(e.file, keywords)
+		m.readLetters(e.file, keywords)
 		m.Body, m.Received = body, info.ModTime()
 		m.UniqueID = uniqueID(e, list, s.options.UIDLFormat)
 		on := yield(m, nil)
@@ -234,31 +234,30 @@ func splitInfo(name string) (base, flags string) {
 	return name, ""
 }
 
-// maildirFlags reads the flags of a file's name: capitals are the standard's,
+// readLetters reads the flags of a file's name: capitals are the standard's,
 // small letters stand for the lines of dovecot-keywords.
-func maildirFlags(file string, keywords map[int]string) (flags Flags, words []string) {
+func (m *Message) readLetters(file string, keywords map[int]string) {
 	_, letters := splitInfo(file)
 	for _, c := range letters {
 		switch {
 		case c == 'S':
-			flags |= Seen
+			m.Flags |= Seen
 		case c == 'R':
-			flags |= Answered
+			m.Flags |= Answered
 		case c == 'F':
-			flags |= Flagged
+			m.Flags |= Flagged
 		case c == 'D':
-			flags |= Draft
+			m.Flags |= Draft
 		case c == 'T':
-			flags |= Deleted
+			m.Flags |= Deleted
 		case c == 'P':
-			words = append(words, "$Forwarded")
+			m.Flags |= Forwarded
 		case c >= 'a' && c <= 'z':
-			if w := keywords[int(c-'a')]; w != "" && !slices.Contains(words, w) {
-				words = append(words, w)
+			if w := keywords[int(c-'a')]; w != "" {
+				m.setKeyword(w)
 			}
 		}
 	}
-	return flags, words
 }
 
 // readKeywords reads dovecot-keywords: lines "number name". None is no error.

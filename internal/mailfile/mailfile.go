@@ -13,6 +13,7 @@ import (
 	"iter"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -52,7 +53,7 @@ func (f Format) String() string {
 	return ""
 }
 
-// Flags are the system flags (RFC 9051 §2.3.2) of a message.
+// Flags are the system flags (RFC 9051 §2.3.2) of a message, and $Forwarded (RFC 5788).
 type Flags uint32
 
 // The flags. Their values are those of package mailbox.
@@ -62,14 +63,28 @@ const (
 	Flagged
 	Draft
 	Deleted
+	Forwarded
 )
+
+// forwarded is the keyword by which files without a letter for it say Forwarded.
+const forwarded = "$Forwarded"
+
+// setKeyword keeps a keyword of a file: as the flag that it is, or in Keywords.
+func (m *Message) setKeyword(word string) {
+	switch {
+	case strings.EqualFold(word, forwarded):
+		m.Flags |= Forwarded
+	case !slices.Contains(m.Keywords, word):
+		m.Keywords = append(m.Keywords, word)
+	}
+}
 
 // Message is one message and what its file tells of it.
 type Message struct {
 	Folder   string    // UTF-8, levels parted by "/"; Inbox for the first
 	UniqueID string    // POP3 unique-id, legal by RFC 1939 §7; "" when unknown
 	Flags    Flags     //
-	Keywords []string  // flags of users and programs, as $Forwarded
+	Keywords []string  // flags of users and programs, as $label1
 	Received time.Time // internal date; zero when unknown
 	Name     string    // file, or offset in the mbox: for people
 	Body     *Body     // valid until the next message is asked for; nil for writing

@@ -115,8 +115,8 @@ func TestMboxFields(t *testing.T) {
 	if len(got) != 2 {
 		t.Fatalf("got %d messages", len(got))
 	}
-	want := mailfile.Message{Folder: "Old", UniqueID: "abc123", Flags: mailfile.Seen | mailfile.Answered | mailfile.Flagged | mailfile.Draft | mailfile.Deleted,
-		Keywords: []string{"$NotJunk", "$Forwarded"}, Received: time.Date(2022, 1, 23, 20, 41, 55, 0, time.UTC), Name: "box, message 1"}
+	want := mailfile.Message{Folder: "Old", UniqueID: "abc123", Flags: mailfile.Seen | mailfile.Answered | mailfile.Flagged | mailfile.Draft | mailfile.Deleted | mailfile.Forwarded,
+		Keywords: []string{"$NotJunk"}, Received: time.Date(2022, 1, 23, 20, 41, 55, 0, time.UTC), Name: "box, message 1"}
 	if diff := cmp.Diff(want, got[0].Message); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}
@@ -161,7 +161,7 @@ func TestMaildir(t *testing.T) {
 		rows = append(rows, row{r.Folder, r.UniqueID, r.text, r.Flags, r.Keywords})
 	}
 	want := []row{
-		{"INBOX", "old-unique-id", "A: seen\r\n\r\n1\r\n", mailfile.Seen | mailfile.Answered, []string{"$Forwarded", "work"}},
+		{"INBOX", "old-unique-id", "A: seen\r\n\r\n1\r\n", mailfile.Seen | mailfile.Answered | mailfile.Forwarded, []string{"work"}},
 		{"INBOX", "000061ae4c0907b0", "A: old\r\n\r\n2\r\n", 0, nil},
 		{"INBOX", "", "A: new\r\n\r\n3\r\n", 0, nil},
 		{"Archiwum/żółw", "", "A: turtle\r\n\r\nx\r\ny\r\n", mailfile.Flagged | mailfile.Deleted | mailfile.Draft, nil},
@@ -233,7 +233,7 @@ func TestOpenRefuses(t *testing.T) {
 func TestRoundTrip(t *testing.T) {
 	t.Parallel()
 	messages := []read{
-		{Message: mailfile.Message{Folder: "INBOX", UniqueID: "id1", Flags: mailfile.Seen | mailfile.Flagged, Keywords: []string{"$Forwarded", "work"}, Received: time.Unix(1700000000, 0).UTC()}, text: "A: b\r\n\r\nFrom me\r\n>From you\r\n.\r\n\r\n\r\n"},
+		{Message: mailfile.Message{Folder: "INBOX", UniqueID: "id1", Flags: mailfile.Seen | mailfile.Flagged | mailfile.Forwarded, Keywords: []string{"$label1", "work"}, Received: time.Unix(1700000000, 0).UTC()}, text: "A: b\r\n\r\nFrom me\r\n>From you\r\n.\r\n\r\n\r\n"},
 		{Message: mailfile.Message{Folder: "INBOX", UniqueID: "id2", Received: time.Unix(1700000001, 0).UTC()}, text: "A: b\r\n\r\n" + strings.Repeat("x", 100_000) + "\r\n"},
 		{Message: mailfile.Message{Folder: "Praca/żółw", UniqueID: "id3", Flags: mailfile.Answered | mailfile.Draft | mailfile.Deleted, Keywords: []string{"work"}, Received: time.Unix(1700000002, 0).UTC()}, text: "A: b\r\n\r\n"},
 	}
@@ -323,7 +323,7 @@ func TestForeign(t *testing.T) {
 		}
 	}
 	got := readAll(t, unpack(t, filepath.Join(dir, "mox/importtest.maildir.tgz")), mailfile.Options{})
-	if len(got) != 2 || got[0].Flags != mailfile.Seen|mailfile.Answered|mailfile.Flagged || got[1].Flags != mailfile.Deleted {
+	if len(got) != 2 || got[0].Flags != mailfile.Seen|mailfile.Answered|mailfile.Flagged|mailfile.Forwarded || got[1].Flags != mailfile.Deleted {
 		t.Errorf("mox's Maildir: got %+v", got)
 	}
 }

@@ -108,7 +108,9 @@ func (m *Message) fromHeader(header []byte) {
 		}
 	}
 	keywords, _ := message.Get(header, "X-Keywords")
-	m.Keywords = strings.FieldsFunc(keywords, func(r rune) bool { return r == ',' || r == ' ' || r == '\t' })
+	for word := range strings.FieldsFuncSeq(keywords, func(r rune) bool { return r == ',' || r == ' ' || r == '\t' }) {
+		m.setKeyword(word)
+	}
 	id, _ := message.Get(header, "X-UIDL")
 	m.UniqueID = legalUniqueID(strings.Trim(id, " \t\"<>"))
 }

@@ -82,8 +82,12 @@ func writeFields(w io.Writer, m Message) {
 	if more != "" {
 		fmt.Fprintf(w, "X-Status: %s\n", more)
 	}
-	if len(m.Keywords) > 0 {
-		fmt.Fprintf(w, "X-Keywords: %s\n", strings.Join(m.Keywords, " "))
+	words := m.Keywords
+	if m.Flags&Forwarded != 0 {
+		words = append([]string{forwarded}, words...)
+	}
+	if len(words) > 0 {
+		fmt.Fprintf(w, "X-Keywords: %s\n", strings.Join(words, " "))
 	}
 	if m.UniqueID != "" {
 		fmt.Fprintf(w, "X-UIDL: %s\n", m.UniqueID)
@@ -176,7 +180,7 @@ func (f *maildirOut) letters(m Message) string {
 	for _, l := range []struct {
 		flag   Flags
 		letter byte
-	}{{Draft, 'D'}, {Flagged, 'F'}, {Answered, 'R'}, {Seen, 'S'}, {Deleted, 'T'}} {
+	}{{Draft, 'D'}, {Flagged, 'F'}, {Forwarded, 'P'}, {Answered, 'R'}, {Seen, 'S'}, {Deleted, 'T'}} {
 		if m.Flags&l.flag != 0 {
 			s.WriteByte(l.letter)
 		}

@@ -74,7 +74,7 @@ func flagNames(f mailbox.Flags) []string {
 	for _, x := range []struct {
 		flag mailbox.Flags
 		name string
-	}{{mailbox.Seen, "read"}, {mailbox.Answered, "answered"}, {mailbox.Flagged, "flagged"}, {mailbox.Draft, "draft"}} {
+	}{{mailbox.Seen, "read"}, {mailbox.Answered, "answered"}, {mailbox.Forwarded, "forwarded"}, {mailbox.Flagged, "flagged"}, {mailbox.Draft, "draft"}} {
 		if f&x.flag != 0 {
 			out = append(out, x.name)
 		}
@@ -82,7 +82,7 @@ func flagNames(f mailbox.Flags) []string {
 	return out
 }
 
-// marks are flags in a column: new, flagged, answered, with attachments, headers only.
+// marks are flags in a column: new, flagged, answered, forwarded, with attachments, headers only.
 func marks(s store.Summary) string {
 	var b strings.Builder
 	put := func(on bool, r rune) {
@@ -93,6 +93,7 @@ func marks(s store.Summary) string {
 	put(s.Flags&mailbox.Seen == 0, 'N')
 	put(s.Flags&mailbox.Flagged != 0, '!')
 	put(s.Flags&mailbox.Answered != 0, 'r')
+	put(s.Flags&mailbox.Forwarded != 0, 'f')
 	put(s.Attachments > 0, '@')
 	put(s.Partial, '~')
 	if b.Len() == 0 {

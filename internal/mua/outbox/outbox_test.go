@@ -60,6 +60,13 @@ func TestSent(t *testing.T) {
 	if err != nil || len(answered) != 1 || answered[0].Flags&mailbox.Answered == 0 {
 		t.Errorf("the original is not marked: %+v %v", answered, err)
 	}
+	h.put(outbox.Letter{Message: strings.NewReader("From: ala@peer.example\nTo: ewa@them.example\nReferences: <first@them.example>\n <orig@them.example>\nSubject: Fwd: x\n\nSee below.\n")})
+	if err := h.flush(); err != nil {
+		t.Fatal(err)
+	}
+	if on, err := h.store.ByMessageID(t.Context(), "<orig@them.example>"); err != nil || len(on) != 1 || on[0].Flags&mailbox.Forwarded == 0 {
+		t.Errorf("the original is not marked as passed on: %+v %v", on, err)
+	}
 	if list, err := h.List(t.Context()); err != nil || len(list) != 0 {
 		t.Errorf("the outbox still lists %v (%v)", list, err)
 	}

@@ -11,6 +11,7 @@ import (
 	"poczta.example/poczta/internal/body"
 	"poczta.example/poczta/internal/db"
 	"poczta.example/poczta/internal/mailbox"
+	"poczta.example/poczta/internal/message"
 	"poczta.example/poczta/internal/mua/line"
 	"poczta.example/poczta/internal/mua/store"
 	"poczta.example/poczta/internal/smtp"
@@ -208,7 +209,7 @@ func (o *Outbox) file(ctx context.Context, r *row) error {
 	})
 }
 
-// fileSent moves a letter to Sent, and marks the one that it answers.
+// fileSent moves a letter to Sent, and marks the one that it answers or passes on.
 func (o *Outbox) fileSent(ctx context.Context, r *row) error {
 	s := o.c.Store
 	if here, err := o.lies(ctx, r); err != nil || !here {
@@ -217,10 +218,14 @@ func (o *Outbox) fileSent(ctx context.Context, r *row) error {
 	if _, err := s.Move(ctx, []store.LetterID{r.letter}, store.Sent); err != nil {
 		return err
 	}
-	if r.answers == "" {
+	about, flag := r.answers, mailbox.Answered
+	if about == "" {
+		about, flag = o.passedOn(ctx, r), mailbox.Forwarded
+	}
+	if about == "" {
 		return nil
 	}
-	found, err := s.ByMessageID(ctx, r.answers)
+	found, err := s.ByMessageID(ctx, about)
 	if err != nil {
 		return err
 	}
@@ -230,8 +235,20 @@ func (o *Outbox) fileSent(ctx context.Context, r *row) error {
 			ids = append(ids, m.ID)
 		}
 	}
-	_, err = s.SetFlags(ctx, ids, mailbox.Answered, 0)
+	_, err = s.SetFlags(ctx, ids, flag, 0)
 	return err
+}
+
+// passedOn is the Message-ID of the letter that a letter without In-Reply-To is of one conversation
+// with, as compose.Forward writes it: the last of References. A letter that can't be read names none.
+func (o *Outbox) passedOn(ctx context.Context, r *row) string {
+	l, err := o.c.Store.Letter(ctx, r.letter)
+	if err != nil {
+		return ""
+	}
+	defer l.Close()
+	all, _ := message.Get(l.Root.Header, "References")
+	return db.Text(messageID(all[max(0, strings.LastIndex(all, "<")):]))
 }
 
 // status is the enhanced status code of a reply, "" when it has none.

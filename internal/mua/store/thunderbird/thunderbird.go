@@ -259,11 +259,12 @@ type Message struct {
 
 // The bits of X-Mozilla-Status and X-Mozilla-Status2 that count here.
 const (
-	statusRead     = 0x0001
-	statusReplied  = 0x0002
-	statusMarked   = 0x0004
-	statusExpunged = 0x0008
-	status2Deleted = 0x00200000 // on the IMAP server
+	statusRead      = 0x0001
+	statusReplied   = 0x0002
+	statusMarked    = 0x0004
+	statusExpunged  = 0x0008
+	statusForwarded = 0x1000
+	status2Deleted  = 0x00200000 // on the IMAP server
 )
 
 // Messages yields the messages of a folder; those that were deleted but not yet compacted away
@@ -325,7 +326,7 @@ fields:
 	for _, b := range []struct {
 		bit  uint64
 		flag mailfile.Flags
-	}{{statusRead, mailfile.Seen}, {statusReplied, mailfile.Answered}, {statusMarked, mailfile.Flagged}} {
+	}{{statusRead, mailfile.Seen}, {statusReplied, mailfile.Answered}, {statusMarked, mailfile.Flagged}, {statusForwarded, mailfile.Forwarded}} {
 		if status&b.bit != 0 {
 			t.Flags |= b.flag
 		}
