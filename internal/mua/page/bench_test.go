@@ -90,7 +90,7 @@ func BenchmarkOpen(b *testing.B) {
 			var slowest time.Duration
 			for b.Loop() {
 				began := time.Now()
-				r, err := h.client.Get(server.URL + view.path)
+				r, err := h.client.Get(h.at(view.path))
 				if err != nil {
 					b.Fatal(err)
 				}

@@ -115,7 +115,7 @@ func (h *house) enter(ctx context.Context) {
 		h.t.Fatal(err)
 	}
 	h.goTo(ctx, at)
-	h.until(ctx, `location.pathname === "/mail" && document.querySelector("#nav")`)
+	h.until(ctx, `location.pathname === document.body.dataset.base + "/mail" && document.querySelector("#nav")`)
 }
 
 func (h *house) goTo(ctx context.Context, at string) {
@@ -182,12 +182,12 @@ func TestPages(t *testing.T) {
 		if err := chromedp.Do(ctx, chromedp.EmulateViewport(look.w, 844)); err != nil {
 			t.Fatal(err)
 		}
-		js[int](ctx, h, fmt.Sprintf(`fetch("/preferences", {method: "POST", body: new URLSearchParams({lang: %q, theme: %q})}).then(() => 1)`, look.lang, look.theme))
+		js[int](ctx, h, fmt.Sprintf(`fetch(document.body.dataset.base + "/preferences", {method: "POST", body: new URLSearchParams({lang: %q, theme: %q})}).then(() => 1)`, look.lang, look.theme))
 		for _, p := range pages {
 			if p.name == "menu" && look.width != "phone" {
 				continue
 			}
-			h.goTo(ctx, h.server.URL+p.path)
+			h.goTo(ctx, h.at(p.path))
 			if p.do != "" {
 				js[int](ctx, h, "("+p.do+", 1)")
 			}
@@ -275,7 +275,7 @@ func TestKeyboard(t *testing.T) {
 	h := newHouse(t)
 	news, _ := furnish(h)
 	h.enter(ctx)
-	h.goTo(ctx, h.server.URL+"/mail")
+	h.goTo(ctx, h.at("/mail"))
 	focused := func(subject string) string {
 		return fmt.Sprintf(`document.activeElement.closest("#rows .row")?.textContent.includes(%q)`, subject)
 	}
@@ -318,12 +318,12 @@ func TestKeyboard(t *testing.T) {
 	h.until(ctx, `document.activeElement.id === "q"`)
 	h.press(ctx, "paczk")
 	h.until(ctx, `document.querySelector("#rows")?.textContent.includes("Zamówienie 1182") && !document.querySelector("#rows").textContent.includes("gophers") && location.search === "?q=paczk"`)
-	h.goTo(ctx, h.server.URL+"/mail")
+	h.goTo(ctx, h.at("/mail"))
 	h.until(ctx, `document.querySelectorAll("#rows .row").length === 50`)
 	js[int](ctx, h, `(document.querySelector("#more").click(), 1)`)
 	h.until(ctx, `document.querySelectorAll("#rows .row").length > 60 && !document.querySelector("#more")`)
 	h.press(ctx, "c")
-	h.until(ctx, `location.pathname === "/write" && document.activeElement.id === "to"`)
+	h.until(ctx, `location.pathname === document.body.dataset.base + "/write" && document.activeElement.id === "to"`)
 }
 
 // TestTyping writes a letter: saved while typing, as one draft, its address completed, and sent.
@@ -334,7 +334,7 @@ func TestTyping(t *testing.T) {
 	_, files := furnish(h)
 	before := len(h.drafts())
 	h.enter(ctx)
-	h.goTo(ctx, h.server.URL+"/write")
+	h.goTo(ctx, h.at("/write"))
 	h.until(ctx, `document.activeElement.id === "to"`)
 	h.press(ctx, "wis")
 	h.until(ctx, `document.querySelector("#to-choices li")?.textContent.includes("ewa@example.net")`)
@@ -352,21 +352,21 @@ func TestTyping(t *testing.T) {
 		t.Errorf("%d drafts, %q", len(d)-before, d[0].Subject)
 	}
 	js[int](ctx, h, `(document.querySelector("#letter .primary").click(), 1)`)
-	h.until(ctx, `location.pathname === "/outbox" && document.querySelector("#flash").textContent.includes("in the outbox")`)
+	h.until(ctx, `location.pathname === document.body.dataset.base + "/outbox" && document.querySelector("#flash").textContent.includes("in the outbox")`)
 	if len(h.outbox.sent) != 1 || !strings.HasPrefix(h.outbox.sent[0].Text, "Nowy tekst") || len(h.drafts()) != before {
 		t.Errorf("%d sent, %d drafts", len(h.outbox.sent), len(h.drafts())-before)
 	}
-	h.goTo(ctx, h.server.URL+"/write?to=jan@example.net")
+	h.goTo(ctx, h.at("/write?to=jan@example.net"))
 	h.until(ctx, `document.activeElement.id === "text"`)
 	h.press(ctx, "Ostatnie słowa")
-	h.goTo(ctx, h.server.URL+"/mail?f=Drafts")
+	h.goTo(ctx, h.at("/mail?f=Drafts"))
 	h.until(ctx, `document.querySelector("#rows").textContent.includes("jan@example.net") || (location.reload(), false)`)
 	if d := h.drafts(); len(d) != before+1 {
 		t.Errorf("%d drafts of what was left behind", len(d)-before)
 	}
-	h.goTo(ctx, fmt.Sprintf("%s/mail?open=%d", h.server.URL, files))
+	h.goTo(ctx, fmt.Sprintf("%s?open=%d", h.at("/mail"), files))
 	h.press(ctx, "r")
-	h.until(ctx, `location.pathname === "/write" && document.activeElement.id === "text" && document.activeElement.selectionStart > 50`)
+	h.until(ctx, `location.pathname === document.body.dataset.base + "/write" && document.activeElement.id === "text" && document.activeElement.selectionStart > 50`)
 }
 
 // TestHostile shows a letter that wants to load, run and send things, and hears at a proxy what
@@ -399,7 +399,7 @@ func TestHostile(t *testing.T) {
 		}
 	})
 	h.enter(ctx)
-	h.goTo(ctx, fmt.Sprintf("%s/mail?open=%d", h.server.URL, news))
+	h.goTo(ctx, fmt.Sprintf("%s?open=%d", h.at("/mail"), news))
 	h.until(ctx, `document.querySelector("iframe.body")`)
 	if pictures.Load() != 1 {
 		t.Errorf("%d pictures of the letter itself were shown", pictures.Load())
@@ -412,7 +412,7 @@ func TestHostile(t *testing.T) {
 			t.Errorf("%s was asked without a wish", host)
 		}
 	}
-	h.goTo(ctx, fmt.Sprintf("%s/mail?open=%d&images=yes", h.server.URL, news))
+	h.goTo(ctx, fmt.Sprintf("%s?open=%d&images=yes", h.at("/mail"), news))
 	if !heard("zielnik.example") {
 		t.Error("the remote image was not asked for though the person wished it")
 	}
@@ -423,14 +423,22 @@ func TestHostile(t *testing.T) {
 		t.Error("the letter's script ran")
 	}
 	// Another program on this computer is another origin of the same site.
-	other := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { w.Header().Set("Content-Type", "text/html") }))
+	var mine atomic.Pointer[string]
+	other := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		got := r.Header.Get("Cookie")
+		mine.Store(&got)
+		w.Header().Set("Content-Type", "text/html")
+	}))
 	t.Cleanup(other.Close)
-	h.goTo(ctx, other.URL)
-	js[int](ctx, h, fmt.Sprintf(`fetch(%q, {method: "POST", mode: "no-cors", credentials: "include", body: new URLSearchParams({do: "delete", pick: %q})}).then(() => 1, () => 0)`, h.server.URL+"/act", fmt.Sprint(news)))
+	h.goTo(ctx, other.URL+"/mail")
+	if got := mine.Load(); got == nil || strings.Contains(*got, "poczta=") {
+		t.Errorf("another program on this computer got our cookie")
+	}
+	js[int](ctx, h, fmt.Sprintf(`fetch(%q, {method: "POST", mode: "no-cors", credentials: "include", body: new URLSearchParams({do: "delete", pick: %q})}).then(() => 1, () => 0)`, h.at("/act"), fmt.Sprint(news)))
 	if m := h.summary(news); m.Folder != store.Inbox {
 		t.Errorf("another origin moved a letter to %s", m.Folder)
 	}
-	if js[int](ctx, h, fmt.Sprintf(`new Promise(ok => { const s = document.createElement("img"); s.onload = () => ok(1); s.onerror = () => ok(0); s.src = %q; document.body.append(s) })`, h.server.URL+"/static/x/icon.svg")) != 0 {
+	if js[int](ctx, h, fmt.Sprintf(`new Promise(ok => { const s = document.createElement("img"); s.onload = () => ok(1); s.onerror = () => ok(0); s.src = %q; document.body.append(s) })`, h.at("/static/x/icon.svg"))) != 0 {
 		t.Error("another origin read from us")
 	}
 }

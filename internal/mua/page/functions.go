@@ -8,6 +8,8 @@ import (
 // functions are what templates may call.
 func (p *Page) functions() template.FuncMap {
 	return template.FuncMap{
+		// at is where a page of ours stands.
+		"at":      func(path string) string { return p.gate.base + path },
 		"size":    size,
 		"folder":  func(t *words, name string) string { return t.folder(name) },
 		"unread":  func(t *words, n int64) string { return t.count(int(n), nounUnread) },

@@ -4,7 +4,6 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
-	"encoding/hex"
 	"fmt"
 	"io"
 	"net"
@@ -24,12 +23,20 @@ const (
 	maxSessions = 32 // the one not seen for longest goes
 )
 
+// sessionCookie is the name of the cookie that lets in.
+const sessionCookie = "poczta"
+
 // gate knows who may see the mail: who brought a token, once, and since then a cookie.
 type gate struct {
-	now    func() time.Time
-	rand   io.Reader
-	cookie string // its name; cookies know no ports, so each Page has its own
-	key    []byte // seals addresses of pictures
+	now  func() time.Time
+	rand io.Reader
+	// base is the path that all pages stand below, and that the cookie is for. Browsers send cookies
+	// of 127.0.0.1 to every port of it (RFC 6265 §8.5), so to every program that serves a page on this
+	// computer, whatever the cookie's name. None of them knows this path, and our pages tell it to
+	// nobody (no referrer, no address in a command line), so that no browser comes there by it. An
+	// address like 127.x.y.z would not do: macOS has but one, and others see who listens where.
+	base string
+	key  []byte // seals addresses of pictures
 
 	mu       sync.Mutex
 	tokens   map[[32]byte]time.Time // hash to when it ends
@@ -46,14 +53,14 @@ type session struct {
 
 func newGate(r io.Reader, now func() time.Time) (*gate, error) {
 	g := &gate{now: now, rand: r, key: make([]byte, 32), tokens: map[[32]byte]time.Time{}, sessions: map[[32]byte]*session{}}
-	name := make([]byte, 6)
 	if _, err := io.ReadFull(r, g.key); err != nil {
 		return nil, fmt.Errorf("page: random octets: %w", err)
 	}
-	if _, err := io.ReadFull(r, name); err != nil {
-		return nil, fmt.Errorf("page: random octets: %w", err)
+	path, err := g.secret()
+	if err != nil {
+		return nil, err
 	}
-	g.cookie = "poczta-" + hex.EncodeToString(name)
+	g.base = "/" + path
 	return g, nil
 }
 
@@ -106,12 +113,12 @@ func (g *gate) admit(token string) (*http.Cookie, bool) {
 		delete(g.sessions, oldest)
 	}
 	g.sessions[sha256.Sum256([]byte(value))] = &session{seen: g.now()}
-	return &http.Cookie{Name: g.cookie, Value: value, Path: "/", HttpOnly: true, SameSite: http.SameSiteStrictMode}, true
+	return &http.Cookie{Name: sessionCookie, Value: value, Path: g.base, HttpOnly: true, SameSite: http.SameSiteStrictMode}, true
 }
 
 // session finds the session of a request; nil is a stranger's.
 func (g *gate) session(r *http.Request) *session {
-	c, err := r.Cookie(g.cookie)
+	c, err := r.Cookie(sessionCookie)
 	if err != nil {
 		return nil
 	}
@@ -207,10 +214,6 @@ func (p *Page) refuse(w http.ResponseWriter, r *http.Request, code int) {
 func (p *Page) enter(w http.ResponseWriter, r *http.Request) {
 	c, ok := p.gate.admit(r.URL.Query().Get("token"))
 	if !ok {
-		if p.gate.session(r) != nil { // the address was opened again
-			http.Redirect(w, r, "/mail", http.StatusSeeOther)
-			return
-		}
 		p.refuse(w, r, http.StatusUnauthorized)
 		return
 	}

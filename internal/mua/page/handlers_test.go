@@ -48,7 +48,7 @@ func TestLists(t *testing.T) {
 	h.shows("/mail?q=niczegotakiego", "Nothing was found")
 	h.shows("/mail?q=spot&typing=1", "Spotkanie w czwartek")
 	body := h.shows("/mail", "More letters")
-	_, rest, _ := strings.Cut(body, `href="/mail?c=`)
+	_, rest, _ := strings.Cut(body, `href="`+h.base+`/mail?c=`)
 	cursor, _, _ := strings.Cut(rest, `"`)
 	h.shows("/mail?c="+cursor, "part 60", "!Jesienne")
 }
@@ -58,7 +58,7 @@ func TestReading(t *testing.T) {
 	h := newHouse(t)
 	news, files := furnish(h)
 	body := h.shows(fmt.Sprintf("/mail?open=%d", news), "Sklep Zielnik", "SPF passed", "DMARC passed", "2 remote images were not loaded.", "1 link names another host", `sandbox="allow-popups allow-popups-to-escape-sandbox"`,
-		fmt.Sprintf(`src="/letter/%d/html"`, news), "!alert(1)", "deliver; score=1.2")
+		fmt.Sprintf(`src="%s/letter/%d/html"`, h.base, news), "!alert(1)", "deliver; score=1.2")
 	if h.summary(news).Flags&mailbox.Seen == 0 || strings.Contains(body, "unread current") {
 		t.Error("the letter that is open is not read")
 	}
@@ -81,7 +81,7 @@ func TestFrame(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)
 	news, _ := furnish(h)
-	r, err := h.client.Get(h.server.URL + fmt.Sprintf("/letter/%d/html", news))
+	r, err := h.client.Get(h.at(fmt.Sprintf("/letter/%d/html", news)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -137,7 +137,7 @@ func TestFiles(t *testing.T) {
 		{fmt.Sprintf("/letter/%d/source", files), "", "text/plain; charset=utf-8", "From: Jan Nowak"},
 	}
 	for _, tt := range tests {
-		r, err := h.client.Get(h.server.URL + tt.path)
+		r, err := h.client.Get(h.at(tt.path))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -254,13 +254,13 @@ func (h *house) write(fields url.Values, files map[string]string) (int, string) 
 	if err := w.Close(); err != nil {
 		h.t.Fatal(err)
 	}
-	r, err := h.client.Post(h.server.URL+"/write", w.FormDataContentType(), &b)
+	r, err := h.client.Post(h.at("/write"), w.FormDataContentType(), &b)
 	if err != nil {
 		h.t.Fatal(err)
 	}
 	defer r.Body.Close()
 	if to := r.Header.Get("Location"); to != "" {
-		return r.StatusCode, to
+		return r.StatusCode, strings.TrimPrefix(to, h.base)
 	}
 	body, err := io.ReadAll(r.Body)
 	if err != nil {

@@ -57,13 +57,13 @@ func TestText(t *testing.T) {
 		{"plain", "a < b & c", "a &lt; b &amp; c"},
 		{"link", "see https://x.example/a?b=1&c=2.", `see <a rel="noopener noreferrer nofollow" target="_blank" href="https://x.example/a?b=1&amp;c=2">https://x.example/a?b=1&amp;c=2</a>.`},
 		{"no script", `javascript:alert(1) https://x.example/"onload=1`, `javascript:alert(1) <a rel="noopener noreferrer nofollow" target="_blank" href="https://x.example/">https://x.example/</a>&#34;onload=1`},
-		{"address", "to a.b@x.example!", `to <a href="/write?to=a.b%40x.example">a.b@x.example</a>!`},
+		{"address", "to a.b@x.example!", `to <a href="/b/write?to=a.b%40x.example">a.b@x.example</a>!`},
 		{"quotes", "a\n> b\n>> c\nd", "a<blockquote>b<blockquote>c</blockquote></blockquote>d"},
 		{"signature", "a\n-- \nAla", "a<div class=\"signature\">-- \nAla</div>"},
 		{"empty", " \r\n", ""},
 	}
 	for _, tt := range tests {
-		if got := string(textHTML(tt.in)); got != tt.want {
+		if got := string(textHTML(tt.in, "/b")); got != tt.want {
 			t.Errorf("%s:\n got %q\nwant %q", tt.name, got, tt.want)
 		}
 	}
@@ -89,7 +89,7 @@ func FuzzText(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
-		out := string(textHTML(unflow(&mime.Part{Params: map[string]string{"format": "flowed"}}, s)))
+		out := string(textHTML(unflow(&mime.Part{Params: map[string]string{"format": "flowed"}}, s), ""))
 		if strings.Count(out, "<blockquote>") != strings.Count(out, "</blockquote>") || strings.Count(out, "<a ") != strings.Count(out, "</a>") {
 			t.Fatalf("%q is not closed", out)
 		}

@@ -112,11 +112,11 @@ func New(c Config) (*Page, error) {
 		p.static[name] = asset{b, kind, hex.EncodeToString(sum[:6])}
 	}
 	var err error
-	if p.templates, err = template.New("").Funcs(p.functions()).ParseFS(files, "templates/*.html"); err != nil {
-		return nil, fmt.Errorf("page: %w", err)
-	}
 	if p.gate, err = newGate(c.Rand, c.Now); err != nil {
 		return nil, err
+	}
+	if p.templates, err = template.New("").Funcs(p.functions()).ParseFS(files, "templates/*.html"); err != nil {
+		return nil, fmt.Errorf("page: %w", err)
 	}
 	p.handler = p.routes()
 	return p, nil
@@ -155,7 +155,8 @@ func (p *Page) routes() http.Handler {
 	outer := http.NewServeMux()
 	outer.HandleFunc("GET /enter", p.enter)
 	outer.HandleFunc("GET /inline/{seal}/{id}/{n}", p.inline)
-	outer.Handle("/", inside)
+	outer.Handle(p.gate.base+"/", http.StripPrefix(p.gate.base, inside))
+	outer.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) { p.refuse(w, r, http.StatusUnauthorized) })
 	return p.outermost(outer)
 }
 

@@ -42,6 +42,7 @@ type house struct {
 	page     *page.Page
 	server   *httptest.Server
 	client   *http.Client // that was let in
+	base     string       // the path of all pages
 	looked   chan struct{}
 }
 
@@ -157,8 +158,12 @@ func (h *house) let() *http.Client {
 	if r.StatusCode != http.StatusOK {
 		h.t.Fatalf("enter: %s", r.Status)
 	}
+	h.base = r.Cookies()[0].Path
 	return c
 }
+
+// at is where a page stands.
+func (h *house) at(path string) string { return h.server.URL + h.base + path }
 
 // stage stages a text, to be discarded in the end.
 func (h *house) stage(text string) body.Staged {
@@ -208,7 +213,7 @@ func text(from, subject, body string, ago time.Duration, more ...string) string 
 // get fetches a page.
 func (h *house) get(path string) (int, string) {
 	h.t.Helper()
-	r, err := h.client.Get(h.server.URL + path)
+	r, err := h.client.Get(h.at(path))
 	if err != nil {
 		h.t.Fatal(err)
 	}
@@ -242,13 +247,13 @@ func (h *house) shows(path string, words ...string) string {
 // post sends a form and returns the status and where it leads, or the page.
 func (h *house) post(path string, form url.Values) (int, string) {
 	h.t.Helper()
-	r, err := h.client.PostForm(h.server.URL+path, form)
+	r, err := h.client.PostForm(h.at(path), form)
 	if err != nil {
 		h.t.Fatal(err)
 	}
 	defer r.Body.Close()
 	if to := r.Header.Get("Location"); to != "" {
-		return r.StatusCode, to
+		return r.StatusCode, strings.TrimPrefix(to, h.base)
 	}
 	b, err := io.ReadAll(r.Body)
 	if err != nil {

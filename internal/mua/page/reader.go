@@ -216,7 +216,7 @@ func (v *visit) content(l *letterView, o *store.Letter, w where) {
 			text.WriteString(x.Body)
 		}
 	}
-	l.Text = textHTML(text.String())
+	l.Text = textHTML(text.String(), v.p.gate.base)
 }
 
 // readText reads at most limit octets of a part's text.
@@ -322,7 +322,7 @@ func (v *visit) safe(o *store.Letter, bodies []body, remote bool) (page string, 
 		if b.html == nil {
 			text, cut := readText(b.text, o, maxText)
 			all.Cut = all.Cut || cut
-			out.WriteString(`<div class="text">` + string(textHTML(unflow(b.text, text))) + `</div>`)
+			out.WriteString(`<div class="text">` + string(textHTML(unflow(b.text, text), v.p.gate.base)) + `</div>`)
 			continue
 		}
 		text, cut := readText(b.html, o, maxMessage)

@@ -16,8 +16,8 @@ func equal(a, b string) bool { return subtle.ConstantTimeCompare([]byte(a), []by
 var links = regexp.MustCompile(`(?i)\b(https?://[^\s<>"'` + "`" + `]+|[a-z0-9._%+-]{1,64}@[a-z0-9-]{1,63}(\.[a-z0-9-]{1,63}){1,8})`)
 
 // textHTML makes a text safe to show: escaped, with links, and with what it quotes and its
-// signature marked as such.
-func textHTML(text string) template.HTML {
+// signature marked as such. base is the path of our own pages.
+func textHTML(text, base string) template.HTML {
 	text = strings.ReplaceAll(strings.ReplaceAll(strings.TrimRight(text, " \t\r\n"), "\r\n", "\n"), "\r", "\n")
 	if text == "" {
 		return ""
@@ -45,7 +45,7 @@ func textHTML(text string) template.HTML {
 		if signature && (line != "-- " && line != "--") {
 			out.WriteByte('\n')
 		}
-		linked(&out, line)
+		linked(&out, line, base)
 	}
 	closeQuotes(&out, &depth, 0)
 	if signature {
@@ -72,7 +72,7 @@ func quoted(line string) (depth int, rest string) {
 }
 
 // linked writes a line, escaped.
-func linked(out *strings.Builder, line string) {
+func linked(out *strings.Builder, line, base string) {
 	at := 0
 	for _, m := range links.FindAllStringIndex(line, 200) {
 		found := strings.TrimRight(line[m[0]:m[1]], ".,;:!?)]}'\"")
@@ -81,7 +81,7 @@ func linked(out *strings.Builder, line string) {
 		if strings.Contains(found, "://") {
 			out.WriteString(`<a rel="noopener noreferrer nofollow" target="_blank" href="` + html.EscapeString(to) + `">`)
 		} else {
-			out.WriteString(`<a href="/write?to=` + html.EscapeString(template.URLQueryEscaper(to)) + `">`)
+			out.WriteString(`<a href="` + base + `/write?to=` + html.EscapeString(template.URLQueryEscaper(to)) + `">`)
 		}
 		out.WriteString(html.EscapeString(found) + `</a>`)
 		at = m[0] + len(found)

@@ -77,7 +77,7 @@ func (v *visit) show(name string, data any) error {
 
 // redirect goes on to one of our own pages, after a command.
 func (v *visit) redirect(to string) error {
-	http.Redirect(v.w, v.r, to, http.StatusSeeOther)
+	http.Redirect(v.w, v.r, v.p.gate.base+to, http.StatusSeeOther)
 	return nil
 }
 
@@ -184,8 +184,11 @@ type frame struct {
 	page     *Page
 }
 
+// Base is the path that all pages stand below.
+func (f frame) Base() string { return f.page.gate.base }
+
 // Asset is the address of an embedded file.
-func (f frame) Asset(name string) string { return "/static/" + f.page.static[name].tag + "/" + name }
+func (f frame) Asset(name string) string { return f.Base() + "/static/" + f.page.static[name].tag + "/" + name }
 
 // box is a folder in the navigation.
 type box struct {

@@ -4,6 +4,7 @@
 (() => {
 const $ = (s, from = document) => from.querySelector(s);
 const $$ = (s, from = document) => [...from.querySelectorAll(s)];
+const base = document.body.dataset.base; // all pages stand below it
 
 // part fetches a part of a page and gives the document it stands in.
 let asked = null;
@@ -36,7 +37,7 @@ function open(url, push, focus) {
       if (is) { a.setAttribute("aria-current", "true"); r.classList.remove("unread"); $("a > .hidden", r)?.remove(); } else a.removeAttribute("aria-current");
     }
     const back = $("#picks input[name=back]");
-    if (back) back.value = url;
+    if (back) back.value = new URL(url, location.href).href.slice((location.origin + base).length);
     reader.scrollTop = 0;
     const title = $("#letter-title");
     if (title) { document.title = title.textContent + " · Poczta"; if (focus) title.focus(); }
@@ -72,7 +73,7 @@ if (q && list) {
       const u = new URL(location.href), now = new URLSearchParams();
       if (q.value) now.set("q", q.value);
       if (u.searchParams.get("v")) now.set("v", u.searchParams.get("v"));
-      const to = "/mail" + (now.size ? "?" + now : "");
+      const to = base + "/mail" + (now.size ? "?" + now : "");
       asked?.abort();
       asked = part(to + (now.size ? "&" : "?") + "typing=1", "list", doc => { put(list, doc); history.replaceState({}, "", to); }, () => {});
     }, 150);
@@ -136,7 +137,7 @@ const keys = {
   u: () => { const b = $(".reader .back"); if (b) location.href = b.href; },
   x: () => { const r = focused(); if (r) { const c = $("input[name=pick]", r); c.checked = !c.checked; } },
   r: () => $('[data-key="r"]')?.click(), a: () => $('[data-key="a"]')?.click(), f: () => $('[data-key="f"]')?.click(),
-  c: () => { location.href = "/write"; },
+  c: () => { location.href = base + "/write"; },
   e: () => act("archive", "e"), "#": () => act("delete", "#"), Delete: () => act("delete", "#"), "!": () => act("junk", "!"),
   s: () => act("flag", "s"), m: () => act("unread", "m"),
   z: () => $("#flash button")?.click(),
@@ -165,7 +166,7 @@ if (letter) {
     return form;
   }
   // What was typed and not saved when the page goes is saved behind it.
-  window.addEventListener("pagehide", () => { if (dirty && !leaving) { dirty = false; navigator.sendBeacon("/write", typed()); } });
+  window.addEventListener("pagehide", () => { if (dirty && !leaving) { dirty = false; navigator.sendBeacon(base + "/write", typed()); } });
   async function save() {
     if (leaving) return;
     if (saving) { again = true; return; }
@@ -174,11 +175,11 @@ if (letter) {
     const form = typed();
     dirty = false;
     try {
-      const r = await fetch("/write", {method: "POST", body: form, headers: {"X-Poczta-Part": "save"}});
+      const r = await fetch(base + "/write", {method: "POST", body: form, headers: {"X-Poczta-Part": "save"}});
       if (!r.ok) throw r;
       const is = await r.json();
       for (const [name, value] of [["draft", is.draft], ["reply", 0], ["forward", 0]]) letter.elements[name].value = value;
-      history.replaceState({}, "", "/write?draft=" + is.draft);
+      history.replaceState({}, "", base + "/write?draft=" + is.draft);
       said.textContent = is.saved;
     } catch { dirty = true; said.textContent = words.notSaved; }
     saving = false;
@@ -235,7 +236,7 @@ function complete(field) {
       asked?.abort();
       asked = new AbortController();
       let found = [];
-      try { found = await (await fetch("/addresses?q=" + encodeURIComponent(text), {signal: asked.signal})).json(); } catch { return; }
+      try { found = await (await fetch(base + "/addresses?q=" + encodeURIComponent(text), {signal: asked.signal})).json(); } catch { return; }
       if (!found.length || document.activeElement !== field) { close(); return; }
       const was = at < 0 ? "" : $$("li", box)[at].textContent;
       box.replaceChildren(...found.map((name, i) => {
