@@ -44,16 +44,18 @@ func (c *demoCmd) Run(ctx context.Context, p *process, _ *cli) (err error) {
 	text := config.Initial{Hostname: "mail." + demoDomain, Data: filepath.Join(dir, "data"), ListenHosts: []string{"127.0.0.1"}, PortBase: c.PortBase,
 		TLSMode: "self-signed", PlaintextFrom: []string{"127.0.0.0/8"}, Metrics: "127.0.0.1:9025"}.Text() +
 		"\n[store]\nreserve = \"16MiB\"\n\n[log]\nlevel = \"warn\"\n" + demoWayOut(filepath.Join(dir, "elsewhere"))
-	file := filepath.Join(dir, "poczta.toml")
+	file, secret := filepath.Join(dir, "poczta.toml"), filepath.Join(dir, "password")
 	conf, err := config.Parse(file, []byte(text))
 	if err != nil {
 		return err
 	}
-	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
-		return fmt.Errorf("write the demo's configuration: %w", err)
+	for name, text := range map[string]string{file: text, secret: demoPassword + "\n"} {
+		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+			return fmt.Errorf("write the demo's files: %w", err)
+		}
 	}
 	d, err := daemon.New(daemon.Config{File: file, Config: conf, Output: p.stderr, Version: version, Commands: commands,
-		Prepared: prepareDemo, Ready: func() { c.tell(p, file) }})
+		Prepared: prepareDemo, Ready: func() { c.tell(p, file, secret) }})
 	if err != nil {
 		return err
 	}
@@ -156,6 +158,12 @@ Fetch Ala's mail (POP3, port {{.POP3}}; under TLS, port {{.POP3S}}):
   curl -sS pop3://127.0.0.1:{{.POP3}}/1 -u ala@example.org:{{.Password}}
   curl -sS -k pop3s://127.0.0.1:{{.POP3S}}/1 -u ala@example.org:{{.Password}}
 
+The same mail in Poczta's own mail program, kept in the demo's folder ("open" in place of "list" shows it in your browser):
+  {{.Program}} mail add ala@example.org {{.Mail}} --secrets-file --incoming 127.0.0.1:{{.POP3}} --outgoing 127.0.0.1:{{.Submission}} --security none --password-file {{.PasswordFile}}
+  {{.Program}} mail sync {{.Mail}}
+  {{.Program}} mail list {{.Mail}}
+  {{.Program}} mail send ola@example.org -s "By my mail program" --text "Hello." {{.Mail}}
+
 Ask the server, in another terminal:
   {{.Program}} trace ala@example.org --config {{.File}}
   {{.Program}} trace bea@elsewhere.test --config {{.File}}
@@ -185,12 +193,13 @@ func programName() string {
 	return self
 }
 
-func (c *demoCmd) tell(p *process, file string) {
+func (c *demoCmd) tell(p *process, file, secret string) {
 	var people []string
 	for _, x := range demoPeople {
 		people = append(people, x.address)
 	}
-	err := demoText.Execute(p.stdout, map[string]any{"People": people, "Password": demoPassword, "File": file, "Program": programName(), "Nobody": nobodyElsewhere, "Busy": busyElsewhere,
+	err := demoText.Execute(p.stdout, map[string]any{"People": people, "Password": demoPassword, "File": file, "Program": programName(), "PasswordFile": secret,
+		"Mail": fmt.Sprintf("--data %s --passphrase-file %s", filepath.Join(filepath.Dir(file), "mail"), secret), "Nobody": nobodyElsewhere, "Busy": busyElsewhere,
 		"SMTP": c.PortBase + 25, "Submission": c.PortBase + 587, "POP3": c.PortBase + 110, "POP3S": c.PortBase + 995, "Metrics": c.PortBase + 9025})
 	if err != nil {
 		fmt.Fprintf(p.stderr, "poczta: print how to use the demo: %v\n", err)
