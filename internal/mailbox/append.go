@@ -45,6 +45,7 @@ type incoming struct {
 	key       []byte // in import_key
 	taken     bool   // an entry that was delivered here has the unique-id
 	duplicate bool
+	late      bool // the transaction found that it is a duplicate
 	loc       body.Location
 }
 
@@ -81,13 +82,10 @@ func (s *Store) AppendWithin(ctx context.Context, account envelope.AccountID, lo
 	}
 	defer release()
 	err = s.cfg.DB.UpdateLow(ctx, func(tx db.Tx) error {
-		for i := range all {
-			if err := s.appendRow(tx, &all[i]); err != nil {
-				return err
-			}
-			if within == nil {
-				continue
-			}
+		if err := s.enter(tx, all); err != nil {
+			return err
+		}
+		for i := 0; within != nil && i < len(all); i++ {
 			if err := within(tx, i, all[i].outcome()); err != nil {
 				return err
 			}
@@ -114,7 +112,7 @@ func (s *Store) AppendWithin(ctx context.Context, account envelope.AccountID, lo
 
 // outcome is what the caller hears.
 func (in *incoming) outcome() Appended {
-	if in.duplicate {
+	if in.duplicate || in.late {
 		return Appended{Duplicate: true}
 	}
 	return Appended{Entry: in.entry}
@@ -166,20 +164,27 @@ func (s *Store) look(ctx context.Context, fn func(db.Tx) error) error {
 }
 
 // markKnown finds duplicates before their bodies are stored again. What it
-// misses because of a second import at the same time, appendRow finds.
+// misses because of a second import at the same time, enter finds.
 func (s *Store) markKnown(ctx context.Context, all []incoming) error {
 	return s.look(ctx, func(tx db.Tx) error {
+		numbers := make(map[string]int64) // by mailbox; 0 is none
 		for i := range all {
 			in := &all[i]
 			in.duplicate = false
-			m, err := readMailbox(tx, in.entry.Account, in.entry.Mailbox)
-			if errors.Is(err, db.ErrNotFound) {
+			number, asked := numbers[in.entry.Mailbox]
+			if !asked {
+				m, err := readMailbox(tx, in.entry.Account, in.entry.Mailbox)
+				if err != nil && !errors.Is(err, db.ErrNotFound) {
+					return err
+				}
+				number = m.Number
+				numbers[in.entry.Mailbox] = number
+			}
+			if number == 0 {
 				continue
 			}
-			if err != nil {
-				return err
-			}
-			if in.duplicate, err = s.known(tx, in, m.Number); err != nil {
+			var err error
+			if in.duplicate, err = s.known(tx, in, number); err != nil {
 				return err
 			}
 		}
@@ -247,39 +252,6 @@ func (in *incoming) uniqueID() string {
 		return in.Import.UniqueID
 	}
 	return in.entry.Body.String()
-}
-
-// appendRow stores one message unless it is a duplicate.
-func (s *Store) appendRow(tx db.Tx, in *incoming) error {
-	if in.duplicate {
-		return nil
-	}
-	e := &in.entry
-	number, err := s.number(tx, e.Account, e.Mailbox)
-	if err != nil {
-		return err
-	}
-	known, err := s.known(tx, in, number)
-	if err != nil {
-		return err
-	}
-	if !known {
-		n, err := tx.Exec(`INSERT INTO import_key (account, number, key, sha256) VALUES (?, ?, ?, ?) ON CONFLICT (account, number, key) DO NOTHING`,
-			int64(e.Account), number, in.key, in.sum[:])
-		if err != nil {
-			return fmt.Errorf("remember import: %w", err)
-		}
-		known = n == 0
-	}
-	if known {
-		in.duplicate = true // its body has no row and is collected
-		return nil
-	}
-	if err := body.Insert(tx, e.Body, in.loc, 1); err != nil {
-		return fmt.Errorf("insert body %s: %w", e.Body, err)
-	}
-	e.UniqueID = in.uniqueID()
-	return s.insert(tx, e, storeUniqueID(e.UniqueID, e.Body))
 }
 
 // number returns a mailbox's number, creating the mailbox when it is missing.

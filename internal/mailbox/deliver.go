@@ -52,11 +52,16 @@ func (s *Store) insert(tx db.Tx, e *Entry, uniqueID []byte) error {
 	if err != nil {
 		return fmt.Errorf("allocate a uid in mailbox %q of account %d: %w", e.Mailbox, e.Account, err)
 	}
+	return insertEntry(tx, e, uniqueID)
+}
+
+// insertEntry stores an entry that has its number, uid and modseq.
+func insertEntry(tx db.Tx, e *Entry, uniqueID []byte) error {
 	prefix := e.Prefix
 	if prefix == nil {
 		prefix = []byte{}
 	}
-	_, err = tx.Exec(`INSERT INTO entry (account, number, uid, modseq, flags, octets, surrogate, received, unique_id, body, prefix) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+	_, err := tx.Exec(`INSERT INTO entry (account, number, uid, modseq, flags, octets, surrogate, received, unique_id, body, prefix) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
 		int64(e.Account), e.Number, int64(e.UID), e.ModSeq, int64(e.Flags), e.Octets, e.Surrogate, db.Micros(e.Received), uniqueID, e.Body[:], prefix)
 	if err != nil {
 		return fmt.Errorf("insert entry %d of mailbox %q of account %d: %w", e.UID, e.Mailbox, e.Account, err)
@@ -73,7 +78,7 @@ func (s *Store) allocate(tx db.Tx, e *Entry) error {
 		return err
 	}
 	if next > math.MaxUint32 {
-		return errors.New("all uids are used up; export the mailbox and import it into a new one")
+		return errUIDs
 	}
 	e.UID = UID(next - 1)
 	return nil

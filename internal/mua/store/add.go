@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 	"time"
 
 	"poczta.example/poczta/internal/body"
@@ -80,9 +79,15 @@ func (s *Store) add(ctx context.Context, account envelope.AccountID, batch []mai
 		}
 		s.prepare(r, im.Received)
 	}
-	out, err := s.mailboxes.AppendWithin(ctx, account, s.cfg.Login(account), imports, func(tx db.Tx, i int, a mailbox.Appended) error {
+	var in *entering
+	out, err := s.mailboxes.AppendWithin(ctx, account, s.cfg.Login(account), imports, func(tx db.Tx, i int, a mailbox.Appended) (err error) {
+		if i == 0 {
+			if in, err = s.enter(tx, rows); err != nil {
+				return err
+			}
+		}
 		if !a.Duplicate {
-			if err := s.insertLetter(tx, &rows[i], &a.Entry); err != nil {
+			if err := in.insert(&rows[i], &a.Entry); err != nil {
 				return err
 			}
 		}
@@ -106,91 +111,6 @@ func (s *Store) prepare(r *row, received time.Time) {
 	r.base = subjectKey(base)
 	r.orphan = reply && r.base != 0 && len(r.head.references) == 0
 	r.keys = threadKeys(&r.head)
-}
-
-// rankOf is where a letter of that date stands, if nobody stands there.
-func rankOf(date time.Time) int64 { return max(0, date.Unix()) }
-
-// ranks remembers where letters of one second were put, so that the next is not compared with all of them.
-type ranks struct {
-	mu   sync.Mutex
-	last map[int64]int64 // by second
-}
-
-// maxRanks bounds what is remembered.
-const maxRanks = 4096
-
-// free finds the first rank from want on that no letter has. Its answer holds within the transaction of tx.
-func (r *ranks) free(tx db.Tx, want int64) (int64, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	at := want
-	if last, ok := r.last[want]; ok {
-		at = last
-	}
-	for span := int64(8); ; span = min(2*span, 4096) {
-		gap, err := firstGap(tx, at, span)
-		if err != nil {
-			return 0, err
-		}
-		if at = gap; gap >= 0 {
-			break
-		}
-		at = -gap
-	}
-	if at != want {
-		if r.last == nil || len(r.last) >= maxRanks {
-			r.last = make(map[int64]int64)
-		}
-		r.last[want] = at
-	}
-	return at, nil
-}
-
-// firstGap is the first of span ranks from at on that is free, or minus the rank behind them.
-func firstGap(tx db.Tx, at, span int64) (int64, error) {
-	rows, err := tx.Query(`SELECT rank FROM letter INDEXED BY letter_rank WHERE rank >= ? AND rank < ? ORDER BY rank`, at, at+span)
-	if err != nil {
-		return 0, err
-	}
-	defer rows.Close()
-	end := at + span
-	for ; rows.Next(); at++ {
-		var taken int64
-		if err := rows.Scan(&taken); err != nil {
-			return 0, err
-		}
-		if taken != at {
-			return at, nil
-		}
-	}
-	if err := rows.Err(); err != nil {
-		return 0, err
-	}
-	if at < end {
-		return at, nil
-	}
-	return -end, nil
-}
-
-// insertLetter adds the row of an entry. Its thread is found, or begins with it.
-func (s *Store) insertLetter(tx db.Tx, r *row, e *mailbox.Entry) error {
-	thread, err := joinThread(tx, r)
-	if err != nil {
-		return fmt.Errorf("find the thread of a letter: %w", err)
-	}
-	rank, err := s.ranks.free(tx, rankOf(r.date))
-	if err != nil {
-		return fmt.Errorf("find the place of a letter: %w", err)
-	}
-	_, err = tx.Exec(`INSERT INTO letter (id, account, number, uid, rank, date, received, flags, octets, whole, thread, attachments, indexed, turn, counted,
-		removed, trashed, base, orphan, subject, sender, recipients, message_id, unique_id, origin, snippet) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0, 0, 0, 0, 0, ?, ?, ?, ?, ?, ?, ?, '', '')`,
-		r.id, int64(e.Account), e.Number, int64(e.UID), rank, db.Micros(r.date), db.Micros(r.received), int64(e.Flags), e.Octets, r.whole, thread,
-		r.base, r.orphan, r.head.subject, packPeople(r.head.from), packPeople(r.head.to), r.head.messageID, e.UniqueID)
-	if err != nil {
-		return fmt.Errorf("insert letter: %w", err)
-	}
-	return nil
 }
 
 // readLastID reads the highest id that was ever given.

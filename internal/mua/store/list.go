@@ -292,7 +292,8 @@ func (s *Store) ByMessageID(ctx context.Context, messageID string) ([]Summary, e
 	}
 	var ids []int64
 	err := s.view(ctx, func(tx db.Tx) error {
-		found, err := readHits(tx, nil, `SELECT rank, id, thread FROM letter WHERE message_id = ? AND message_id <> '' AND removed = 0 ORDER BY rank DESC LIMIT 20`, []any{db.Text(messageID)})
+		found, err := readHits(tx, nil, `SELECT rank, id, thread FROM letter INDEXED BY letter_thread WHERE thread = (SELECT thread FROM thread_key WHERE key = ?) AND message_id = ? AND removed = 0 ORDER BY rank DESC LIMIT 20`,
+			[]any{hash64("id", db.Text(messageID)), db.Text(messageID)})
 		ids = ids[:0]
 		for _, f := range found {
 			ids = append(ids, f.id)

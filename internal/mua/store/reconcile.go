@@ -154,7 +154,11 @@ func (s *Store) adopt(ctx context.Context, m *mailbox.Mailbox, uids []mailbox.UI
 				return err
 			}
 			s.prepare(rows[uid], e.Received)
-			if err := s.insertLetter(tx, rows[uid], &e); err != nil {
+			in, err := s.enter(tx, []row{*rows[uid]})
+			if err == nil {
+				err = in.insert(rows[uid], &e)
+			}
+			if err != nil {
 				return err
 			}
 		}

@@ -44,4 +44,8 @@ CREATE TABLE person (
 	address {text} NOT NULL PRIMARY KEY, name {text} NOT NULL, sent {int} NOT NULL, received {int} NOT NULL, last {int} NOT NULL) {rowid};
 CREATE TABLE person_word (word {text} NOT NULL, address {text} NOT NULL, PRIMARY KEY (word, address)) {rowid};
 CREATE TABLE rule (id {id}, place {int} NOT NULL, name {text} NOT NULL, rule {text} NOT NULL) {strict};
-CREATE TABLE store_setting (name {text} NOT NULL PRIMARY KEY, value {text} NOT NULL) {strict}`}}}
+CREATE TABLE store_setting (name {text} NOT NULL PRIMARY KEY, value {text} NOT NULL) {strict}`},
+	{Number: 2, SQL: `DROP INDEX letter_message_id;
+DROP INDEX letter_base;
+CREATE INDEX letter_base ON letter (base, date) WHERE base <> 0;
+CREATE INDEX letter_orphan ON letter (base, date) WHERE orphan = 1`}}}

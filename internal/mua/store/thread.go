@@ -32,33 +32,36 @@ func threadKeys(h *header) []int64 {
 	return keys
 }
 
-// joinThread finds the thread of a letter that is to be inserted and makes one of all that it connects.
-func joinThread(tx db.Tx, r *row) (int64, error) {
-	known, err := knownKeys(tx, r.keys)
-	if err != nil {
-		return 0, err
-	}
+// join finds the thread of a letter that is to be inserted and makes one of all that it connects.
+func (in *entering) join(r *row) (int64, error) {
 	threads := make([]int64, 0, 4)
-	for _, t := range known {
-		threads = append(threads, t)
+	for _, k := range r.keys {
+		if t, there := in.known[k]; there {
+			threads = append(threads, t)
+		}
 	}
-	if r.base != 0 {
-		if threads, err = alike(tx, r, threads); err != nil {
+	if r.base != 0 && (r.orphan || in.orphans[r.base]) {
+		var err error
+		if threads, err = alike(in.tx, r, threads); err != nil {
 			return 0, err
 		}
 	}
-	thread, err := unite(tx, threads)
+	thread, err := in.unite(threads)
 	if err != nil {
 		return 0, err
 	}
 	if thread == 0 {
 		thread = r.id
 	}
+	if r.orphan {
+		in.orphans[r.base] = true
+	}
 	for _, k := range r.keys {
-		if _, there := known[k]; there {
+		if _, there := in.known[k]; there {
 			continue
 		}
-		if _, err := tx.Exec(`INSERT INTO thread_key (key, thread) VALUES (?, ?) ON CONFLICT (key) DO NOTHING`, k, thread); err != nil {
+		in.known[k] = thread
+		if _, err := in.tx.Exec(`INSERT INTO thread_key (key, thread) VALUES (?, ?) ON CONFLICT (key) DO NOTHING`, k, thread); err != nil {
 			return 0, err
 		}
 	}
@@ -66,29 +69,35 @@ func joinThread(tx db.Tx, r *row) (int64, error) {
 }
 
 // keysAtOnce is how many keys one statement names.
-const keysAtOnce = 8
+const keysAtOnce = 64
 
-// keyIn names them; one text, so that one statement is prepared.
-var keyIn = `SELECT key, thread FROM thread_key WHERE key IN (` + strings.Repeat("?, ", keysAtOnce-1) + `?)`
+// What is asked of many keys; one text each, so that one statement is prepared.
+var (
+	keysHere = `IN (` + strings.Repeat("?, ", keysAtOnce-1) + `?)`
+	keyIn    = `SELECT key, thread FROM thread_key WHERE key ` + keysHere
+	orphanIn = `SELECT DISTINCT base, 1 FROM letter INDEXED BY letter_orphan WHERE orphan = 1 AND base ` + keysHere
+)
 
-// knownKeys are those of the keys that have a thread.
-func knownKeys(tx db.Tx, keys []int64) (map[int64]int64, error) {
-	known := make(map[int64]int64)
+// lookUp asks query of all keys and returns what it answers.
+func lookUp(tx db.Tx, query string, keys []int64) (map[int64]int64, error) {
+	slices.Sort(keys)
+	keys = slices.Compact(keys)
+	found := make(map[int64]int64)
+	args := make([]any, keysAtOnce)
 	for chunk := range slices.Chunk(keys, keysAtOnce) {
-		args := make([]any, keysAtOnce)
 		for i := range args {
 			args[i] = chunk[min(i, len(chunk)-1)]
 		}
-		rows, err := tx.Query(keyIn, args...)
+		rows, err := tx.Query(query, args...)
 		if err != nil {
 			return nil, err
 		}
 		for rows.Next() {
-			var key, thread int64
-			if err := rows.Scan(&key, &thread); err != nil {
+			var key, value int64
+			if err := rows.Scan(&key, &value); err != nil {
 				return nil, err
 			}
-			known[key] = thread
+			found[key] = value
 		}
 		if err := rows.Err(); err != nil {
 			return nil, err
@@ -97,7 +106,7 @@ func knownKeys(tx db.Tx, keys []int64) (map[int64]int64, error) {
 			return nil, err
 		}
 	}
-	return known, nil
+	return found, nil
 }
 
 // alike adds the threads of letters that a reply without references answers, and of such
@@ -118,7 +127,7 @@ func alike(tx db.Tx, r *row, threads []int64) ([]int64, error) {
 			}
 		}
 	}
-	found, err := alikeRows(tx, `SELECT thread, sender, recipients FROM letter WHERE base = ? AND base <> 0 AND orphan = 1 AND date BETWEEN ? AND ? ORDER BY date LIMIT ?`,
+	found, err := alikeRows(tx, `SELECT thread, sender, recipients FROM letter WHERE base = ? AND orphan = 1 AND date BETWEEN ? AND ? ORDER BY date LIMIT ?`,
 		r.base, date, date+window)
 	if err != nil {
 		return nil, err
@@ -169,7 +178,7 @@ func overlap(a, b []Address) bool {
 }
 
 // unite makes one thread of several, the oldest, and returns it; 0 for none.
-func unite(tx db.Tx, threads []int64) (int64, error) {
+func (in *entering) unite(threads []int64) (int64, error) {
 	if len(threads) == 0 {
 		return 0, nil
 	}
@@ -177,8 +186,15 @@ func unite(tx db.Tx, threads []int64) (int64, error) {
 	threads = slices.Compact(threads)
 	for _, t := range threads[1:] {
 		for _, q := range []string{`UPDATE letter SET thread = ? WHERE thread = ?`, `UPDATE thread_key SET thread = ? WHERE thread = ?`} {
-			if _, err := tx.Exec(q, threads[0], t); err != nil {
+			if _, err := in.tx.Exec(q, threads[0], t); err != nil {
 				return 0, err
+			}
+		}
+	}
+	if len(threads) > 1 {
+		for k, t := range in.known {
+			if slices.Contains(threads[1:], t) {
+				in.known[k] = threads[0]
 			}
 		}
 	}
