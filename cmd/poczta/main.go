@@ -122,7 +122,9 @@ func report(w io.Writer, err error) int {
 		return int(code)
 	}
 	text := strings.TrimPrefix(err.Error(), admin.ErrUsage.Error()+": ")
-	fmt.Fprintf(w, "poczta: %s\n", text)
+	for line := range strings.SplitSeq("poczta: "+text, "\n") { // what servers said may be in it
+		fmt.Fprintln(w, printable(line))
+	}
 	if errors.Is(err, admin.ErrUsage) {
 		return exitUsage
 	}

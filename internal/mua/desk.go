@@ -1,6 +1,7 @@
 package mua
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -10,6 +11,7 @@ import (
 	"strings"
 	"text/tabwriter"
 	"unicode"
+	"unicode/utf16"
 	"unicode/utf8"
 
 	"poczta.example/poczta/internal/envelope"
@@ -61,13 +63,43 @@ func table[T any](d *Desk, rows []T, header string, line func(T) string) error {
 }
 
 func (d *Desk) encode(v any) error {
-	e := json.NewEncoder(d.Out)
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
 	e.SetEscapeHTML(false)
-	if err := e.Encode(v); err != nil {
+	err := e.Encode(v)
+	if err == nil {
+		_, err = d.Out.Write(escaped(b.Bytes()))
+	}
+	if err != nil {
 		return fmt.Errorf("write list: %w", err)
 	}
 	return nil
 }
+
+// escaped writes what does not print as \u in JSON, where it stands in strings alone: a terminal
+// shows JSON too.
+func escaped(text []byte) []byte {
+	if !bytes.ContainsFunc(text, hides) {
+		return text
+	}
+	out := make([]byte, 0, len(text)+len(text)/8)
+	for _, r := range string(text) {
+		switch {
+		case !hides(r):
+			out = utf8.AppendRune(out, r)
+		case r > 0xffff:
+			high, low := utf16.EncodeRune(r)
+			out = fmt.Appendf(out, "\\u%04x\\u%04x", high, low)
+		default:
+			out = fmt.Appendf(out, "\\u%04x", r)
+		}
+	}
+	return out
+}
+
+// hides reports what could move a terminal or hide text there: C1 controls, marks of direction,
+// blanks without width. Control characters below are escaped by JSON itself.
+func hides(r rune) bool { return r >= 0x7f && !unicode.IsPrint(r) }
 
 // say prints a sentence for people; with JSON it goes beside the output.
 func (d *Desk) say(format string, args ...any) {

@@ -6,11 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
-	"unicode"
 
 	"poczta.example/poczta/internal/content"
 	"poczta.example/poczta/internal/mailbox"
@@ -83,7 +81,7 @@ func (d *Desk) whole(ctx context.Context, id store.LetterID) error {
 		err = d.Mail.Fetcher.Complete(ctx, a, id)
 	}
 	if err != nil && ctx.Err() == nil {
-		fmt.Fprintf(d.Err, "Only the letter's header section is here: %v\n", err)
+		fmt.Fprintln(d.Err, printable(fmt.Sprintf("Only the letter's header section is here: %v", err)))
 		return nil
 	}
 	return err
@@ -194,32 +192,6 @@ func texts(p *mime.Part, out []*mime.Part) []*mime.Part {
 	return out
 }
 
-// fileName is a name that is safe in a folder: no path, nothing that a shell or a system takes for
-// something else.
-func fileName(p *mime.Part, i int) string {
-	name := strings.Map(func(r rune) rune {
-		if strings.ContainsRune(`/\:*?"<>|`, r) || !unicode.IsPrint(r) {
-			return '_'
-		}
-		return r
-	}, strings.TrimSpace(p.Filename))
-	name = strings.Trim(name, ". ")
-	for len(name) > 200 {
-		_, n := lastRune(name)
-		name = name[:len(name)-n]
-	}
-	if name == "" {
-		name = fmt.Sprintf("part-%d", i+1)
-	}
-	return name
-}
-
-func lastRune(s string) (rune, int) {
-	r := []rune(s)
-	last := r[len(r)-1]
-	return last, len(string(last))
-}
-
 // save writes the attachments into a folder; no file is replaced.
 func (d *Desk) save(l *store.Letter, folder string) error {
 	folder = d.path(folder)
@@ -231,43 +203,20 @@ func (d *Desk) save(l *store.Letter, folder string) error {
 		return fmt.Errorf("open folder: %w", err)
 	}
 	defer root.Close()
-	i := 0
+	i, to := 0, &saver{root: root, tried: map[string]int{}}
 	for p := range l.Root.All() {
 		if !extract.Attachment(p) {
 			continue
 		}
-		name, err := write(root, fileName(p, i), p.Open(l))
+		name, err := to.write(fileName(p, i), p.Open(l))
 		if err != nil {
-			return fmt.Errorf("save file: %w", err)
+			return fmt.Errorf("save file %d: %w; those before it are in %s", i+1, err, folder)
 		}
 		i++
-		fmt.Fprintf(d.Err, "Saved %s\n", filepath.Join(folder, name))
+		fmt.Fprintln(d.Err, printable("Saved "+filepath.Join(folder, name)))
 	}
 	if i == 0 {
 		fmt.Fprintln(d.Err, "The letter has no files.")
 	}
 	return nil
-}
-
-// maxNames is how many names are tried for one file.
-const maxNames = 1000
-
-func write(root *os.Root, name string, r io.Reader) (string, error) {
-	ext := filepath.Ext(name)
-	base := strings.TrimSuffix(name, ext)
-	for n := range maxNames {
-		if n > 0 {
-			name = fmt.Sprintf("%s (%d)%s", base, n, ext)
-		}
-		f, err := root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-		if errors.Is(err, fs.ErrExist) {
-			continue
-		}
-		if err != nil {
-			return name, err
-		}
-		_, err = io.Copy(f, r)
-		return name, errors.Join(err, f.Close())
-	}
-	return name, fmt.Errorf("%s and %d names like it are taken", name, maxNames-1)
 }

@@ -1,6 +1,7 @@
 package mua
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -68,16 +69,29 @@ func ParseReturn(s string) envelope.Return {
 	return envelope.ReturnUndeclared
 }
 
-// unfold parts a header section into fields.
+// unfold parts a header section into fields. Linear, however a field is folded.
 func unfold(head []byte) []string {
 	var out []string
-	for line := range strings.Lines(string(head)) {
-		line = strings.TrimRight(line, "\r\n")
-		if n := len(out); n > 0 && line != "" && (line[0] == ' ' || line[0] == '\t') {
-			out[n-1] += line
-		} else if strings.Contains(line, ":") {
-			out = append(out, line)
+	var field []byte
+	end := func() {
+		if len(field) > 0 {
+			out = append(out, string(field))
+		}
+		field = field[:0]
+	}
+	for line := range bytes.Lines(head) {
+		line = bytes.TrimRight(line, "\r\n")
+		if len(line) > 0 && (line[0] == ' ' || line[0] == '\t') {
+			if len(field) > 0 {
+				field = append(field, line...)
+			}
+			continue
+		}
+		end()
+		if bytes.IndexByte(line, ':') >= 0 {
+			field = append(field, line...)
 		}
 	}
+	end()
 	return out
 }

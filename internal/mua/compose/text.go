@@ -2,6 +2,7 @@ package compose
 
 import (
 	"strings"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -42,7 +43,7 @@ func flowLine(b *strings.Builder, line string) {
 			b.WriteByte(' ')
 		}
 		cut := breakAt(line, flowAt)
-		if utf8.RuneCountInString(line) <= flowMax || cut < 0 {
+		if fits(line) || cut < 0 {
 			b.WriteString(line)
 			return
 		}
@@ -52,12 +53,19 @@ func flowLine(b *strings.Builder, line string) {
 	}
 }
 
+// fits reports whether a line need not be broken. It looks no further than that takes: a paragraph
+// may have megabytes.
+func fits(line string) bool {
+	return len(line) <= flowMax || len(line) <= flowMax*utf8.UTFMax && utf8.RuneCountInString(line) <= flowMax
+}
+
 // breakAt is where a line is broken: behind the last blank within limit characters, or the first
 // after it; -1 when there is none. A break leaves something on both sides.
 func breakAt(line string, limit int) int {
-	at, n := -1, 0
+	at, n, words := -1, 0, false
 	for i, r := range line {
-		if n++; r == ' ' && i+1 < len(line) && line[i+1] != ' ' && strings.TrimSpace(line[:i]) != "" && line[:i+1] != signature {
+		words = words || !unicode.IsSpace(r)
+		if n++; r == ' ' && i+1 < len(line) && line[i+1] != ' ' && words && line[:i+1] != signature {
 			if n > limit && at >= 0 {
 				return at
 			}
@@ -121,7 +129,7 @@ func quoted(text string) string {
 		}
 		for {
 			cut := breakAt(line, flowAt)
-			if utf8.RuneCountInString(line) <= flowMax || cut < 0 {
+			if fits(line) || cut < 0 {
 				break
 			}
 			b.WriteString("> " + strings.TrimRight(line[:cut], " ") + "\n")

@@ -11,6 +11,7 @@ import (
 	"mime/quotedprintable"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"poczta.example/poczta/internal/address"
 	"poczta.example/poczta/internal/message"
@@ -143,7 +144,7 @@ func phrase(name string) string {
 		return ""
 	case message.NeedsUTF8([]byte(name)) || strings.Contains(name, "=?"):
 		if strings.ContainsAny(name, "\"#$%&'(),.:;<>@[]^`{|}~\\") { // Go's Q encoding leaves them as they are, a phrase must not
-			return mime.BEncoding.Encode("utf-8", name)
+			return base64Words(name)
 		}
 		return encodeWords(name)
 	case strings.ContainsAny(name, `()<>[]:;@\,."`):
@@ -157,7 +158,27 @@ func encodeWords(s string) string {
 	if e := mime.QEncoding.Encode("utf-8", s); e != s {
 		return e
 	}
-	return "=?utf-8?b?" + base64.StdEncoding.EncodeToString([]byte(s)) + "?="
+	return base64Words(s)
+}
+
+// wordOctets is how much of a text stands in one encoded-word (RFC 2047 §2 allows 75 characters).
+const wordOctets = 45
+
+// base64Words is B encoding, also for ASCII, which package mime leaves as it is.
+func base64Words(s string) string {
+	var b strings.Builder
+	for s != "" {
+		n := min(len(s), wordOctets)
+		for n < len(s) && !utf8.RuneStart(s[n]) {
+			n--
+		}
+		if b.Len() > 0 {
+			b.WriteByte(' ')
+		}
+		b.WriteString("=?utf-8?b?" + base64.StdEncoding.EncodeToString([]byte(s[:n])) + "?=")
+		s = s[n:]
+	}
+	return b.String()
 }
 
 // plain takes control characters out.
