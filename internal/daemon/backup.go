@@ -19,6 +19,7 @@ import (
 	"poczta.example/poczta/internal/db"
 	"poczta.example/poczta/internal/disk"
 	"poczta.example/poczta/internal/envelope"
+	"poczta.example/poczta/internal/obs"
 )
 
 // BackupKind is the kind of a server's backups.
@@ -177,53 +178,90 @@ func backupDue(now, made time.Time, at time.Duration) bool {
 // backupLoop makes the daily backup, forgets old ones, and drills.
 func (d *Daemon) backupLoop(ctx context.Context) error {
 	var tried time.Time
-	return every(ctx, backupLook, func() {
-		c, now := d.rooms.Config.Backup, time.Now()
-		if c.To == "" || now.Sub(tried) < backupAgain && !tried.After(now) {
-			return
-		}
-		made, err := d.rooms.settingTime(ctx, settingBackup)
-		if err == nil && !backupDue(now, made, c.At.Duration()) {
-			return
-		}
-		tried = now
-		if err == nil {
-			err = d.backupNow(ctx, c, now, made.IsZero())
-		}
-		switch {
-		case errors.Is(err, backup.ErrLocked): // another node is at it
-			d.log.Info("daily backup waits", "error", err)
-		case err != nil && ctx.Err() == nil:
-			d.log.Error("daily backup", "error", err)
-		}
-	})
+	return every(ctx, backupLook, func() { tried = d.backupLooked(ctx, tried, time.Now()) })
 }
 
-// backupNow is one daily backup. The repository is made for the first one only: later, one
-// that is not there is a disk that is not mounted.
-func (d *Daemon) backupNow(ctx context.Context, c config.Backup, now time.Time, first bool) error {
+// backupLooked makes the daily backup if it is due and none was tried for a while; it returns
+// when one was tried.
+func (d *Daemon) backupLooked(ctx context.Context, tried, now time.Time) time.Time {
+	c := d.rooms.Config.Backup
+	if c.To == "" {
+		return tried
+	}
+	made, err := d.backupTimes(ctx, c)
+	if now.Sub(tried) < backupAgain && !tried.After(now) || err == nil && !backupDue(now, made, c.At.Duration()) {
+		return tried
+	}
+	work := obs.BackupMake
+	if err == nil {
+		work, err = d.backupNow(ctx, c, now, made.IsZero())
+	}
+	switch {
+	case errors.Is(err, backup.ErrLocked): // another node is at it
+		d.log.Info("daily backup waits", "error", err)
+	case err != nil && ctx.Err() == nil:
+		d.metrics.BackupFailed(work)
+		d.log.Error("daily backup", "error", err)
+	}
+	return now
+}
+
+// backupTimes reads when the last daily backup and drill were, on whichever node, and shows
+// them.
+func (d *Daemon) backupTimes(ctx context.Context, c config.Backup) (made time.Time, err error) {
+	if made, err = d.rooms.settingTime(ctx, settingBackup); err != nil {
+		return made, err
+	}
+	d.metrics.BackupTime(made)
+	if c.DrillEvery == 0 {
+		return made, nil
+	}
+	drilled, err := d.rooms.settingTime(ctx, settingDrilled)
+	if err == nil {
+		d.metrics.DrillTime(drilled)
+	}
+	return made, err
+}
+
+// backupNow is one daily backup; it says which work of it failed. The repository is made for the
+// first one only: later, one that is not there is a disk that is not mounted.
+func (d *Daemon) backupNow(ctx context.Context, c config.Backup, now time.Time, first bool) (work string, err error) {
 	r, end, err := OpenBackups(ctx, c, place.Options{Make: first, Rate: int64(c.Rate), Logger: d.log})
 	if err != nil {
-		return err
+		return obs.BackupMake, err
 	}
 	defer end()
 	report, err := d.rooms.Backup(ctx, r, d.c.Version, d.log)
-	if err != nil {
-		return err
+	if err == nil {
+		err = d.backupMade(ctx, c, report, now)
 	}
+	if err != nil {
+		return obs.BackupMake, err
+	}
+	done, err := r.Prune(ctx, BackupRules(c))
+	if err != nil {
+		return obs.BackupPrune, err
+	}
+	d.log.Info("old backups forgotten", "backups", len(done.Forgotten), "freed", done.Freed)
+	err = d.drillIfDue(ctx, r, c, report.Snapshot, now)
+	if err == nil {
+		_, err = d.backupTimes(ctx, c)
+	}
+	return obs.BackupDrill, err
+}
+
+// backupMade notes and tells of a daily backup.
+func (d *Daemon) backupMade(ctx context.Context, c config.Backup, report backup.Report, now time.Time) error {
 	d.log.Info("daily backup", "backup", report.Snapshot, "items", report.Items, "new_octets", report.NewOctets, "stored", report.Stored, "took", report.Took)
 	if report.Damaged > 0 {
 		d.log.Error("daily backup lacks messages that are damaged in the store; run poczta store check", "messages", report.Damaged)
 	}
+	d.metrics.BackupMade(report.Took, report.Octets, report.NewOctets, report.Stored)
 	if err := d.rooms.noteTime(ctx, settingBackup, now); err != nil {
 		return err
 	}
-	done, err := r.Prune(ctx, BackupRules(c))
-	if err != nil {
-		return err
-	}
-	d.log.Info("old backups forgotten", "backups", len(done.Forgotten), "freed", done.Freed)
-	return d.drillIfDue(ctx, r, c, report.Snapshot, now)
+	_, err := d.backupTimes(ctx, c)
+	return err
 }
 
 func (d *Daemon) drillIfDue(ctx context.Context, r *backup.Repository, c config.Backup, id string, now time.Time) error {

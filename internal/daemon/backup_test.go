@@ -1,10 +1,14 @@
 package daemon_test
 
 import (
+	"bytes"
 	"errors"
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -111,4 +115,86 @@ func TestBackupToBucket(t *testing.T) {
 	if err := again.Close(); err != nil {
 		t.Error(err)
 	}
+}
+
+// TestScheduledBackup looks at the clock for a month: a backup a day, one drill, and figures that
+// tell of each, of failures too, and after a restart.
+func TestScheduledBackup(t *testing.T) {
+	t.Parallel()
+	folder := t.TempDir()
+	c := config.Default()
+	c.Data = filepath.Join(folder, "data")
+	c.Backup.To = filepath.Join(folder, "copies")
+	file := filepath.Join(folder, "poczta.toml")
+	if err := os.WriteFile(file, []byte("# mine\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var log bytes.Buffer
+	start := func() *daemon.Scheduled {
+		s, err := daemon.NewScheduled(t.Context(), daemon.Config{File: file, Config: c, Output: &log, Version: "test"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	s := start()
+	figure := func(name string) float64 {
+		t.Helper()
+		w := httptest.NewRecorder()
+		s.Metrics().ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+		_, rest, ok := strings.Cut(w.Body.String(), "\n"+name+" ")
+		if !ok {
+			t.Fatalf("there is no figure %s; log:\n%s", name, &log)
+		}
+		line, _, _ := strings.Cut(rest, "\n")
+		v, err := strconv.ParseFloat(line, 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
+	want := func(name string, v float64) {
+		t.Helper()
+		if got := figure(name); got != v {
+			t.Errorf("%s is %v, want %v; log:\n%s", name, got, v, &log)
+		}
+	}
+	const success, drill = "poczta_backup_last_success_timestamp_seconds", "poczta_backup_last_drill_timestamp_seconds"
+	first := time.Date(2026, 11, 1, 12, 0, 0, 0, time.Local)
+	tried := s.Look(t.Context(), time.Time{}, first)
+	want(success, float64(first.Unix()))
+	want(drill, float64(first.Unix()))
+	if all := figure(`poczta_backup_last_octets{of="all"}`); all <= 0 || figure("poczta_backup_last_duration_seconds") < 0 {
+		t.Errorf("the backup holds %v octets", all)
+	}
+	again := s.Look(t.Context(), tried, first.Add(10*time.Minute))
+	if !again.Equal(tried) {
+		t.Error("a second backup on the same day")
+	}
+	if err := os.Rename(c.Backup.To, c.Backup.To+".unmounted"); err != nil {
+		t.Fatal(err)
+	}
+	next := first.AddDate(0, 0, 1)
+	tried = s.Look(t.Context(), tried, next)
+	want(success, float64(first.Unix()))
+	want(`poczta_backup_failures_total{work="backup"}`, 1)
+	if again := s.Look(t.Context(), tried, next.Add(30*time.Minute)); !again.Equal(tried) {
+		t.Error("a backup that failed is tried again within the hour")
+	}
+	if err := os.Rename(c.Backup.To+".unmounted", c.Backup.To); err != nil {
+		t.Fatal(err)
+	}
+	tried = s.Look(t.Context(), tried, next.Add(2*time.Hour))
+	want(success, float64(next.Add(2*time.Hour).Unix()))
+	want(drill, float64(first.Unix()))
+	want(`poczta_backup_failures_total{work="drill"}`, 0)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = start()
+	defer func() { _ = s.Close() }()
+	s.Look(t.Context(), tried, next.Add(3*time.Hour))
+	want(success, float64(next.Add(2*time.Hour).Unix())) // known from before the restart
+	s.Look(t.Context(), time.Time{}, first.AddDate(0, 0, 31))
+	want(drill, float64(first.AddDate(0, 0, 31).Unix()))
 }

@@ -1,7 +1,10 @@
 package daemon
 
 import (
+	"context"
+	"net/http"
 	"net/netip"
+	"time"
 
 	"poczta.example/poczta/internal/config"
 )
@@ -51,3 +54,28 @@ const NamesAtOnce = namesAtOnce
 
 // BackupDue is backupDue.
 var BackupDue = backupDue
+
+// Scheduled is a server that does nothing but its daily backup.
+type Scheduled struct{ d *Daemon }
+
+// NewScheduled opens the rooms of a server.
+func NewScheduled(ctx context.Context, c Config) (*Scheduled, error) {
+	d, err := New(c)
+	if err == nil {
+		d.rooms, err = OpenRooms(ctx, c.Config, RoomOptions{Metrics: d.metrics, File: c.File})
+	}
+	return &Scheduled{d}, err
+}
+
+// Look is one look at the clock, at now.
+func (s *Scheduled) Look(ctx context.Context, tried, now time.Time) time.Time {
+	return s.d.backupLooked(ctx, tried, now)
+}
+
+// Metrics is the page of figures.
+func (s *Scheduled) Metrics() http.Handler {
+	return s.d.metrics.Handler(func(context.Context) error { return nil })
+}
+
+// Close closes the rooms.
+func (s *Scheduled) Close() error { return s.d.closeRooms() }

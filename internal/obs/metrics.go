@@ -47,6 +47,7 @@ type Metrics struct {
 	dbSeconds     *family // engine, kind
 	out           *outboundFigures
 	filter        *filterFigures
+	backup        *backupFigures
 }
 
 // latency are the buckets of durable steps and transactions, in seconds.
@@ -87,6 +88,7 @@ func NewMetrics() *Metrics {
 	m.certExpiry = gauges(m, "poczta_certificate_expiry_seconds", "When a certificate ends, in seconds since 1970.", "name")
 	m.out = m.outbound()
 	m.filter = m.filters()
+	m.backup = m.backups()
 	m.dbSeconds = histograms(m, "poczta_db_seconds", "Database transactions.", latency, "engine", "kind")
 	return m
 }
