@@ -154,15 +154,27 @@ func (c *backupRestoreCmd) configuration(ctx context.Context, r *backup.Reposito
 	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
 		return nil, fmt.Errorf("write configuration: %w", err)
 	}
-	f, err := os.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o640)
-	if err != nil {
-		return nil, fmt.Errorf("write configuration: %w", err)
-	}
-	_, err = f.Write(text)
-	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
+	if err := writeNew(file, text); err != nil {
 		return nil, fmt.Errorf("write configuration: %w", err)
 	}
 	return config.Load(file)
+}
+
+// writeNew writes a file that is not there yet: whole, or not at all.
+func writeNew(file string, text []byte) error {
+	f, err := os.CreateTemp(filepath.Dir(file), filepath.Base(file)+".*.part")
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(text)
+	err = errors.Join(err, f.Chmod(0o640), f.Sync(), f.Close())
+	if err == nil {
+		err = os.Rename(f.Name(), file)
+	}
+	if err != nil {
+		_ = os.Remove(f.Name()) // best effort: the error says what went wrong
+	}
+	return err
 }
 
 // backupProgress tells how far a backup, a verification or a restore has come: a bar on a

@@ -36,10 +36,11 @@ func Restore(ctx context.Context, c *config.Config, o RoomOptions, from *backup.
 	if err := r.openEmpty(ctx, o); err != nil {
 		return done, err
 	}
-	if done, err = r.restore(ctx, from, s, progress); err != nil {
+	// Files first: a database that is whole says that all is restored.
+	if err = holdings.Files(ctx, from, s, func(f holdings.File) error { return r.restoreFile(f) }); err != nil {
 		return done, err
 	}
-	err = holdings.Files(ctx, from, s, func(f holdings.File) error { return r.restoreFile(f) })
+	done, err = r.restore(ctx, from, s, progress)
 	if err == nil && c.Store.Engine != "postgresql" {
 		_, err = r.Snapshot(ctx, time.Now()) // for store rebuild
 	}
@@ -59,7 +60,7 @@ func (r *Rooms) openEmpty(ctx context.Context, o RoomOptions) error {
 		r.DB = d
 	} else {
 		if _, err := r.Files.Stat(DatabaseFile); err == nil {
-			return fmt.Errorf("%w: %s has a database; name an empty data folder, or move that one away", holdings.ErrNotEmpty, r.Config.Data)
+			return fmt.Errorf("%w: %s has a database; name an empty data folder, or move that one away, also when it is what a restore has left that was broken off", holdings.ErrNotEmpty, r.Config.Data)
 		}
 		d, err := db.OpenSQLite(ctx, db.SQLiteConfig{Path: r.Config.Sub(DatabaseFile), SnapshotDir: r.Config.Sub(SnapshotFolder), Logger: o.Logger})
 		if err != nil {
