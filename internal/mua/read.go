@@ -13,6 +13,7 @@ import (
 	"poczta.example/poczta/internal/content"
 	"poczta.example/poczta/internal/mailbox"
 	"poczta.example/poczta/internal/mime"
+	"poczta.example/poczta/internal/mua/outbox"
 	"poczta.example/poczta/internal/mua/store"
 	"poczta.example/poczta/internal/mua/store/extract"
 )
@@ -33,6 +34,8 @@ type LetterText struct {
 	Headers []string   `json:"headers"` // of the header section, decoded, NAME: VALUE
 	Text    string     `json:"text"`
 	Files   []FileText `json:"files"`
+	// Fates are what became of it, where it was sent from here.
+	Fates []outbox.Fate `json:"fates,omitempty"`
 }
 
 // FileText is an attachment.
@@ -101,6 +104,9 @@ func (d *Desk) show(ctx context.Context, id store.LetterID, r Reading) error {
 	if t.Text, err = readable(l); err != nil {
 		return err
 	}
+	if t.Fates, err = d.fates(ctx, l.Summary); err != nil {
+		return err
+	}
 	for p := range l.Root.All() {
 		if extract.Attachment(p) {
 			t.Files = append(t.Files, FileText{fileName(p, len(t.Files)), p.Type + "/" + p.Subtype, p.End - p.Body})
@@ -128,6 +134,11 @@ func (d *Desk) print(s store.Summary, t *LetterText) {
 	fmt.Fprintf(d.Out, "Folder: %s, %s\n", flat(s.Folder), t.Account)
 	for i, f := range t.Files {
 		fmt.Fprintf(d.Out, "File %d: %s (%s, %s)\n", i+1, flat(f.Name), flat(f.Type), size(f.Octets))
+	}
+	for _, f := range t.Fates {
+		for _, line := range d.fateText(f) {
+			fmt.Fprintln(d.Out, flat(line))
+		}
 	}
 	fmt.Fprintf(d.Out, "\n%s\n", printable(strings.TrimRight(strings.ReplaceAll(t.Text, "\r\n", "\n"), "\n")))
 }
