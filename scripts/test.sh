@@ -63,6 +63,17 @@ if [ ! -x "$POCZTA_COURIER/usr/lib/courier/courier/courierpop3d" ] && [ "$(id -u
 		echo "Courier could not be unpacked in $POCZTA_COURIER: tests of the POP3 client need it"
 fi
 
+# Cyrus' POP3 server for the mail program: it wants Dovecot's place, so it is unpacked and not installed.
+export POCZTA_CYRUS="${POCZTA_CYRUS:-${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/poczta-cyrus}"
+if [ ! -x "$POCZTA_CYRUS/usr/lib/cyrus/bin/pop3d" ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+	mkdir -p "$POCZTA_CYRUS"
+	cyrus="cyrus-common cyrus-pop3d libical3 libpcre3 libxapian30 libzephyr4"
+	# shellcheck disable=SC2086 # several packages
+	(cd "$POCZTA_CYRUS" && { apt-get download $cyrus || { apt-get update && apt-get download $cyrus; }; } &&
+		for deb in cyrus-common_*.deb cyrus-pop3d_*.deb libical3_*.deb libpcre3_*.deb libxapian30_*.deb libzephyr4_*.deb; do dpkg -x "$deb" . || exit 1; done && rm -f ./*.deb) >/dev/null 2>&1 ||
+		echo "Cyrus could not be unpacked in $POCZTA_CYRUS: tests of the mail program need it"
+fi
+
 # axe-core looks at the pages of the mail program in Chromium; an npm package, used by that test alone.
 export POCZTA_AXE="${POCZTA_AXE:-${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/poczta-axe-4.14.1}"
 if [ ! -f "$POCZTA_AXE/package/axe.min.js" ] && command -v npm >/dev/null; then
