@@ -127,24 +127,16 @@ func (a *Accounts) proveForeign(c *credential, password, prepared string) (proof
 	return proof{ok: true, keys: keys, reads: c.foreign}, nil
 }
 
-// proveApp checks the app passwords, all at once: they share a salt.
+// proveApp checks the app passwords, all at once: they share a salt, but for those of an account
+// that was restored, which keep their own.
 func (a *Accounts) proveApp(ctx context.Context, c *credential, canonical string) (proof, error) {
 	salt, err := a.appSalt(ctx, c.id)
 	if err != nil {
 		return proof{}, err
 	}
-	got, err := a.derive(canonical, salt, appIterations)
-	if err != nil {
+	found, err := a.findApp(c, canonical, salt)
+	if err != nil || found == nil {
 		return proof{}, err
-	}
-	var found *appKeys
-	for i := range c.apps {
-		if equal(c.apps[i].quick, got.stored) {
-			found = &c.apps[i]
-		}
-	}
-	if found == nil {
-		return proof{}, nil
 	}
 	p := proof{ok: true}
 	if !sameSalt(found.scram, c.keys) { // the password changed since: keep SCRAM working
@@ -155,6 +147,28 @@ func (a *Accounts) proveApp(ctx context.Context, c *credential, canonical string
 		p.app = &appKeys{id: found.id, scram: keys}
 	}
 	return p, nil
+}
+
+// findApp finds the app password by its quick key; nil for none.
+func (a *Accounts) findApp(c *credential, canonical string, salt []byte) (found *appKeys, err error) {
+	got, err := a.derive(canonical, salt, appIterations)
+	if err != nil {
+		return nil, err
+	}
+	under := map[string][]byte{"": got.stored} // by salt; "" is the account's own
+	for i := range c.apps {
+		key, own := quickKey(c.apps[i].quick)
+		if under[string(own)] == nil {
+			if got, err = a.derive(canonical, own, appIterations); err != nil {
+				return nil, err
+			}
+			under[string(own)] = got.stored
+		}
+		if equal(key, under[string(own)]) {
+			found = &c.apps[i]
+		}
+	}
+	return found, nil
 }
 
 // store writes what a login found out. The login has succeeded: a fault here is

@@ -20,7 +20,7 @@ const (
 // account.forwards is a forwarding, account.vacation whether account_vacation has a
 // row; they stand in the account so that routing need not look. suspended is the time
 // since which a target gets nothing, 0 while it does. account_app.quick is the StoredKey under 4,096 iterations and a salt made of
-// the store's secret, for PLAIN.
+// the store's secret, for PLAIN; of an account that was restored, its own salt stands behind it.
 func Component() db.Component {
 	return db.Component{Name: "account", Steps: []db.Step{{Number: 1, SQL: `
 CREATE TABLE account_domain (

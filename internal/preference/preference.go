@@ -201,6 +201,33 @@ func (p *Preferences) Purge(tx db.Tx, id envelope.AccountID) error {
 	return err
 }
 
+// Adopt gives an account that was just made within tx settings and entries that it had before, as
+// when it is restored; entries keep their times. ErrInvalid.
+func (p *Preferences) Adopt(tx db.Tx, id envelope.AccountID, s Settings, entries []Entry) error {
+	if err := s.Validate(); err != nil {
+		return err
+	}
+	if len(entries) > MaxEntries {
+		entries = entries[:MaxEntries]
+	}
+	_, err := tx.Exec(`INSERT INTO preference_account (account, version, level, wish, digest, language, bulk) VALUES (?, ?, ?, ?, ?, ?, ?)`,
+		int64(id), db.Micros(p.cfg.Now()), s.Level, s.Wish, s.Digest, s.Language, s.Bulk)
+	for _, e := range entries {
+		pattern, invalid := ParsePattern(e.Pattern, false)
+		if invalid != nil { // the compared form of an address need not be one to write
+			pattern = db.Text(e.Pattern)
+		}
+		if err == nil && len(pattern) <= maxPatternOctets {
+			_, err = tx.Exec(`INSERT INTO preference_entry (account, pattern, allow, note, added) VALUES (?, ?, ?, ?, ?) ON CONFLICT (account, pattern) DO NOTHING`,
+				int64(id), pattern, e.Allow, db.Text(e.Note), db.Micros(e.Added))
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("restore filter settings of account %d: %w", id, err)
+	}
+	return nil
+}
+
 // Settings returns the settings of an account; the zero Settings of one that never said anything.
 func (p *Preferences) Settings(ctx context.Context, id envelope.AccountID) (Settings, error) {
 	k, err := p.of(ctx, id)

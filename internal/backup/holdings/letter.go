@@ -11,6 +11,7 @@ import (
 
 	"poczta.example/poczta/internal/backup"
 	"poczta.example/poczta/internal/db"
+	"poczta.example/poczta/internal/envelope"
 	"poczta.example/poczta/internal/mailbox"
 	"poczta.example/poczta/internal/message"
 	"poczta.example/poczta/internal/mime"
@@ -204,8 +205,18 @@ func octets(ctx context.Context, r *backup.Repository, s *backup.Snapshot, l *Le
 }
 
 // Rows calls fn for each row of a table as it was, its values by column: int64, string,
-// []byte or nil.
+// []byte or nil. A table that the backup does not have is backup.ErrNotFound.
 func Rows(ctx context.Context, r *backup.Repository, s *backup.Snapshot, table string, fn func(map[string]any) error) error {
+	return rowsBetween(ctx, r, s, table, nil, nil, fn)
+}
+
+// RowsOf is Rows for those whose primary key begins with an account's number.
+func RowsOf(ctx context.Context, r *backup.Repository, s *backup.Snapshot, table string, id envelope.AccountID, fn func(map[string]any) error) error {
+	from := accountKey(id)
+	return rowsBetween(ctx, r, s, table, from, keyAfter(from), fn)
+}
+
+func rowsBetween(ctx context.Context, r *backup.Repository, s *backup.Snapshot, table string, from, to []byte, fn func(map[string]any) error) error {
 	f, err := readFacts(s)
 	if err != nil {
 		return err
@@ -215,7 +226,7 @@ func Rows(ctx context.Context, r *backup.Repository, s *backup.Snapshot, table s
 		return err
 	}
 	at := columns(t)
-	return r.Items(ctx, s, tablePrefix+table, nil, nil, func(it backup.Stored) error {
+	return r.Items(ctx, s, tablePrefix+table, from, to, func(it backup.Stored) error {
 		data, err := rowOctets(ctx, it)
 		if err != nil {
 			return err

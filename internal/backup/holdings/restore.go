@@ -459,15 +459,19 @@ func Accounts(ctx context.Context, r *backup.Repository, s *backup.Snapshot) (al
 	return all, nil
 }
 
-// FindAccount returns an account of a snapshot by its login or address.
-func FindAccount(ctx context.Context, r *backup.Repository, s *backup.Snapshot, who string) (Account, error) {
+// FindAccount returns an account of a snapshot by its login or address: the newest, since those
+// before it were removed.
+func FindAccount(ctx context.Context, r *backup.Repository, s *backup.Snapshot, who string) (found Account, err error) {
 	for a, err := range accounts(ctx, r, s) {
 		if err != nil {
 			return Account{}, err
 		}
 		if strings.EqualFold(a.Login, who) || strings.EqualFold(a.Address, who) {
-			return a, nil
+			found = a
 		}
+	}
+	if found.Login != "" {
+		return found, nil
 	}
 	return Account{}, fmt.Errorf("account %s: %w of %s", who, backup.ErrNotFound, s.Time.Format(time.RFC3339))
 }
