@@ -38,6 +38,7 @@ type provider struct {
 	submission  int
 	submissions int
 	introspects string // where Dovecot asks about tokens
+	reload      func() // has Dovecot read its files again
 }
 
 // secret is the password at foreign servers.
@@ -76,8 +77,9 @@ func absent(t *testing.T, why string) {
 	t.Skip("skipped: " + why)
 }
 
-// newProvider starts Dovecot. oauth is where it asks about tokens, if it takes them.
-func newProvider(t *testing.T, cert func(*x509.Certificate), oauth string) *provider {
+// newProvider starts Dovecot. cert makes the servers' certificate, if it is not to be a good one;
+// oauth is where Dovecot asks about tokens, if it takes them.
+func newProvider(t *testing.T, cert func(*certtest.CA) tls.Certificate, oauth string) *provider {
 	t.Helper()
 	if _, err := os.Stat("/usr/lib/dovecot/pop3"); err != nil || os.Geteuid() != 0 {
 		absent(t, "Dovecot is not installed, or this is not root: apt-get install dovecot-pop3d")
@@ -99,7 +101,10 @@ func newProvider(t *testing.T, cert func(*x509.Certificate), oauth string) *prov
 		}
 	}
 	p.owned("mail", "home")
-	pems(t, dir, local(p.ca, cert))
+	if cert == nil {
+		cert = func(ca *certtest.CA) tls.Certificate { return local(ca, nil) }
+	}
+	pems(t, dir, cert(p.ca))
 	p.dovecot()
 	return p
 }
@@ -207,11 +212,12 @@ func (p *provider) dovecot() {
 		p.t.Fatal(err)
 	}
 	conf := keep(p.t, p.dir, "dovecot.conf", strings.NewReplacer("@", p.dir, "#1", strconv.Itoa(p.pop3), "#2", strconv.Itoa(p.pop3s), "#3", p.clients, "#4", mechanisms).Replace(providerDovecot)+more)
-	runs(p.t, exec.Command("/usr/sbin/dovecot", "-F", "-c", conf), filepath.Join(p.dir, "dovecot.log"), p.pop3, p.pop3s)
+	p.reload = runs(p.t, exec.Command("/usr/sbin/dovecot", "-F", "-c", conf), filepath.Join(p.dir, "dovecot.log"), p.pop3, p.pop3s)
 }
 
 // runs starts a server, waits until it listens, and ends it by its process id with the test.
-func runs(t *testing.T, cmd *exec.Cmd, log string, listens ...int) {
+// hup tells it to read its files again.
+func runs(t *testing.T, cmd *exec.Cmd, log string, listens ...int) (hup func()) {
 	t.Helper()
 	said := &lockedBuffer{}
 	cmd.Stdout, cmd.Stderr = said, said
@@ -251,6 +257,7 @@ func runs(t *testing.T, cmd *exec.Cmd, log string, listens ...int) {
 			}
 		}
 	}
+	return func() { _ = cmd.Process.Signal(syscall.SIGHUP) }
 }
 
 // drop puts letters into a person's Maildir, as files with LF.
@@ -294,3 +301,11 @@ func (p *provider) holds(who, subject string) (n int) {
 }
 
 func id(n store.LetterID) string { return strconv.FormatInt(int64(n), 10) }
+
+// executable lets a script be run.
+func executable(t *testing.T, path string) {
+	t.Helper()
+	if err := os.Chmod(path, 0o755); err != nil {
+		t.Fatal(err)
+	}
+}

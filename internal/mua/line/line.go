@@ -217,7 +217,7 @@ func verify(state tls.ConnectionState, roots *x509.CertPool, host, accepted stri
 	if err == nil && accepted == "" {
 		return nil
 	}
-	if err == nil { // a person who accepted one certificate has said that no other is right
+	if accepted != "" { // a person who accepted one certificate has said that no other is right
 		err = errors.New("it is another than the one that was accepted")
 	}
 	return &CertificateError{Host: host, SHA256: name, Err: err}
