@@ -3,6 +3,8 @@ package attachment
 import (
 	"io"
 	"strings"
+
+	"poczta.example/poczta/internal/compound"
 )
 
 // UnpackXZ unpacks a whole .xz file.
@@ -30,10 +32,10 @@ func List(format, s string, limit int) (names []string) {
 			names = append(names, e.names[0])
 		}
 	case "ole":
-		if c, ok := readCompound(r, size); ok {
-			for _, s := range c.streams[:min(limit, len(c.streams))] {
-				c.content(s)
-				names = append(names, s.name)
+		if c, ok := compound.Read(r, size, compound.Limits{}); ok {
+			for _, s := range c.Streams[:min(limit, len(c.Streams))] {
+				c.Content(s, 0)
+				names = append(names, s.Name)
 			}
 		}
 	}

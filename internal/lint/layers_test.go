@@ -16,7 +16,7 @@ const module = "poczta.example/poczta/"
 // storey do not import each other except where beside allows it.
 var layer = map[string]int{
 	"internal/address": 0, "internal/message": 0, "internal/envelope": 0, "internal/dsn": 0, "internal/authres": 0, "internal/sevenbit": 0, "internal/srs": 0, "internal/verp": 0,
-	"internal/verdict": 0, "internal/memo": 0, "internal/upkeep": 0, "internal/disk": 0, "internal/limit": 0, "internal/tlsconf": 0, "internal/mailfile": 0,
+	"internal/verdict": 0, "internal/memo": 0, "internal/upkeep": 0, "internal/disk": 0, "internal/limit": 0, "internal/tlsconf": 0, "internal/mailfile": 0, "internal/compound": 0, "internal/compound/compoundtest": 0,
 	"internal/smtp": 1, "internal/pop3": 1, "internal/sasl": 1, "internal/resolver": 1,
 	"internal/mime": 1, "internal/spf": 1, "internal/dmarc": 1, "internal/feedback": 1,
 	"internal/arc": 2, "internal/content": 2, "internal/dnslist": 2, "internal/greeting": 2, "internal/attachment": 3, "internal/verify": 3, "internal/clamd": 3, "internal/rspamd": 3, "internal/milter": 3, "internal/hook": 3,
@@ -29,7 +29,7 @@ var layer = map[string]int{
 	"internal/post": 5, "internal/report": 5, "internal/intake": 6, "internal/relay": 6, "internal/relaydomain": 6, "internal/tlsreport": 6, "internal/rebuild": 6,
 	"internal/receive": 7, "internal/submit": 7, "internal/forward": 7, "internal/returned": 7,
 	"internal/clientconfig": 1, "internal/sanitize": 2, "internal/pop3client": 3, "internal/backup": 5, "internal/backup/bucket": 6, "internal/backup/holdings": 6, "internal/backup/place": 7,
-	"internal/mua/discover": 4, "internal/mua/vault": 3, "internal/mua/oauth": 3, "internal/mua/profile": 4, "internal/mua/compose": 6, "internal/mua/store": 5, "internal/mua/store/search": 1, "internal/mua/store/extract": 2, "internal/mua/store/thunderbird": 1,
+	"internal/mua/discover": 4, "internal/mua/vault": 3, "internal/mua/oauth": 3, "internal/mua/profile": 4, "internal/mua/compose": 6, "internal/mua/store": 5, "internal/mua/store/search": 1, "internal/mua/store/extract": 2, "internal/mua/store/extract/pdf": 1, "internal/mua/store/extract/rtf": 1, "internal/mua/store/extract/office97": 1, "internal/mua/store/thunderbird": 1,
 	"internal/mua/line": 5, "internal/mua/fetch": 6, "internal/mua/outbox": 6, "internal/mua/page": 7, "internal/mua": 9,
 	"internal/config": 8, "internal/obs": 8, "internal/control": 8,
 	"internal/daemon": 9, "internal/admin": 9,

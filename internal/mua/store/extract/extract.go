@@ -19,9 +19,11 @@ import (
 // Limits bound what is read; zero fields are the defaults.
 type Limits struct {
 	MIME   mime.Limits
-	Text   int // octets of text, and as many again of text inside of attachments; 512 KiB
-	Raw    int // octets of parts that are decoded for either; 2 MiB
-	Packed int // octets of an archive that is looked into; 8 MiB
+	Text   int  // octets of text, and as many again of text inside of attachments; 512 KiB
+	Raw    int  // octets of parts that are decoded for either; 2 MiB
+	Packed int  // octets of a document or an archive that is looked into; 8 MiB
+	Work   int  // what reading PDF files may cost, all of the letter together (pdf.Limits); 64 Mi, some 1 s
+	Names  bool // attachments are counted and named, what is inside of them is not read
 }
 
 func (l Limits) withDefaults() Limits {
@@ -33,6 +35,7 @@ func (l Limits) withDefaults() Limits {
 	set(&l.Text, 512<<10)
 	set(&l.Raw, 2<<20)
 	set(&l.Packed, 8<<20)
+	set(&l.Work, 64<<20)
 	return l
 }
 
@@ -51,7 +54,13 @@ type Text struct {
 	Snippet string // how the text begins, on one line
 
 	Attachments int
+
+	Unread []string // attachments that hold text which is not in Inside, or not all of it, and why; some of them
 }
+
+// Version counts up with each change by which more is read of letters: those that an older one
+// read are worth reading again.
+const Version = 2
 
 // Read reads a letter of size octets. It never fails on bad mail; an error is r's alone.
 func Read(r io.ReaderAt, size int64, l Limits) (*Text, error) {
@@ -60,14 +69,14 @@ func Read(r io.ReaderAt, size int64, l Limits) (*Text, error) {
 	if err != nil {
 		return nil, err
 	}
-	x := reader{r: r, l: l, bodyRoom: l.Raw, insideRoom: l.Raw}
+	x := reader{r: r, l: l, bodyRoom: l.Raw, insideRoom: l.Raw, work: l.Work}
 	x.body.limit, x.inside.limit, x.files.limit = l.Text, l.Text, maxNames
 	for p := range root.All() {
 		if err := x.part(p); err != nil {
 			return nil, err
 		}
 	}
-	t := &Text{Root: root, Body: x.body.String(), Inside: x.inside.String(), Files: x.files.String(), Attachments: x.attachments}
+	t := &Text{Root: root, Body: x.body.String(), Inside: x.inside.String(), Files: x.files.String(), Attachments: x.attachments, Unread: x.unread}
 	t.Snippet = snippet(t.Body)
 	return t, nil
 }
@@ -109,7 +118,9 @@ type reader struct {
 	l                    Limits
 	body, inside, files  text
 	bodyRoom, insideRoom int // octets that may still be decoded
+	work                 int // that may still go into PDF files
 	attachments          int
+	unread               []string
 	alternative          *mime.Part // the multipart/alternative whose text is here already
 }
 
@@ -135,13 +146,13 @@ func (x *reader) part(p *mime.Part) error {
 		}
 		return x.text(p, &x.body, &x.bodyRoom)
 	}
-	switch kind := kindOf(p); kind {
-	case "":
+	switch kind := kindOf(p); {
+	case kind == "" || x.l.Names:
 		return nil
-	case "text", "html":
+	case kind == "text" || kind == "html":
 		return x.text(p, &x.inside, &x.insideRoom)
 	default:
-		return x.office(p, kind)
+		return x.document(p, kind)
 	}
 }
 
@@ -208,8 +219,8 @@ func readMost(r io.Reader, limit int, hint int64) ([]byte, error) {
 	return buf, nil
 }
 
-// kindOf is what an attachment holds, by its type or its name: text, html, an office
-// document's kind, or "".
+// kindOf is what an attachment holds, by its type or its name: text, html, the usual suffix of a
+// document, or "".
 func kindOf(p *mime.Part) string {
 	switch p.Type + "/" + p.Subtype {
 	case "text/html", "application/xhtml+xml":
@@ -218,13 +229,11 @@ func kindOf(p *mime.Part) string {
 		return "text"
 	}
 	ext := strings.ToLower(path.Ext(p.Filename))
-	if office[ext] != nil {
+	if documents[ext] {
 		return ext
 	}
-	for e, sub := range officeTypes {
-		if p.Type == "application" && p.Subtype == sub {
-			return e
-		}
+	if e := documentTypes[p.Subtype]; e != "" && (p.Type == "application" || e == ".rtf") {
+		return e
 	}
 	if p.Type == "text" {
 		return "text"

@@ -9,8 +9,6 @@ import (
 	"path"
 	"slices"
 	"strings"
-
-	"poczta.example/poczta/internal/mime"
 )
 
 // Bounds of an office document.
@@ -22,20 +20,10 @@ const (
 
 // office says which files of a document's archive hold its text, by the document's suffix.
 var office = map[string]func(name string) bool{
-	".docx": wordFile, ".docm": wordFile,
-	".xlsx": excelFile, ".xlsm": excelFile,
-	".pptx": powerPointFile, ".pptm": powerPointFile,
+	".docx": wordFile, ".docm": wordFile, ".dotx": wordFile, ".doc": wordFile, // a new document under an old suffix is common
+	".xlsx": excelFile, ".xlsm": excelFile, ".xls": excelFile,
+	".pptx": powerPointFile, ".pptm": powerPointFile, ".ppsx": powerPointFile, ".ppt": powerPointFile,
 	".odt": openFile, ".ods": openFile, ".odp": openFile,
-}
-
-// officeTypes are the subtypes of application by suffix.
-var officeTypes = map[string]string{
-	".docx": "vnd.openxmlformats-officedocument.wordprocessingml.document",
-	".xlsx": "vnd.openxmlformats-officedocument.spreadsheetml.sheet",
-	".pptx": "vnd.openxmlformats-officedocument.presentationml.presentation",
-	".odt":  "vnd.oasis.opendocument.text",
-	".ods":  "vnd.oasis.opendocument.spreadsheet",
-	".odp":  "vnd.oasis.opendocument.presentation",
 }
 
 func wordFile(n string) bool {
@@ -54,19 +42,6 @@ func powerPointFile(n string) bool {
 }
 
 func openFile(n string) bool { return n == "content.xml" }
-
-// office takes the text of an office document.
-func (x *reader) office(p *mime.Part, kind string) error {
-	if x.inside.full() || p.End-p.Body > int64(x.l.Packed)*3/2 {
-		return nil
-	}
-	raw, err := readMost(p.Open(x.r), x.l.Packed+1, p.End-p.Body)
-	if err != nil || len(raw) > x.l.Packed {
-		return err
-	}
-	appendOffice(&x.inside, raw, office[kind])
-	return nil
-}
 
 // appendOffice appends the text of a document; what can't be read is left out.
 func appendOffice(t *text, raw []byte, holds func(string) bool) {
