@@ -16,13 +16,14 @@ import (
 
 // muaBackupCmd is the backups of a person's mail.
 type muaBackupCmd struct {
-	Create  muaBackupCreateCmd  `cmd:"" help:"Make a backup now; only what is new is stored."`
-	List    muaBackupListCmd    `cmd:"" help:"List the backups."`
-	Verify  muaBackupVerifyCmd  `cmd:"" help:"Read every octet of the backups and compare every hash."`
-	Restore muaBackupRestoreCmd `cmd:"" help:"Bring letters back, or everything onto a new computer."`
-	Prune   muaBackupPruneCmd   `cmd:"" help:"Forget old backups, and free what they alone needed."`
-	Drill   muaBackupDrillCmd   `cmd:"" help:"Restore a backup into a scratch folder, check it, and remove it."`
-	Key     backupKeyCmd        `cmd:"" help:"Make a key file, for encrypted backups."`
+	Create   muaBackupCreateCmd   `cmd:"" help:"Make a backup now; only what is new is stored."`
+	Schedule muaBackupScheduleCmd `cmd:"" help:"Have backups made by themselves, or show what became of them."`
+	List     muaBackupListCmd     `cmd:"" help:"List the backups."`
+	Verify   muaBackupVerifyCmd   `cmd:"" help:"Read every octet of the backups and compare every hash."`
+	Restore  muaBackupRestoreCmd  `cmd:"" help:"Bring letters back, or everything onto a new computer."`
+	Prune    muaBackupPruneCmd    `cmd:"" help:"Forget old backups, and free what they alone needed."`
+	Drill    muaBackupDrillCmd    `cmd:"" help:"Restore a backup into a scratch folder, check it, and remove it."`
+	Key      backupKeyCmd         `cmd:"" help:"Make a key file, for encrypted backups."`
 }
 
 // muaPlace is where a person's backups are.
@@ -58,6 +59,44 @@ func (c *muaBackupCreateCmd) Do(ctx context.Context, d *mua.Desk) error {
 	return d.BackupCreate(ctx, c.where(), version)
 }
 
+type muaBackupScheduleCmd struct {
+	To          string        `help:"A folder, or s3://BUCKET/PREFIX." placeholder:"PLACE"`
+	KeyFile     string        `name:"key-file" help:"Key of encrypted backups." placeholder:"FILE"`
+	Endpoint    string        `help:"The S3 server." placeholder:"URL"`
+	Region      string        `help:"The bucket's region."`
+	Credentials string        `help:"File with the S3 access key and secret key." placeholder:"FILE"`
+	Every       time.Duration `help:"From one backup to the next." default:"24h"`
+	Keep        string        `help:"Which backups stay: the newest ones, and the newest of each of so many days, weeks and months; or all." default:"last=3,daily=14,weekly=8,monthly=24"`
+	DrillEvery  time.Duration `name:"drill-every" help:"How often one is restored into a scratch folder beside your mail, compared and removed; 0s is never." default:"720h"`
+	Show        bool          `help:"Only show. So does the command without --to." xor:"what"`
+	Off         bool          `help:"Make none by themselves any more." xor:"what"`
+	asJSON
+}
+
+// Help implements kong's HelpProvider.
+func (c *muaBackupScheduleCmd) Help() string {
+	return `They are made while poczta mail open or poczta mail sync --watch runs. When they fail, accounts and
+sync say so.
+
+  poczta mail backup schedule --to /media/disk/mail --key-file ~/backup.key --every 24h`
+}
+
+func (c *muaBackupScheduleCmd) Do(ctx context.Context, d *mua.Desk) error {
+	d.JSON = c.JSON
+	switch {
+	case c.Off:
+		return d.BackupUnschedule(ctx)
+	case c.Show || c.To == "":
+		return d.BackupScheduled(ctx)
+	}
+	keep, err := mua.ParseKeep(c.Keep)
+	if err != nil {
+		return err
+	}
+	return d.BackupSchedule(ctx, mua.Schedule{To: c.To, KeyFile: c.KeyFile, Endpoint: c.Endpoint, Region: c.Region, Credentials: c.Credentials,
+		Every: int64(c.Every / time.Second), Keep: keep, DrillEvery: int64(c.DrillEvery / time.Second)})
+}
+
 type muaBackupListCmd struct {
 	muaPlace
 	asJSON
@@ -86,7 +125,11 @@ func (c *muaBackupListCmd) Run(ctx context.Context, p *process, _ *cli) error {
 	return errors.Join(w.Flush(), err)
 }
 
-type muaBackupVerifyCmd struct{ muaPlace }
+type muaBackupVerifyCmd struct {
+	muaPlace
+	asJSON
+	Repair bool `help:"Let the index forget what is damaged, so that the next backup stores it again."`
+}
 
 // Run implements local.
 func (c *muaBackupVerifyCmd) Run(ctx context.Context, p *process, _ *cli) error {
@@ -96,7 +139,16 @@ func (c *muaBackupVerifyCmd) Run(ctx context.Context, p *process, _ *cli) error 
 		return err
 	}
 	defer end()
-	v, err := r.Verify(ctx, func(f backup.Fault) {
+	verify := r.Verify
+	if c.Repair {
+		verify = r.Repair
+	}
+	var rows []faultRow
+	v, err := verify(ctx, func(f backup.Fault) {
+		if c.JSON {
+			rows = append(rows, faultRow{f, fmt.Sprintf("%x", f.Key)})
+			return
+		}
 		show.end()
 		fmt.Fprintln(p.stdout, printable(f.Text()))
 	})
@@ -104,11 +156,19 @@ func (c *muaBackupVerifyCmd) Run(ctx context.Context, p *process, _ *cli) error 
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(p.stdout, "%d backups with %d items; %s read.\n", v.Snapshots, v.Items, mebi(v.Octets))
-	if v.Faults > 0 {
-		return fmt.Errorf("the backups have %d faults; run poczta backup verify --repair --to %s, then make a new backup, which stores again what is still here", v.Faults, c.To)
+	if c.JSON {
+		err = printJSON(p.stdout, rows)
+	} else {
+		_, err = fmt.Fprintf(p.stdout, "%d backups with %d items; %s read.\n", v.Snapshots, v.Items, mebi(v.Octets))
 	}
-	return nil
+	switch {
+	case err != nil || v.Faults == 0:
+	case c.Repair:
+		err = fmt.Errorf("the backups had %d faults; make a new backup now, which stores again what is still here, then verify", v.Faults)
+	default:
+		err = fmt.Errorf("the backups have %d faults; verify again with --repair, then make a new backup, which stores again what is still here", v.Faults)
+	}
+	return err
 }
 
 type muaBackupPruneCmd struct {

@@ -163,7 +163,7 @@ func openMail(ctx context.Context, p *process, c *cli, folder string, args []str
 			return fmt.Errorf("there is no mail in %s yet; set up an account with: poczta mail add ADDRESS", folder)
 		}
 	}
-	m, err := mua.Open(ctx, mua.Config{Folder: folder, Ask: p.passphrase(c), VaultFile: c.Mail.SecretsFile})
+	m, err := mua.Open(ctx, mua.Config{Folder: folder, Ask: p.passphrase(c), AtTerminal: c.Mail.PassphraseFile == "", VaultFile: c.Mail.SecretsFile, Version: version})
 	if err != nil {
 		return err
 	}

@@ -87,13 +87,14 @@ func (d *Desk) Accounts(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return table(d, list, "ACCOUNT\tINCOMING\tOUTGOING\tKEEP ON SERVER\tSTATE", func(a profile.Account) string {
+	err = table(d, list, "ACCOUNT\tINCOMING\tOUTGOING\tKEEP ON SERVER\tSTATE", func(a profile.Account) string {
 		state := "fetched"
 		if a.Paused {
 			state = "paused"
 		}
 		return fmt.Sprintf("%s\t%s\t%s\t%s\t%s", a.Address, serverText(a.Incoming), serverText(a.Outgoing), keepText(a.Policy), state)
 	})
+	return errors.Join(err, d.backupTrouble(ctx))
 }
 
 func serverText(s profile.Server) string {

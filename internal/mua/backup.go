@@ -75,12 +75,8 @@ func (d *Desk) BackupCreate(ctx context.Context, p place.Place, version string) 
 		return err
 	}
 	defer end()
-	moment, err := d.Mail.Moment(ctx, version)
+	report, err := d.Mail.backUp(ctx, r, version)
 	if err != nil {
-		return err
-	}
-	report, err := r.Create(ctx, moment, moment.Time())
-	if err = errors.Join(err, moment.Close()); err != nil {
 		return err
 	}
 	m.end()

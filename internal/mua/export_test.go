@@ -1,5 +1,7 @@
 package mua
 
+import "context"
+
 // ProgressText and Bar are what progress says.
 var (
 	ProgressText = progressText
@@ -7,3 +9,6 @@ var (
 	Size         = size
 	Printable    = printable
 )
+
+// BackupIfDue is one look at the clock for the scheduled backup.
+func (m *Mail) BackupIfDue(ctx context.Context) error { return m.backupIfDue(ctx) }

@@ -45,6 +45,7 @@ type Config struct {
 	Now      func() time.Time
 	Rand     io.Reader
 	Logger   *slog.Logger // nil discards
+	Version  string       // of the program, written into scheduled backups
 }
 
 // Mail is a person's open mail. Safe for concurrent use.
@@ -58,14 +59,19 @@ type Mail struct {
 
 	conf    Config
 	running atomic.Bool // Run runs
+	backing sync.Mutex  // held while a backup is made
 
 	mu        sync.Mutex
 	listeners map[envelope.AccountID]func(fetch.Progress) // of fetches
-	served    *served                                     // nil while no page is
+	// backupTold are told what becomes of scheduled backups.
+	backupTold []*func(BackupStatus)
+	served     *served // nil while no page is
 }
 
 // Components are the tables of the rooms above the store.
-func Components() []db.Component { return []db.Component{profile.Schema, fetch.Schema, outbox.Schema} }
+func Components() []db.Component {
+	return []db.Component{profile.Schema, fetch.Schema, outbox.Schema, scheduleSchema}
+}
 
 // DefaultFolder is where a person's mail lies if they say nothing: $POCZTA_MAIL, or a folder of
 // the system's place for a program's data.

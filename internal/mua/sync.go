@@ -53,7 +53,7 @@ func (d *Desk) Sync(ctx context.Context, names []string) error {
 	if err := d.index(ctx); err != nil {
 		return err
 	}
-	unsent := d.flush(ctx)
+	unsent := errors.Join(d.flush(ctx), d.backupTrouble(ctx))
 	if d.JSON {
 		if rows == nil {
 			rows = []SyncRow{}
@@ -136,6 +136,13 @@ func (d *Desk) Watch(ctx context.Context) error {
 	}
 	d.say(choose(d.Language, "Watching %d accounts; Ctrl-C ends.", "Konta obserwowane: %d; Ctrl-C kończy."), len(list))
 	var mu sync.Mutex
+	defer d.Mail.followBackups(func(s BackupStatus) {
+		mu.Lock()
+		defer mu.Unlock()
+		if ctx.Err() == nil {
+			d.backupTold(s)
+		}
+	})()
 	return d.Mail.Run(ctx, true, nil, func(r fetch.Round) {
 		mu.Lock()
 		defer mu.Unlock()
