@@ -89,6 +89,9 @@ type todo struct {
 
 // Catchup indexes until nothing is left, at once; Run does it by and by. progress may be nil.
 func (s *Store) Catchup(ctx context.Context, progress func(Progress)) error {
+	if err := s.beginReread(ctx); err != nil {
+		return err
+	}
 	for {
 		n, err := s.indexSome(ctx)
 		if err != nil || n == 0 {
@@ -212,6 +215,9 @@ func (s *Store) readText(ctx context.Context, t *todo) {
 		t.failed = true
 		return
 	}
+	for _, u := range text.Unread {
+		s.cfg.Logger.Info("an attachment is not searched, or not all of it", "letter", t.id, "attachment", u)
+	}
 	t.snippet, t.attachments = db.Text(text.Snippet), text.Attachments
 	t.columns = [6]string{
 		search.Fold(t.head.subject, maxSubject*2), search.Fold(peopleText(t.head.from), foldPeople), search.Fold(peopleText(t.head.all), foldPeople),
@@ -253,8 +259,10 @@ func (s *Store) Reindex(ctx context.Context, progress func(Progress)) error {
 		if _, err := tx.Exec(`INSERT INTO letter_text (letter_text) VALUES ('delete-all')`); err != nil {
 			return err
 		}
-		_, err := tx.Exec(`UPDATE letter SET indexed = 0, turn = turn + 1 WHERE indexed <> 0`)
-		return err
+		if _, err := tx.Exec(`UPDATE letter SET indexed = 0, turn = turn + 1 WHERE indexed <> 0`); err != nil {
+			return err
+		}
+		return rereadAll(tx)
 	})
 	s.indexing.Unlock()
 	if err != nil {
@@ -263,8 +271,12 @@ func (s *Store) Reindex(ctx context.Context, progress func(Progress)) error {
 	return s.Catchup(ctx, progress)
 }
 
-// indexLoop indexes what was added, off the way of Add, until ctx ends.
+// indexLoop indexes what was added, off the way of Add, until ctx ends; when nothing is left, letters
+// that an older program read are read anew, by and by.
 func (s *Store) indexLoop(ctx context.Context) {
+	if err := s.beginReread(ctx); err != nil && ctx.Err() == nil {
+		s.cfg.Logger.Error("whether letters are to be read anew is not known; it is tried again with the next start", "error", err)
+	}
 	for {
 		select {
 		case <-ctx.Done():
@@ -274,6 +286,9 @@ func (s *Store) indexLoop(ctx context.Context) {
 		for ctx.Err() == nil {
 			s.calm(ctx)
 			n, err := s.indexSome(ctx)
+			if err == nil && n == 0 {
+				n, err = s.rereadSome(ctx)
+			}
 			if err != nil && ctx.Err() == nil {
 				s.cfg.Logger.Error("indexing failed; it is tried again with the next letter, or in an hour", "error", err)
 			}

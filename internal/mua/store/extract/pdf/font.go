@@ -24,6 +24,7 @@ type font struct {
 	other   float64         // the width of the rest
 	scale   float64         // from a width to the size
 	glyphs  map[int]rune    // of a TrueType font, by glyph
+	known   map[int]letter  // codes that were met
 }
 
 // letter is a code of a text that is shown.
@@ -43,7 +44,7 @@ func (f *file) loadFont(v any) *font {
 	if d == nil {
 		return nil
 	}
-	t := &font{widths: make(map[int]float64), scale: 0.001, other: 500}
+	t := &font{widths: make(map[int]float64), known: make(map[int]letter), scale: 0.001, other: 500}
 	if s, ok := f.resolve(d["ToUnicode"]).(stream); ok {
 		t.unicode = readCMap(f.decode(s), f.w)
 	}
@@ -223,7 +224,7 @@ func (f *file) wideWidths(t *font, w []any) {
 func (t *font) letters(s []byte, yield func(letter)) {
 	if !t.wide {
 		for _, c := range s {
-			yield(letter{t.narrow(c), t.width(int(c)), c == ' '})
+			yield(t.letter(int(c), 1))
 		}
 		return
 	}
@@ -244,9 +245,26 @@ func (t *font) letters(s []byte, yield func(letter)) {
 			n = t.lengths.size(s)
 		}
 		c := code(s[:n])
-		yield(letter{t.spell(c), t.width(c), n == 1 && c == ' '})
+		yield(t.letter(c, n))
 		s = s[n:]
 	}
+}
+
+// letter is what a code of n octets means.
+func (t *font) letter(c, n int) letter {
+	l, ok := t.known[c]
+	if ok {
+		return l
+	}
+	if l = (letter{width: t.width(c), blank: n == 1 && c == ' '}); t.wide {
+		l.text = t.spell(c)
+	} else {
+		l.text = t.narrow(byte(c))
+	}
+	if len(t.known) < maxKnown {
+		t.known[c] = l
+	}
+	return l
 }
 
 func (t *font) width(c int) float64 {

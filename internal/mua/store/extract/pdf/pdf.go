@@ -48,6 +48,7 @@ const (
 	maxDepth   = 32      // of values in values, of forms in forms, of references to references
 	maxFonts   = 256     // that are held
 	maxEntries = 200_000 // of their tables
+	maxKnown   = 4096    // letters of a font that are remembered
 )
 
 // Result is what was read of a file.
