@@ -114,6 +114,7 @@ func TestCertificates(t *testing.T) {
 		{"unknown authority", otherPool, func(*profile.Server) {}, "accept it: poczta mail server --accept " + w.fingerprint()},
 		{"accepted", otherPool, func(s *profile.Server) { s.Accepted = w.fingerprint() }, ""},
 		{"accepted in capitals", otherPool, func(s *profile.Server) { s.Accepted = strings.ToUpper(w.fingerprint()) }, ""},
+		{"another accepted, and unknown", otherPool, func(s *profile.Server) { s.Accepted = hex.EncodeToString(sum[:]) }, "another than the one that was accepted"},
 		{"another accepted", w.pool, func(s *profile.Server) { s.Accepted = hex.EncodeToString(sum[:]) }, "another than the one that was accepted"},
 		{"own authority", otherPool, func(s *profile.Server) { s.AuthorityFile = file }, ""},
 		{"another name", w.pool, func(s *profile.Server) { s.Host = "pop.elsewhere.example" }, "not pop.elsewhere.example"},
