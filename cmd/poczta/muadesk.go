@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"golang.org/x/term"
@@ -111,7 +113,7 @@ func callMail(ctx context.Context, p *process, c *cli, args []string, s control.
 			err = openMail(ctx, p, c, folder, args, s)
 		}
 		if !errors.Is(err, store.ErrBusy) || time.Now().After(deadline) || ctx.Err() != nil {
-			return usage(err)
+			return told(err, c.Mail.language())
 		}
 		select { // another command, which has no socket or is at its end
 		case <-ctx.Done():
@@ -128,15 +130,32 @@ func usage(err error) error {
 	return err
 }
 
+// told is an error as the command line tells it, with what can be done about it.
+func told(err error, language string) error {
+	if advice := mua.Advice(err, language); advice != "" {
+		return fmt.Errorf("%w. %s", err, advice)
+	}
+	return usage(err)
+}
+
 // inHolder runs a command line in the process that has the folder; control.ErrNoServer when
 // there is none that can be asked, store.ErrBusy when it is at its end.
 func inHolder(ctx context.Context, folder string, args []string, s control.Streams) error {
 	conn, err := control.Dial(ctx, filepath.Join(folder, mailSocket), os.Geteuid())
-	if err != nil {
+	switch {
+	case errors.Is(err, fs.ErrNotExist): // it went as we looked
+		return fmt.Errorf("%w: %w", control.ErrNoServer, err)
+	case errors.Is(err, fs.ErrPermission):
+		return fmt.Errorf("look into %s: %w", folder, fs.ErrPermission)
+	case err != nil && foreign(folder):
+		return fmt.Errorf("another user reads their mail in %s: %w", folder, fs.ErrPermission)
+	case err != nil:
 		return err
 	}
 	code, err := control.Run(ctx, conn, version, args, s)
 	switch {
+	case errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE):
+		return fmt.Errorf("the command that has your mail open ended in the middle of this one; look what was done, and do the rest again: %w", err)
 	case err != nil:
 		return err
 	case code == exitBusy:
@@ -170,7 +189,7 @@ func openMail(ctx context.Context, p *process, c *cli, folder string, args []str
 	h := &holder{mail: m}
 	defer func() { err = errors.Join(err, m.Close()) }()
 	if _, long := cmd.(lasting); long {
-		end := h.serve(ctx, filepath.Join(folder, mailSocket))
+		end := h.serve(ctx, filepath.Join(folder, mailSocket), s.Err)
 		defer end()
 	}
 	return h.work(ctx, in, work, s)
@@ -196,10 +215,11 @@ func (h *holder) work(ctx context.Context, c *cli, cmd maildesk, s control.Strea
 }
 
 // serve runs others' commands until end is called, which lets those finish that run. Without a
-// socket, others wait.
-func (h *holder) serve(ctx context.Context, path string) (end func()) {
+// socket, others wait, which is said.
+func (h *holder) serve(ctx context.Context, path string, notes io.Writer) (end func()) {
 	l, err := control.Listen(path)
 	if err != nil {
+		fmt.Fprintln(notes, printable(fmt.Sprintf("Other commands on this folder wait until this one ends (%v).", err)))
 		return func() {}
 	}
 	s, err := control.New(control.Config{Version: version, Owner: -1, Handler: h.command})
@@ -241,7 +261,7 @@ func (h *holder) command(ctx context.Context, args []string, s control.Streams) 
 	if !ok {
 		return report(s.Err, fmt.Errorf("%w: this is no command of poczta mail", admin.ErrUsage))
 	}
-	return report(s.Err, usage(h.work(ctx, c, work, s)))
+	return report(s.Err, told(h.work(ctx, c, work, s), c.Mail.language()))
 }
 
 // passphrase asks for that of the encrypted file of secrets.

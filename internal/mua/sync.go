@@ -124,6 +124,9 @@ func (d *Desk) round(a profile.Account, r fetch.Result, err error) {
 	}
 	if err != nil && !errors.Is(err, context.Canceled) {
 		d.say("%s: %v", a.Address, err)
+		if advice := Advice(err, d.Language); advice != "" {
+			d.say("  %s", advice)
+		}
 	}
 }
 

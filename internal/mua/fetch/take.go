@@ -42,12 +42,16 @@ func (r *round) take(ctx context.Context, fresh []*mail) error {
 	inOrder(fresh)
 	var whole, heads []*mail
 	for _, m := range fresh {
-		r.todo.TotalOctets += m.Octets
-		if above := r.a.Policy.HeadersAbove; above > 0 && m.Octets > above && m.was == nil && m.key != "" && r.tops() {
+		above := r.a.Policy.HeadersAbove
+		switch {
+		case (above > 0 && m.Octets > above || m.Octets > largest) && m.was == nil && m.key != "" && r.tops():
 			heads = append(heads, m)
-		} else {
+		case r.tooLarge(m):
+			continue
+		default:
 			whole = append(whole, m)
 		}
+		r.todo.TotalOctets += min(m.Octets, largest)
 	}
 	r.todo.Account, r.todo.TotalLetters = r.a.ID, len(fresh)
 	r.f.c.Progress(r.todo)
@@ -93,7 +97,7 @@ func (r *round) stream(ctx context.Context, list []*mail, partial bool) error {
 		return stored
 	}
 	if partial && declined(err) { // those it does not show are fetched whole
-		return r.stream(ctx, slices.DeleteFunc(list, func(m *mail) bool { return m.came }), false)
+		return r.stream(ctx, slices.DeleteFunc(list, func(m *mail) bool { return m.came || r.tooLarge(m) }), false)
 	}
 	return r.refuse(err)
 }
@@ -107,7 +111,11 @@ func declined(err error) bool {
 
 // stage takes a letter's octets.
 func (r *round) stage(ctx context.Context, m *mail, text io.Reader, partial bool) (*taken, error) {
-	staged, err := r.f.c.Store.Body().Stage(ctx, m.Octets)
+	hint := m.Octets
+	if partial {
+		hint = min(hint, headerHint)
+	}
+	staged, err := r.f.c.Store.Body().Stage(ctx, hint)
 	if err != nil {
 		return nil, fmt.Errorf("make room for letter %d of %d octets: %w; nothing was deleted on the server", m.Number, m.Octets, err)
 	}
@@ -171,7 +179,7 @@ func (r *round) keep(ctx context.Context, batch []*taken) error {
 	}
 	for _, t := range batch {
 		r.todo.Letters++
-		r.todo.Octets += t.m.Octets
+		r.todo.Octets += min(t.m.Octets, largest)
 		r.res.Octets += t.staged.Octets()
 	}
 	r.f.c.Progress(r.todo)
