@@ -176,10 +176,13 @@ type muaOpenCmd struct {
 
 func (c *muaOpenCmd) lasts() {}
 
+// starts implements starting: the page leads to the first account.
+func (c *muaOpenCmd) starts() {}
+
 // Help implements kong's HelpProvider.
 func (c *muaOpenCmd) Help() string {
-	return `The page is served on this computer alone. The address opens it once, within ten minutes; the same
-command gives another one.`
+	return `The page is served on this computer alone; where there is no account yet, it leads to the first
+one. The address opens it once, within ten minutes; the same command gives another one.`
 }
 
 func (c *muaOpenCmd) Do(ctx context.Context, d *mua.Desk) error {

@@ -12,6 +12,7 @@ import (
 	"poczta.example/poczta/internal/envelope"
 	"poczta.example/poczta/internal/mua/line"
 	"poczta.example/poczta/internal/mua/outbox"
+	"poczta.example/poczta/internal/mua/page"
 	"poczta.example/poczta/internal/mua/profile"
 	"poczta.example/poczta/internal/mua/store"
 )
@@ -123,7 +124,15 @@ func (d *Desk) Server(ctx context.Context, who string, c ServerChange) error {
 	if err := d.change(&a, c); err != nil {
 		return err
 	}
-	if !c.Untried {
+	return d.replace(ctx, before, a, c.Untried)
+}
+
+// replace tries an account's changed servers and saves them.
+func (d *Desk) replace(ctx context.Context, before, a profile.Account, untried bool) error {
+	if err := a.Validate(); err != nil {
+		return fmt.Errorf("%w: %w", ErrUsage, err)
+	}
+	if !untried {
 		if err := d.Mail.Try(ctx, a); err != nil {
 			return fmt.Errorf("%w; nothing was changed (--untried saves it all the same)", err)
 		}
@@ -295,9 +304,13 @@ func (d *Desk) Policy(ctx context.Context, who string, c PolicyChange) error {
 	return nil
 }
 
+// endTime is how long a fetch may take to end when its account is removed: it only closes its
+// connection and what it was writing.
+const endTime = 20 * time.Second
+
 // Remove forgets an account and its secrets. Its letters stay here, or with letters go into
-// retention. Nothing changes on the server.
-func (d *Desk) Remove(ctx context.Context, who string, letters bool) error {
+// retention. Nothing changes on the server. A fetch of it that runs is ended first.
+func (d *Desk) Remove(ctx context.Context, who string, letters bool) (err error) {
 	a, err := d.account(ctx, who)
 	if err != nil {
 		return err
@@ -305,6 +318,14 @@ func (d *Desk) Remove(ctx context.Context, who string, letters bool) error {
 	if err := d.settled(ctx, a); err != nil {
 		return err
 	}
+	ending, cancel := context.WithTimeout(ctx, endTime)
+	defer cancel()
+	release, err := d.Mail.Fetcher.End(ending, a.ID)
+	if err != nil {
+		return fmt.Errorf("%s is being fetched, and that did not end: %w; nothing was removed: try again, or end the other command first", a.Address, err)
+	}
+	gone := false
+	defer func() { release(gone) }()
 	removed := 0
 	if letters {
 		if removed, err = d.Mail.empty(ctx, a); err != nil {
@@ -314,6 +335,7 @@ func (d *Desk) Remove(ctx context.Context, who string, letters bool) error {
 	if err := d.Mail.Accounts.Remove(ctx, a.ID); err != nil {
 		return err
 	}
+	gone = true
 	if err := errors.Join(d.Mail.Secrets.Forget(&a), d.Mail.Fetcher.Forget(ctx, a.ID)); err != nil {
 		return fmt.Errorf("the account is removed, but not all that belongs to it: %w", err)
 	}
@@ -333,7 +355,7 @@ func (d *Desk) settled(ctx context.Context, a profile.Account) error {
 	}
 	for _, i := range list {
 		if i.Account == a.ID && i.State != outbox.Refused {
-			return fmt.Errorf("letter %d of %s is in the outbox (%s); send it, or undo it with: poczta mail outbox undo %d", i.ID, a.Address, i.State, i.ID)
+			return fmt.Errorf("%w: letter %d of %s is in the outbox (%s); send it, or undo it with: poczta mail outbox undo %d", page.ErrUnsent, i.ID, a.Address, i.State, i.ID)
 		}
 	}
 	return nil

@@ -9,6 +9,7 @@ import (
 	"poczta.example/poczta/internal/address"
 	"poczta.example/poczta/internal/clientconfig"
 	"poczta.example/poczta/internal/mua/line"
+	"poczta.example/poczta/internal/mua/page"
 	"poczta.example/poczta/internal/mua/profile"
 )
 
@@ -29,7 +30,11 @@ func (s *Setup) byHand(ctx context.Context, a address.Address, w Wish, n *NewAcc
 	if n.Account.Incoming, err = namedServer(clientconfig.POP3, w.Incoming, w); err != nil {
 		return err
 	}
-	if n.Account.Outgoing, err = namedServer(clientconfig.SMTP, w.Outgoing, w); err != nil {
+	out := w
+	if w.OutgoingSecurity != "" {
+		out.Security = w.OutgoingSecurity
+	}
+	if n.Account.Outgoing, err = namedServer(clientconfig.SMTP, w.Outgoing, out); err != nil {
 		return err
 	}
 	login := w.Login
@@ -100,17 +105,18 @@ func (s *Setup) byLine(ctx context.Context, w Wish, n *NewAccount) error {
 
 // refused explains why a trial failed.
 func (s *Setup) refused(err error, n *NewAccount) error {
-	e, ok := errors.AsType[*line.CertificateError](err)
+	u, ok := errors.AsType[*page.Untrusted](err)
 	if !ok {
 		return fmt.Errorf("%w; %s", err, s.text("nothing is saved", "nic nie zapisano"))
 	}
-	flag := "--accept "
-	if e.Host == n.Account.Outgoing.Host && e.Host != n.Account.Incoming.Host || n.Account.Incoming.Accepted != "" {
+	e, flag := u.Certificate, "--accept "
+	if u.Outgoing && (e.Host != n.Account.Incoming.Host || n.Account.Incoming.Accepted != "") {
 		flag = "--accept-outgoing "
 	}
-	return fmt.Errorf(s.text("the certificate of %s is not trusted: %w; no password was sent and nothing is saved. If you know by another way that it is right, run the command again with %s%s, or name its authority with --ca FILE",
-		"certyfikat serwera %s nie jest zaufany: %w; nie wysłano hasła i nic nie zapisano. Jeśli inną drogą wiesz, że jest właściwy, uruchom polecenie jeszcze raz z %s%s albo wskaż jego urząd przez --ca PLIK"),
+	u.Text = fmt.Sprintf(s.text("the certificate of %s is not trusted: %v; no password was sent and nothing is saved. If you know by another way that it is right, run the command again with %s%s, or name its authority with --ca FILE",
+		"certyfikat serwera %s nie jest zaufany: %v; nie wysłano hasła i nic nie zapisano. Jeśli inną drogą wiesz, że jest właściwy, uruchom polecenie jeszcze raz z %s%s albo wskaż jego urząd przez --ca PLIK"),
 		e.Host, e.Err, flag, e.SHA256)
+	return u
 }
 
 // try logs in to the servers of an account and leaves.
@@ -118,14 +124,14 @@ func try(ctx context.Context, l *line.Lines, a profile.Account, incoming, outgoi
 	if incoming {
 		in, err := l.POP3(ctx, a)
 		if err != nil {
-			return fmt.Errorf("incoming server: %w", err)
+			return fmt.Errorf("incoming server: %w", untrusted(err, false))
 		}
 		_ = in.Quit(ctx) // nothing was done there
 	}
 	if outgoing {
 		out, err := l.SMTP(ctx, a)
 		if err != nil {
-			return fmt.Errorf("outgoing server: %w", err)
+			return fmt.Errorf("outgoing server: %w", untrusted(err, true))
 		}
 		_ = out.Quit(ctx)
 	}

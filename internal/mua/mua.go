@@ -34,6 +34,9 @@ type Config struct {
 	Folder string // required; see DefaultFolder
 	// Ask asks for the passphrase of the encrypted file of secrets; fresh asks for a new one.
 	Ask func(fresh bool) (string, error)
+	// AtTerminal says that Ask asks a person at a terminal: while the page is served, the passphrase
+	// is asked for there instead.
+	AtTerminal bool
 	// VaultFile keeps secrets in the encrypted file even where there is a keyring.
 	VaultFile bool
 	Keyring   vault.Keyring  // nil is the system's; for tests
@@ -66,6 +69,8 @@ type Mail struct {
 	// backupTold are told what becomes of scheduled backups.
 	backupTold []*func(BackupStatus)
 	served     *served // nil while no page is
+	// passphrase is that of the encrypted file of secrets as it was entered on the page; "" is not.
+	passphrase string
 }
 
 // Components are the tables of the rooms above the store.
@@ -122,7 +127,7 @@ func (m *Mail) open(c Config) error {
 	if err != nil {
 		return fmt.Errorf("open mail: %w", err)
 	}
-	v, err := vault.Open(vault.Config{FS: m.Store.Files(), Folder: folder, Ask: c.Ask, File: c.VaultFile, Keyring: c.Keyring})
+	v, err := vault.Open(vault.Config{FS: m.Store.Files(), Folder: folder, Ask: m.ask, File: c.VaultFile, Keyring: c.Keyring})
 	if err != nil {
 		return err
 	}

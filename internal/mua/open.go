@@ -64,6 +64,7 @@ func (d *Desk) Open(ctx context.Context, port int, browse func(address string) e
 			}
 		}
 	}
+	c.Keeper = keeper{m: m, look: c.Look}
 	if s.page, err = page.New(c); err != nil {
 		return errors.Join(err, l.Close())
 	}

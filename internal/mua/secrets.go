@@ -106,6 +106,23 @@ func (s *Secrets) SetClientSecret(a *profile.Account, secret string) error {
 	return s.v.Set(client(a), secret)
 }
 
+// clientSecret is what SetClientSecret stored, or "".
+func (s *Secrets) clientSecret(a *profile.Account) (string, error) {
+	secret, err := s.v.Get(client(a))
+	if errors.Is(err, vault.ErrNotFound) {
+		return "", nil
+	}
+	return secret, err
+}
+
+// open has the vault opened: its passphrase is asked for, if it has one and was not opened yet.
+func (s *Secrets) open() error {
+	if _, err := s.v.Get("opened"); !errors.Is(err, vault.ErrNotFound) {
+		return err
+	}
+	return nil
+}
+
 // Forget removes all secrets of an account.
 func (s *Secrets) Forget(a *profile.Account) error {
 	return errors.Join(s.v.Remove(incoming(a)), s.v.Remove(outgoing(a)), s.v.Remove(token(a)), s.v.Remove(client(a)))

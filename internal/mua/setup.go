@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -16,6 +15,7 @@ import (
 	"poczta.example/poczta/internal/clientconfig"
 	"poczta.example/poczta/internal/mua/discover"
 	"poczta.example/poczta/internal/mua/oauth"
+	"poczta.example/poczta/internal/mua/page"
 	"poczta.example/poczta/internal/mua/profile"
 	"poczta.example/poczta/internal/resolver"
 )
@@ -35,6 +35,7 @@ type Wish struct {
 	// Incoming and Outgoing are HOST or HOST:PORT; both empty are found out.
 	Incoming, Outgoing       string
 	Security                 string // "", tls, starttls, none
+	OutgoingSecurity         string // "" is Security
 	AuthorityFile            string // PEM
 	CertificateFile, KeyFile string // PEM
 	External                 bool
@@ -62,6 +63,9 @@ type Setup struct {
 }
 
 func (s *Setup) text(en, pl string) string { return choose(s.Language, en, pl) }
+
+// explain is an error in words for the command line, of a kind that the page has its own words for.
+func (s *Setup) explain(kind error, text string) error { return &explained{text, kind} }
 
 // Account finds the servers of an address unless the wish names them, has the person confirm
 // those that a stranger could have named, and logs in to both. Nothing is saved. A refused
@@ -165,10 +169,10 @@ func (s *Setup) pick(a address.Address, r *discover.Report) (discover.Candidate,
 		return c, nil
 	}
 	if asked {
-		return discover.Candidate{}, errors.New(s.text("no server was confirmed, so nothing was sent and nothing is saved; name the servers with --incoming and --outgoing",
+		return discover.Candidate{}, s.explain(page.ErrUnconfirmed, s.text("no server was confirmed, so nothing was sent and nothing is saved; name the servers with --incoming and --outgoing",
 			"nie potwierdzono żadnego serwera, więc nic nie wysłano ani nie zapisano; podaj serwery przez --incoming i --outgoing"))
 	}
-	return discover.Candidate{}, errors.New(s.text("no POP3 and SMTP servers were found; your provider's help pages name them: give them with --incoming and --outgoing",
+	return discover.Candidate{}, s.explain(page.ErrNoServers, s.text("no POP3 and SMTP servers were found; your provider's help pages name them: give them with --incoming and --outgoing",
 		"nie znaleziono serwerów POP3 i SMTP; strony pomocy dostawcy podają ich nazwy: podaj je przez --incoming i --outgoing"))
 }
 
@@ -181,11 +185,11 @@ func (s *Setup) failed(ctx context.Context, c discover.Candidate, w Wish, t *dis
 			n.Account.Incoming, n.Account.Outgoing = server(c.Incoming[0], w, login(c.Incoming[0], w)), server(c.Outgoing[0], w, login(c.Outgoing[0], w))
 			return s.byLine(ctx, w, n)
 		case discover.WrongPassword:
-			return errors.New(s.text("the password or the login name was refused, and was not tried again; nothing is saved. Run the command again; --login NAME gives another login name",
+			return s.explain(page.ErrCredentials, s.text("the password or the login name was refused, and was not tried again; nothing is saved. Run the command again; --login NAME gives another login name",
 				"odmówiono hasła lub nazwy logowania i nie próbowano ponownie; nic nie zapisano. Uruchom polecenie jeszcze raz; --login NAZWA podaje inną nazwę"))
 		}
 	}
-	return errors.New(s.text("the login to both servers did not succeed (see above); nothing is saved", "nie udało się zalogować do obu serwerów (zob. wyżej); nic nie zapisano"))
+	return s.explain(page.ErrNoLogin, s.text("the login to both servers did not succeed (see above); nothing is saved", "nie udało się zalogować do obu serwerów (zob. wyżej); nic nie zapisano"))
 }
 
 // prove gets the password, or a token where the provider wants one.
@@ -195,13 +199,13 @@ func (s *Setup) prove(ctx context.Context, a address.Address, w Wish, o *clientc
 	}
 	if !token && w.OAuth.ClientID == "" {
 		if n.Password, err = s.Person.Password(s.text("Password of ", "Hasło do ") + a.String() + ": "); err == nil && n.Password == "" {
-			err = errors.New(s.text("no password was given", "nie podano hasła"))
+			err = s.explain(page.ErrNoPassword, s.text("no password was given", "nie podano hasła"))
 		}
 		return err
 	}
 	n.Account.OAuth = endpoints(o, w.OAuth)
 	if n.Account.OAuth == nil || w.OAuth.ClientID == "" {
-		return errors.New(s.text("this provider takes no passwords but a login in the browser (OAuth2), for programs that are registered there: give --client-id with the client id that you got for this program (and --auth-url, --token-url, --scope where they were not found)",
+		return s.explain(page.ErrNoClient, s.text("this provider takes no passwords but a login in the browser (OAuth2), for programs that are registered there: give --client-id with the client id that you got for this program (and --auth-url, --token-url, --scope where they were not found)",
 			"ten dostawca nie przyjmuje haseł, tylko logowanie w przeglądarce (OAuth2) z programów, które są u niego zarejestrowane: podaj --client-id z identyfikatorem uzyskanym dla tego programu (oraz --auth-url, --token-url i --scope, jeśli ich nie znaleziono)"))
 	}
 	t, err := s.Token(ctx, &n.Account, w.OAuth.ClientSecret, w.OAuth.DeviceURL)

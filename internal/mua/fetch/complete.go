@@ -14,12 +14,12 @@ import (
 var ErrLeft = errors.New("the server does not have this letter any more; only its header section is here")
 
 // Complete fetches the whole of a letter of which only the header section is here. ErrLeft.
-func (f *Fetcher) Complete(ctx context.Context, a profile.Account, id store.LetterID) error {
-	done, err := f.hold(a.ID)
+func (f *Fetcher) Complete(ctx context.Context, a profile.Account, id store.LetterID) (err error) {
+	ctx, done, err := f.hold(ctx, a.ID)
 	if err != nil {
 		return err
 	}
-	defer done()
+	defer done(&err)
 	w, err := f.journal.ofLetter(ctx, a.ID, id)
 	if err != nil {
 		return err

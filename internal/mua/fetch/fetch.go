@@ -22,8 +22,12 @@ import (
 	"poczta.example/poczta/internal/pop3client"
 )
 
-// ErrBusy means that the account is being fetched already.
-var ErrBusy = errors.New("this account's mail is being fetched already")
+// Errors that callers branch on.
+var (
+	ErrBusy = errors.New("this account's mail is being fetched already")
+	// ErrEnded means that End ended a fetch, or keeps others from beginning one.
+	ErrEnded = errors.New("the fetch was ended, since the account is being removed")
+)
 
 // Config is what a Fetcher needs. Store and Open are required.
 type Config struct {
@@ -71,7 +75,15 @@ type Fetcher struct {
 	journal journal
 
 	mu   sync.Mutex
-	busy map[envelope.AccountID]bool
+	busy map[envelope.AccountID]*hold
+	gone map[envelope.AccountID]bool // those that End has for good
+}
+
+// hold is who works on an account's mail.
+type hold struct {
+	ending bool
+	cancel context.CancelCauseFunc
+	done   chan struct{}
 }
 
 // New checks the configuration.
@@ -88,17 +100,17 @@ func New(c Config) (*Fetcher, error) {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Fetcher{c: c, journal: journal{c.Store.DB()}, busy: map[envelope.AccountID]bool{}}, nil
+	return &Fetcher{c: c, journal: journal{c.Store.DB()}, busy: map[envelope.AccountID]*hold{}, gone: map[envelope.AccountID]bool{}}, nil
 }
 
 // Sync looks at an account's server once: it fetches what is not here, and deletes there what the
 // account's policy says. What was done before an error stays done and is in the Result.
-func (f *Fetcher) Sync(ctx context.Context, a profile.Account) (Result, error) {
-	done, err := f.hold(a.ID)
+func (f *Fetcher) Sync(ctx context.Context, a profile.Account) (res Result, err error) {
+	ctx, done, err := f.hold(ctx, a.ID)
 	if err != nil {
 		return Result{Account: a.ID}, err
 	}
-	defer done()
+	defer done(&err)
 	r := &round{f: f, a: a, now: f.c.Now(), res: Result{Account: a.ID}, alike: map[string]int{}}
 	if r.s, err = f.c.Open(ctx, a); err != nil {
 		return r.res, fmt.Errorf("fetch %s: %w", a.Address, err)
@@ -110,18 +122,67 @@ func (f *Fetcher) Sync(ctx context.Context, a profile.Account) (Result, error) {
 	return r.res, nil
 }
 
-// hold keeps others from fetching the account.
-func (f *Fetcher) hold(id envelope.AccountID) (func(), error) {
+// hold keeps others from the account's mail until done is called, with what the work returns: that
+// becomes ErrEnded where End has ended it. The work's context ends then.
+func (f *Fetcher) hold(ctx context.Context, id envelope.AccountID) (context.Context, func(*error), error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.busy[id] {
-		return nil, ErrBusy
+	if f.gone[id] {
+		return ctx, nil, ErrEnded
 	}
-	f.busy[id] = true
-	return func() {
+	if h := f.busy[id]; h != nil {
+		if h.ending {
+			return ctx, nil, ErrEnded
+		}
+		return ctx, nil, ErrBusy
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	h := &hold{cancel: cancel, done: make(chan struct{})}
+	f.busy[id] = h
+	return ctx, func(err *error) {
+		if *err != nil && errors.Is(context.Cause(ctx), ErrEnded) {
+			*err = ErrEnded
+		}
+		cancel(nil)
 		f.mu.Lock()
 		defer f.mu.Unlock()
 		delete(f.busy, id)
+		close(h.done)
+	}, nil
+}
+
+// End ends a fetch of an account that runs, however long its server is silent, and lets none begin
+// until release is called; with gone, none ever. It returns when the fetch has ended; what that had
+// brought stays. ErrBusy when somebody else ends it.
+func (f *Fetcher) End(ctx context.Context, id envelope.AccountID) (release func(gone bool), err error) {
+	mine := &hold{ending: true, cancel: func(error) {}, done: make(chan struct{})}
+	for {
+		f.mu.Lock()
+		h := f.busy[id]
+		if h == nil {
+			f.busy[id] = mine
+			f.mu.Unlock()
+			break
+		}
+		f.mu.Unlock()
+		if h.ending {
+			return nil, ErrBusy
+		}
+		h.cancel(ErrEnded)
+		select {
+		case <-h.done:
+		case <-ctx.Done():
+			return nil, fmt.Errorf("end the fetch: %w", ctx.Err())
+		}
+	}
+	return func(gone bool) {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		if gone {
+			f.gone[id] = true
+		}
+		delete(f.busy, id)
+		close(mine.done)
 	}, nil
 }
 

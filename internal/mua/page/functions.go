@@ -19,7 +19,18 @@ func (p *Page) functions() template.FuncMap {
 			return template.HTML(`<svg class="icon" viewBox="0 0 24 24" aria-hidden="true" focusable="false"><path d="` + icons[name] + `"/></svg>`) //nolint:gosec // of our table
 		},
 		"join": strings.Join,
+		// about puts what it is about into a text.
+		"about":   func(text, what string) string { return strings.Replace(text, "%s", what, 1) },
+		"grouped": grouped,
+		// pair is a server's part of a form with its words.
+		"pair": func(t *words, s serverView) serverPart { return serverPart{t, s} },
 	}
+}
+
+// serverPart is a server's part of a form.
+type serverPart struct {
+	T *words
+	S serverView
 }
 
 // icons are paths in a square of 24.

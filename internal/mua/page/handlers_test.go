@@ -543,7 +543,7 @@ func TestPartial(t *testing.T) {
 	for _, tt := range []struct {
 		a    profile.Account
 		want string
-	}{{h.ala, "All of it."}, {h.ewa, "Not fetched: the server is away"}} {
+	}{{h.ala, "All of it."}, {h.ewa, "Not fetched: It did not work. The program says: “the server is away”"}} {
 		st := h.stage(text("Ewa <ewa@example.net>", "Long", "", 0))
 		if _, err := h.store.AddPartial(t.Context(), tt.a.ID, []store.Partial{{Import: mailbox.Import{Staged: st, Received: today}, Whole: 5_000_000}}, nil); err != nil {
 			t.Fatal(err)

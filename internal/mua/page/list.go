@@ -171,6 +171,11 @@ type mailView struct {
 // mail shows the list, and the open letter beside it. Our script asks for one of them alone.
 func (v *visit) mail() error {
 	w := whereOf(v.r.URL.Query())
+	if first, err := v.first(); err != nil {
+		return err
+	} else if first {
+		return v.redirect("/accounts/new")
+	}
 	part := v.r.Header.Get("X-Poczta-Part")
 	view := &mailView{frame: v.bare(v.t.Mail), Heading: v.heading(w)}
 	view.Where = w
@@ -203,6 +208,17 @@ func (v *visit) mail() error {
 	}
 	view.Moves = v.moves()
 	return v.show("mail.html", view)
+}
+
+// first reports whether there is nothing yet, neither an account nor a letter of one that was
+// removed: the person begins with their first account.
+func (v *visit) first() (bool, error) {
+	all, err := v.known()
+	if err != nil || len(all) > 0 || v.p.cfg.Keeper == nil {
+		return false, err
+	}
+	folders, err := v.p.cfg.Store.Folders(v.r.Context())
+	return len(folders) == 0, err
 }
 
 // heading names what the list shows.
@@ -239,7 +255,7 @@ func (v *visit) rows(view *mailView, w where) (err error) {
 		}
 	}
 	if errors.Is(err, store.ErrQuery) {
-		view.Bad = v.t.SearchBad + " — " + err.Error()
+		view.Bad = v.t.searchTrouble(err)
 		return nil
 	}
 	if next != "" {

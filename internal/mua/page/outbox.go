@@ -11,16 +11,16 @@ import (
 
 // Outbox keeps letters until they are sent; see Through.
 type Outbox interface {
-	// Check says which recipients can't be reached, a sentence each.
-	Check(ctx context.Context, recipients []string) []string
+	// Check says in a language which recipients can't be reached, a sentence each.
+	Check(ctx context.Context, recipients []string, language string) []string
 	// Put stores a letter durably to be sent; the copy in Sent is its own business.
 	Put(ctx context.Context, d *compose.Draft, s Sending) error
-	// List are the letters that are not done with, the newest first.
-	List(ctx context.Context) ([]Item, error)
+	// List are the letters that are not done with, the newest first. What they say is in a language.
+	List(ctx context.Context, language string) ([]Item, error)
 	// Do does what a person decided: it gets ID of an Item.
 	Do(ctx context.Context, id string, c Decision) error
-	// Fates say in plain words what became of a letter, a sentence each; none is not known.
-	Fates(ctx context.Context, messageID string) ([]string, error)
+	// Fates say in plain words of a language what became of a letter; none is not known.
+	Fates(ctx context.Context, messageID, language string) ([]string, error)
 }
 
 // Sending is how a letter is to be sent.
@@ -90,7 +90,7 @@ func (v *visit) outbox() error {
 	}
 	view := outboxView{frame: f}
 	if v.p.cfg.Outbox != nil {
-		items, err := v.p.cfg.Outbox.List(v.r.Context())
+		items, err := v.p.cfg.Outbox.List(v.r.Context(), v.t.Lang)
 		if err != nil {
 			return err
 		}
@@ -132,7 +132,7 @@ func (v *visit) decide() error {
 		return errRequest
 	}
 	if err := v.p.cfg.Outbox.Do(v.r.Context(), id, do); err != nil {
-		v.say(flash{Text: v.t.Failed + ": " + err.Error(), Bad: true})
+		v.say(flash{Text: v.t.Failed + ": " + v.t.trouble(err), Bad: true})
 	} else if do == Undo {
 		v.say(flash{Text: v.t.Undone})
 	}
@@ -140,5 +140,5 @@ func (v *visit) decide() error {
 }
 
 func (v *visit) fates(messageID string) ([]string, error) {
-	return v.p.cfg.Outbox.Fates(v.r.Context(), messageID)
+	return v.p.cfg.Outbox.Fates(v.r.Context(), messageID, v.t.Lang)
 }

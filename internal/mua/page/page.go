@@ -43,6 +43,7 @@ type Config struct {
 	Store    *store.Store
 	Accounts Accounts
 	Fetcher  Fetcher // nil: partial letters stay partial
+	Keeper   Keeper  // nil: accounts are set up by the commands alone
 	Outbox   Outbox  // nil: letters are written and kept as drafts, but not sent
 	// Look asks for a look at all servers now; it must not block. Nil leaves the button out.
 	Look func()
@@ -67,6 +68,7 @@ type Page struct {
 	templates *template.Template
 	static    map[string]asset
 	gate      *gate
+	talks     talks
 	handler   http.Handler
 }
 
@@ -102,7 +104,7 @@ func New(c Config) (*Page, error) {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
-	p := &Page{cfg: c, static: map[string]asset{}}
+	p := &Page{cfg: c, static: map[string]asset{}, talks: talks{all: map[string]*talk{}}}
 	for name, kind := range map[string]string{"style.css": "text/css; charset=utf-8", "letter.css": "text/css; charset=utf-8", "page.js": "text/javascript; charset=utf-8", "icon.svg": "image/svg+xml"} {
 		b, err := files.ReadFile("static/" + name)
 		if err != nil {
@@ -147,6 +149,16 @@ func (p *Page) routes() http.Handler {
 	open("POST /outbox", (*visit).decide)
 	open("GET /settings", (*visit).settings)
 	open("POST /settings", (*visit).settled)
+	open("GET /accounts/new", (*visit).newAccount)
+	open("POST /accounts/new", (*visit).addAccount)
+	open("GET /accounts/{id}", (*visit).accountPage)
+	open("POST /accounts/{id}", (*visit).changeAccount)
+	open("GET /talk/{id}", (*visit).talk)
+	open("POST /talk/{id}", (*visit).answered)
+	open("GET /unlock", (*visit).unlock)
+	open("POST /unlock", (*visit).unlocked)
+	open("GET /folders", (*visit).folders)
+	open("POST /folders", (*visit).foldered)
 	open("GET /rules", (*visit).rules)
 	open("GET /rules/{id}", (*visit).rule)
 	open("POST /rules", (*visit).ruled)
@@ -170,6 +182,7 @@ func (p *Page) Serve(ctx context.Context, l net.Listener) error {
 	}
 	s := &http.Server{Handler: p, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 5 * time.Minute, WriteTimeout: 10 * time.Minute, IdleTimeout: 2 * time.Minute,
 		MaxHeaderBytes: 64 << 10, ErrorLog: slog.NewLogLogger(p.cfg.Logger.Handler(), slog.LevelDebug)}
+	defer p.talks.end()
 	ended := make(chan error, 1)
 	go func() { ended <- s.Serve(l) }()
 	select {

@@ -39,6 +39,8 @@ type house struct {
 	accounts *profile.Profiles
 	ala, ewa profile.Account
 	outbox   *tray
+	keeper   *warden
+	looks    []page.Look // what the last looks found, beside one that went well
 	page     *page.Page
 	server   *httptest.Server
 	client   *http.Client // that was let in
@@ -56,11 +58,11 @@ type tray struct {
 	fail  error
 }
 
-func (o *tray) Check(_ context.Context, recipients []string) []string {
+func (o *tray) Check(_ context.Context, recipients []string, language string) []string {
 	var all []string
 	for _, r := range recipients {
 		if strings.HasSuffix(r, "@nowhere.example") {
-			all = append(all, r+": the domain takes no mail.")
+			all = append(all, map[string]string{"en": r + ": the domain takes no mail.", "pl": r + ": ta domena nie przyjmuje poczty."}[language])
 		}
 	}
 	return all
@@ -76,7 +78,7 @@ func (o *tray) Put(_ context.Context, d *compose.Draft, s page.Sending) error {
 	return nil
 }
 
-func (o *tray) List(context.Context) ([]page.Item, error) {
+func (o *tray) List(context.Context, string) ([]page.Item, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o.items, nil
@@ -89,14 +91,23 @@ func (o *tray) Do(_ context.Context, id string, c page.Decision) error {
 	return o.fail
 }
 
-func (o *tray) Fates(_ context.Context, messageID string) ([]string, error) {
+func (o *tray) Fates(_ context.Context, messageID, language string) ([]string, error) {
 	if messageID == "<sent1@example.org>" {
-		return []string{"ewa@example.net: delivered to mx.example.net"}, nil
+		return []string{map[string]string{"en": "ewa@example.net: delivered to mx.example.net", "pl": "ewa@example.net: dostarczono do mx.example.net"}[language]}, nil
 	}
 	return nil, nil
 }
 
 func newHouse(t testing.TB) *house {
+	t.Helper()
+	h := emptyHouse(t)
+	h.ala = h.account("ala@example.org", "Ala Kowalska", "pop.example.org")
+	h.ewa = h.account("biuro@ksiegarnia.example", "Księgarnia Pod Sową", "poczta.ksiegarnia.example")
+	return h
+}
+
+// emptyHouse has no account yet.
+func emptyHouse(t testing.TB) *house {
 	t.Helper()
 	h := &house{t: t, outbox: &tray{}, looked: make(chan struct{}, 9)}
 	var err error
@@ -109,11 +120,10 @@ func newHouse(t testing.TB) *house {
 		}
 	})
 	h.accounts = profile.New(h.store.DB())
-	h.ala = h.account("ala@example.org", "Ala Kowalska", "pop.example.org")
-	h.ewa = h.account("biuro@ksiegarnia.example", "Księgarnia Pod Sową", "poczta.ksiegarnia.example")
-	h.page, err = page.New(page.Config{Store: h.store, Accounts: h.accounts, Outbox: h.outbox, Fetcher: h, Zone: time.UTC, Now: func() time.Time { return today },
+	h.keeper = &warden{h: h}
+	h.page, err = page.New(page.Config{Store: h.store, Accounts: h.accounts, Outbox: h.outbox, Keeper: h.keeper, Fetcher: h, Zone: time.UTC, Now: func() time.Time { return today },
 		Look:  func() { h.looked <- struct{}{} },
-		Looks: func() []page.Look { return []page.Look{{Account: "ala@example.org", At: today}} }})
+		Looks: func() []page.Look { return append([]page.Look{{Account: "ala@example.org", At: today}}, h.looks...) }})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -223,6 +233,21 @@ func (h *house) get(path string) (int, string) {
 		h.t.Fatalf("%s: %v", path, err)
 	}
 	return r.StatusCode, string(b)
+}
+
+// do sends a request.
+func (h *house) do(r *http.Request) (string, int) {
+	h.t.Helper()
+	resp, err := h.client.Do(r)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return string(b), resp.StatusCode
 }
 
 // page fetches a page that must be there and looks for words.

@@ -77,7 +77,7 @@ func (v *visit) letter(w where) (*letterView, error) {
 	l := v.head(m)
 	o, err := v.p.cfg.Store.Letter(ctx, w.Open)
 	if err != nil {
-		l.Broken = err.Error()
+		l.Broken = v.t.trouble(err)
 		return l, nil
 	}
 	defer o.Close()
@@ -212,7 +212,7 @@ func (v *visit) content(l *letterView, o *store.Letter, w where) {
 		text.WriteString(unflow(b.text, s))
 	}
 	if text.Len() == 0 && l.HasHTML {
-		if x, err := extract.Read(o, o.Size, extract.Limits{}); err == nil {
+		if x, err := extract.Read(o, o.Size, extract.Limits{Names: true}); err == nil {
 			text.WriteString(x.Body)
 		}
 	}
@@ -372,7 +372,7 @@ func (v *visit) complete() error {
 	}
 	if v.p.cfg.Fetcher != nil {
 		if err := v.p.cfg.Fetcher.Complete(v.r.Context(), a, id); err != nil {
-			v.say(flash{Text: v.t.LookFailed + ": " + err.Error(), Bad: true})
+			v.say(flash{Text: v.t.LookFailed + ": " + v.t.trouble(err), Bad: true})
 		}
 	}
 	return v.redirect(v.back())

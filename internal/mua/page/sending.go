@@ -3,7 +3,6 @@ package page
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"slices"
 	"strconv"
@@ -26,10 +25,10 @@ type through struct {
 }
 
 // Check implements Outbox.
-func (t *through) Check(ctx context.Context, recipients []string) []string {
+func (t *through) Check(ctx context.Context, recipients []string, language string) []string {
 	var all []string
 	for _, p := range t.o.Check(ctx, recipients) {
-		all = append(all, p.Text)
+		all = append(all, p.Words(language))
 	}
 	return all
 }
@@ -57,18 +56,18 @@ func (t *through) Put(ctx context.Context, d *compose.Draft, s Sending) error {
 }
 
 // List implements Outbox.
-func (t *through) List(ctx context.Context) ([]Item, error) {
+func (t *through) List(ctx context.Context, language string) ([]Item, error) {
 	items, err := t.o.List(ctx)
 	var all []Item
 	for _, i := range slices.Backward(items) {
 		it := Item{ID: strconv.FormatInt(int64(i.ID), 10), State: state(i.State), Subject: i.Subject, At: i.Created, Next: i.Next}
 		if i.Reason != "" {
-			it.Says = append(it.Says, i.Reason)
+			it.Says = append(it.Says, outbox.Say(i.Reason, language))
 		}
 		for _, r := range i.Recipients {
 			it.Recipients = append(it.Recipients, r.Address)
 			if r.Reply != "" {
-				it.Says = append(it.Says, says(r))
+				it.Says = append(it.Says, r.Address+": "+r.Words(language))
 			}
 		}
 		all = append(all, it)
@@ -93,18 +92,6 @@ func state(s outbox.State) State {
 	return Waiting
 }
 
-// says is what became of one recipient's copy.
-func says(r outbox.Recipient) string {
-	s := fmt.Sprintf("%s: %s", r.Address, r.State)
-	if r.Reply == "" {
-		return s
-	}
-	if r.Code != 0 {
-		return fmt.Sprintf("%s: %d %s %s", s, r.Code, r.Status, r.Reply)
-	}
-	return s + ": " + r.Reply
-}
-
 // Do implements Outbox.
 func (t *through) Do(ctx context.Context, id string, c Decision) error {
 	n, err := strconv.ParseInt(id, 10, 64)
@@ -124,13 +111,13 @@ func (t *through) Do(ctx context.Context, id string, c Decision) error {
 }
 
 // Fates implements Outbox.
-func (t *through) Fates(ctx context.Context, messageID string) ([]string, error) {
+func (t *through) Fates(ctx context.Context, messageID, language string) ([]string, error) {
 	fates, err := t.o.Fates(ctx, messageID)
 	var all []string
 	for _, f := range fates {
-		all = append(all, says(f.Recipient))
+		all = append(all, f.Address+": "+f.Words(language))
 		for _, r := range f.Reports {
-			all = append(all, fmt.Sprintf("%s: %s %s %s", f.Address, r.Action, r.Status, r.Diagnostic))
+			all = append(all, f.Address+": "+r.Words(language))
 		}
 	}
 	return all, err

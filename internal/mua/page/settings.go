@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 
+	"poczta.example/poczta/internal/address"
 	"poczta.example/poczta/internal/mua/profile"
 	"poczta.example/poczta/internal/mua/store"
 )
@@ -13,7 +14,8 @@ import (
 // settingsView is the page of the accounts' settings.
 type settingsView struct {
 	frame
-	List []accountView
+	List    []accountView
+	MayKeep bool // accounts can be set up here
 }
 
 type accountView struct {
@@ -31,7 +33,7 @@ func (v *visit) showSettings(wrong int64, problem string) error {
 	if err != nil {
 		return err
 	}
-	view := settingsView{frame: f}
+	view := settingsView{frame: f, MayKeep: v.p.cfg.Keeper != nil}
 	for _, a := range f.Accounts {
 		av := accountView{Account: a, AliasText: strings.Join(a.Aliases, "\n"), HeadersKB: a.Policy.HeadersAbove / 1000}
 		if int64(a.ID) == wrong {
@@ -52,34 +54,49 @@ func (v *visit) settled() error {
 	if err != nil {
 		return err
 	}
+	problem := ""
+	wrong := func(text string) {
+		if problem == "" {
+			problem = text
+		}
+	}
 	number := func(name string, most int64) int64 {
-		n, perr := strconv.ParseInt(strings.TrimSpace(f.Get(name)), 10, 64)
-		if f.Get(name) != "" && (perr != nil || n < 0 || n > most) {
-			err = fmt.Errorf("%s: %q", name, f.Get(name))
+		text := strings.TrimSpace(f.Get(name))
+		n, err := strconv.ParseInt(text, 10, 64)
+		if text != "" && (err != nil || n < 0 || n > most) {
+			wrong(v.t.about(v.t.BadNumber, text))
 		}
 		return n
 	}
 	a.Name = strings.Join(strings.Fields(f.Get("name")), " ")
 	a.Signature = strings.TrimRight(strings.ReplaceAll(f.Get("signature"), "\r\n", "\n"), " \n")
 	a.Aliases = strings.Fields(strings.ReplaceAll(f.Get("aliases"), ",", " "))
+	for _, other := range a.Aliases {
+		if _, err := address.Parse(other); err != nil {
+			wrong(v.t.about(v.t.BadAddress, other))
+		}
+	}
 	a.Policy.Keep = profile.Keep(f.Get("keep"))
-	a.Policy.Days = int(number("days", 36500))
+	a.Policy.Days = int(number("days", 1e9))
 	if a.Policy.Keep != profile.Days {
 		a.Policy.Days = 0
+	} else if a.Policy.Days < 1 || a.Policy.Days > 36500 {
+		wrong(v.t.BadDays)
 	}
 	a.Policy.Follow = f.Get("follow") != ""
 	a.Policy.HeadersAbove = number("headers_kb", 1<<40) * 1000
 	a.Policy.Every = int(number("every", 7*24*3600))
 	a.Paused = f.Get("paused") != ""
-	if err == nil {
-		err = a.Validate()
+	if problem == "" {
+		if err := a.Validate(); err != nil { // what our form can't say
+			problem = v.t.BadRequest
+		} else if err := v.p.cfg.Accounts.Update(v.r.Context(), a); err != nil {
+			problem = v.t.trouble(err)
+		}
 	}
-	if err == nil {
-		err = v.p.cfg.Accounts.Update(v.r.Context(), a)
-	}
-	if err != nil {
+	if problem != "" {
 		v.w.WriteHeader(http.StatusUnprocessableEntity)
-		return v.showSettings(int64(a.ID), err.Error())
+		return v.showSettings(int64(a.ID), problem)
 	}
 	v.say(flash{Text: v.t.Saved + ": " + a.Address})
 	return v.redirect("/settings")
@@ -283,7 +300,7 @@ func (v *visit) applyRules() error {
 
 func (v *visit) ruleProblem(r store.Rule, err error) error {
 	v.w.WriteHeader(http.StatusUnprocessableEntity)
-	return v.showRule(r, err.Error(), nil, false)
+	return v.showRule(r, v.t.trouble(err), nil, false)
 }
 
 // ruleOf reads the form of a rule. What the form does not show stays as it was.
@@ -312,7 +329,7 @@ func (v *visit) ruleOf(id int64) (r store.Rule, err error) {
 		if c.Op == "larger" || c.Op == "smaller" {
 			kb, perr := strconv.ParseInt(c.Value, 10, 64)
 			if perr != nil || kb <= 0 || kb > 1<<40 {
-				err = fmt.Errorf("%w: %s %q", store.ErrRule, v.t.FieldSize, c.Value)
+				err = fmt.Errorf("%w: size %q", store.ErrRule, c.Value)
 			}
 			c.Octets, c.Value = kb*1000, ""
 		}

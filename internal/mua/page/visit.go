@@ -13,6 +13,7 @@ import (
 	"poczta.example/poczta/internal/mua/outbox"
 	"poczta.example/poczta/internal/mua/profile"
 	"poczta.example/poczta/internal/mua/store"
+	"poczta.example/poczta/internal/mua/vault"
 )
 
 // visit is one request of who was let in.
@@ -45,7 +46,7 @@ func (p *Page) visited(f func(*visit) error) http.HandlerFunc {
 
 // fail shows an error.
 func (v *visit) fail(err error) {
-	code, title, text := http.StatusInternalServerError, v.t.Failed, err.Error()
+	code, title, text := http.StatusInternalServerError, v.t.Failed, v.t.trouble(err)
 	switch {
 	case errors.Is(err, store.ErrNotFound), errors.Is(err, profile.ErrNotFound):
 		code, title, text = http.StatusNotFound, v.t.NotFound, v.t.NotFoundText
@@ -175,7 +176,9 @@ type frame struct {
 	Others   []group
 	Accounts []profile.Account
 	Flash    flash
-	Looks    []Look
+	Looks    []lookView
+	Locked   bool // the passwords are
+	MayKeep  bool // accounts can be set up here
 	CanLook  bool
 	CanSend  bool
 	Unsent   int    // letters in the outbox
@@ -188,7 +191,12 @@ type frame struct {
 func (f frame) Base() string { return f.page.gate.base }
 
 // Asset is the address of an embedded file.
-func (f frame) Asset(name string) string { return f.Base() + "/static/" + f.page.static[name].tag + "/" + name }
+func (f frame) Asset(name string) string {
+	return f.Base() + "/static/" + f.page.static[name].tag + "/" + name
+}
+
+// lookView is a look at an account that failed.
+type lookView struct{ Account, Text string }
 
 // box is a folder in the navigation.
 type box struct {
@@ -229,18 +237,26 @@ func (v *visit) full(title, view string, w where) (f frame, err error) {
 	f.CanLook, f.CanSend = v.p.cfg.Look != nil, v.p.cfg.Outbox != nil
 	if v.p.cfg.Looks != nil {
 		for _, l := range v.p.cfg.Looks() {
-			if l.Err != nil {
-				f.Looks = append(f.Looks, l)
+			known := slices.ContainsFunc(f.Accounts, func(a profile.Account) bool { return a.Address == l.Account })
+			if l.Err != nil && known && !errors.Is(l.Err, vault.ErrLocked) { // that is said once, for all
+				f.Looks = append(f.Looks, lookView{l.Account, v.t.trouble(l.Err)})
 			}
 		}
 	}
 	if f.CanSend {
-		items, err := v.p.cfg.Outbox.List(v.r.Context())
+		items, err := v.p.cfg.Outbox.List(v.r.Context(), v.t.Lang)
 		if err != nil {
 			return f, err
 		}
 		f.Unsent = len(items)
 		f.Asking = slices.ContainsFunc(items, func(i Item) bool { return i.State == Perhaps || i.State == Refused })
+	}
+	if f.MayKeep = v.p.cfg.Keeper != nil; f.MayKeep && len(f.Accounts) > 0 {
+		lock, err := v.p.cfg.Keeper.Lock()
+		if err != nil {
+			return f, err
+		}
+		f.Locked = lock == Locked
 	}
 	f.Flash = v.said()
 	return f, nil

@@ -344,7 +344,7 @@ func (v *visit) send(d *compose.Draft, q wish) error {
 	}
 	if !fatal && !s.Anyway {
 		ctx, cancel := context.WithTimeout(v.r.Context(), checkTime)
-		problems = append(problems, v.p.cfg.Outbox.Check(ctx, d.Recipients())...)
+		problems = append(problems, v.p.cfg.Outbox.Check(ctx, d.Recipients(), v.t.Lang)...)
 		cancel()
 	}
 	if len(problems) > 0 && (fatal || !s.Anyway) {
@@ -353,7 +353,7 @@ func (v *visit) send(d *compose.Draft, q wish) error {
 	ctx := context.WithoutCancel(v.r.Context())
 	if err := v.p.cfg.Outbox.Put(ctx, d, s); err != nil {
 		v.p.cfg.Logger.Warn("letter not put into the outbox", "error", err)
-		return v.again(d, q, []string{v.t.Failed + ": " + err.Error()}, false)
+		return v.again(d, q, []string{v.t.Failed + ": " + v.t.trouble(err)}, false)
 	}
 	if q.draft != 0 {
 		if err := v.drop(ctx, q.draft); err != nil {

@@ -45,6 +45,20 @@ func newFile(c Config) *file {
 // Where implements Secrets.
 func (*file) Where() string { return "the encrypted file " + FileName }
 
+// Locked implements Locker.
+func (f *file) Locked() (locked, fresh bool, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.open {
+		return false, false, nil
+	}
+	there, err := exists(f.fs, FileName)
+	if err != nil {
+		return true, false, fmt.Errorf("look for %s: %w", FileName, err)
+	}
+	return true, !there, nil
+}
+
 // Get implements Secrets.
 func (f *file) Get(name string) (string, error) {
 	f.mu.Lock()

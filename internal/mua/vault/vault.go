@@ -20,6 +20,8 @@ var (
 	ErrNotFound   = errors.New("there is no such secret in the vault")
 	ErrPassphrase = errors.New("the passphrase is wrong")
 	ErrNoKeyring  = errors.New("there is no keyring that answers")
+	// ErrLocked is for who is asked for the passphrase and does not know it yet.
+	ErrLocked = errors.New("the passwords are encrypted and the passphrase is not known yet")
 )
 
 // Secrets keep secrets by name. Safe for concurrent use.
@@ -33,6 +35,13 @@ type Secrets interface {
 	Remove(name string) error
 	// Where says for people where the secrets lie.
 	Where() string
+}
+
+// Locker is implemented by Secrets that a passphrase encrypts.
+type Locker interface {
+	// Locked reports whether the passphrase is still needed; fresh, that there is no file yet, so
+	// that it is to be chosen.
+	Locked() (locked, fresh bool, err error)
 }
 
 // Config says where secrets may lie.

@@ -153,6 +153,36 @@ document.addEventListener("keydown", e => {
   if (f) { e.preventDefault(); f(); }
 });
 
+// A letter's HTML stands in a frame of another origin without script, so no key that is pressed there
+// comes here. While it has the focus, a button below it says so and leads back; text that was
+// selected there can be copied until then.
+const frameHas = () => { const out = $("#frame-out"); if (out) out.hidden = document.activeElement?.tagName !== "IFRAME" && document.activeElement !== out; };
+window.addEventListener("blur", () => setTimeout(frameHas));
+window.addEventListener("focus", () => setTimeout(frameHas));
+document.addEventListener("focusin", frameHas);
+document.addEventListener("click", e => { if (e.target.id === "frame-out") { $("#letter-title").focus({preventScroll: true}); frameHas(); } });
+
+// An attempt that runs: what it says as it says it, and its questions.
+const talk = $("#talk");
+if (talk) {
+  const follow = () => {
+    const now = $("#news");
+    if (now.dataset.done) { location.reload(); return; }
+    if (!now.dataset.running) { ($("#problems") || $("#question"))?.focus(); return; }
+    part(location.pathname + "?seen=" + now.dataset.version, "talk", doc => {
+      const fresh = $("#news", doc);
+      if (!fresh) { location.reload(); return; }
+      if (fresh.dataset.version !== now.dataset.version) {
+        const asked = $("#question")?.textContent;
+        put(talk, doc);
+        if ($("#question") && $("#question").textContent !== asked) $("#question").focus();
+      }
+      follow();
+    }, () => setTimeout(() => location.reload(), 2000));
+  };
+  follow();
+}
+
 // Writing: saved as you type, files as they are chosen, addresses completed.
 const letter = $("#letter");
 if (letter) {
