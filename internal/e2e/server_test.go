@@ -247,9 +247,22 @@ func (s *server) await(what string, limit time.Duration, f func() bool) {
 	for !f() {
 		select {
 		case <-deadline:
+			s.dump()
 			s.t.Fatalf("waited %s in vain until %s; log:\n%s", limit, what, s.log)
 		case <-tick.C:
 		}
+	}
+}
+
+// dump ends a server that does not do what it should, with what its goroutines are at on its log.
+func (s *server) dump() {
+	if s.cmd == nil || s.cmd.Process.Signal(syscall.SIGQUIT) != nil {
+		return
+	}
+	select {
+	case <-s.done:
+		s.cmd = nil
+	case <-time.After(20 * time.Second):
 	}
 }
 

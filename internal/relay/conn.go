@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -120,6 +121,9 @@ func (s *shift) connect(ctx context.Context, t *task, w *way, to candidate) (*co
 		return nil, err
 	}
 	if !c.sess.Usable() {
+		if handshake == nil { // ctx ended as the last reply came, which is an error for nobody
+			handshake = &smtpclient.Error{Stage: smtpclient.StageHello, Err: cmp.Or(ctx.Err(), smtpclient.ErrClosed)}
+		}
 		s.failed(c, w, handshake)
 		return nil, handshake
 	}

@@ -1,6 +1,7 @@
 package relay_test
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"slices"
@@ -19,6 +20,7 @@ import (
 	"poczta.example/poczta/internal/queue"
 	"poczta.example/poczta/internal/relay"
 	"poczta.example/poczta/internal/smtp"
+	"poczta.example/poczta/internal/smtpclient"
 )
 
 // serve makes a peer the host of a domain.
@@ -261,6 +263,39 @@ func TestNextHost(t *testing.T) {
 			})
 		})
 	}
+}
+
+// ended is a session that ended, without an error, as it began.
+type ended struct{ relay.Session }
+
+func (ended) Usable() bool { return false }
+
+// TestEndedAtOnce: a session can end at the very moment at which it stands, as when the lease is
+// lost just then, and no error tells. The next attempt delivers.
+func TestEndedAtOnce(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		p := w.serve(t, "them.example", peer.Config{})
+		defer p.Close()
+		opened := 0
+		w.cfg.Open = func(ctx context.Context, conn net.Conn, cfg smtpclient.Config) (relay.Session, error) {
+			s, err := smtpclient.Open(ctx, conn, cfg)
+			if opened++; opened == 1 && err == nil {
+				return ended{s}, nil
+			}
+			return s, err
+		}
+		w.put(w.letter("a@them.example"))
+		stop := w.start(t)
+		<-time.After(time.Second)
+		if log := w.row("a@them.example").log; len(log) != 1 || !strings.Contains(log[0], "session is closed") {
+			t.Errorf("the first attempt: %q", log)
+		}
+		w.until(t, time.Hour)
+		stop()
+		if w.left() != 0 || len(p.Messages()) != 1 {
+			t.Errorf("%d left, %d came", w.left(), len(p.Messages()))
+		}
+	})
 }
 
 func TestDNS(t *testing.T) {

@@ -75,8 +75,11 @@ func Open(ctx context.Context, conn net.Conn, cfg Config) (*Session, error) {
 		_ = conn.Close()
 		return nil, err
 	}
-	err = s.greet()
-	if err = end(err); err != nil {
+	err = end(s.greet())
+	if err == nil && s.broken { // ctx ended as the last reply came
+		err = &Error{Stage: StageHello, Local: true, Err: ctx.Err()}
+	}
+	if err != nil {
 		s.fail()
 		return nil, err
 	}
