@@ -113,8 +113,8 @@ func TestPersonHostileListings(t *testing.T) {
 		{"capabilities without end", []poppeer.Rule{{Stage: poppeer.Capa, Do: poppeer.Endless()}}, 0},
 		{"a letter without end", []poppeer.Rule{{Stage: poppeer.Retr, Match: "3", Do: poppeer.Endless()}}, 0},
 		{"a million letters that are not there", []poppeer.Rule{
-			{Stage: poppeer.List, Do: poppeer.Edited("million", func(lines []string) []string { return numbered(lines, 1_000_000, "%d 100") })},
-			{Stage: poppeer.Uidl, Do: poppeer.Edited("million", func(lines []string) []string { return numbered(lines, 1_000_000, "%d uid-of-some-length-%[1]d") })}}, letters},
+			{Stage: poppeer.List, Do: poppeer.Edited("million", func(lines []string) []string { return padded(lines, 1_000_000, "%d 100") })},
+			{Stage: poppeer.Uidl, Do: poppeer.Edited("million", func(lines []string) []string { return padded(lines, 1_000_000, "%d uid-of-some-length-%[1]d") })}}, letters},
 	} {
 		mail := poppeer.Letters(letters, 2000)
 		for i := range mail { // others than those of the case before
@@ -139,8 +139,8 @@ func TestPersonHostileListings(t *testing.T) {
 	}
 }
 
-// numbered adds lines to a listing until there are n.
-func numbered(lines []string, n int, format string) []string {
+// padded adds lines to a listing until there are n.
+func padded(lines []string, n int, format string) []string {
 	lines = slices.Clone(lines)
 	for i := len(lines) + 1; i <= n; i++ {
 		lines = append(lines, fmt.Sprintf(format, i))
