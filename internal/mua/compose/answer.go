@@ -280,7 +280,7 @@ func Text(l *store.Letter) (string, error) {
 	if !html || strings.TrimSpace(b.String()) != "" {
 		return b.String(), nil
 	}
-	t, err := extract.Read(l, l.Size, extract.Limits{Text: maxQuoted})
+	t, err := extract.Read(l, l.Size, extract.Limits{Text: maxQuoted, Names: true})
 	if err != nil {
 		return "", err
 	}

@@ -218,6 +218,7 @@ func (l *lexer) literal() []byte {
 			out = append(out, c)
 		}
 	}
+	l.at = len(l.b) // a backslash may be the last
 	return out
 }
 
