@@ -85,6 +85,13 @@ if [ ! -f "$POCZTA_AXE/package/axe.min.js" ] && command -v npm >/dev/null; then
 		echo "axe-core could not be fetched by npm into $POCZTA_AXE: the check of accessibility needs it"
 fi
 
+# VersityGW, an S3 server, for the backups: a Go program of other people's, used by tests alone.
+export POCZTA_VERSITYGW="${POCZTA_VERSITYGW:-${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/poczta-versitygw-1.8.0}"
+if [ ! -x "$POCZTA_VERSITYGW/versitygw" ]; then
+	GOBIN="$POCZTA_VERSITYGW" CGO_ENABLED=0 GOFLAGS= go install github.com/versity/versitygw/cmd/versitygw@v1.8.0 >/dev/null 2>&1 ||
+		echo "VersityGW could not be installed in $POCZTA_VERSITYGW: tests of backups in a real S3 server need it"
+fi
+
 ./scripts/lint.sh
 
 echo "== all tests under the race detector"

@@ -41,6 +41,9 @@ type lock struct {
 	done sync.WaitGroup
 }
 
+// errOurs: the lock that stands is the one that was to be made.
+var errOurs = errors.New("the lock is ours")
+
 // takeLock takes the lock, or returns ErrLocked with who has it.
 func takeLock(ctx context.Context, c Config, work string) (*lock, error) {
 	l := &lock{c: c, text: lockText{ID: randomName(), Host: c.Host, Process: os.Getpid(), Work: work, Machine: machine(), Started: started(os.Getpid())}}
@@ -50,8 +53,15 @@ func takeLock(ctx context.Context, c Config, work string) (*lock, error) {
 			err = c.Target.Create(ctx, lockName, l.encode())
 		}
 	}
-	if errors.Is(err, fs.ErrExist) {
-		err = ErrLocked
+	if errors.Is(err, fs.ErrExist) { // another was faster, or the reply to our own Create was lost
+		if held, rerr := l.read(ctx); rerr == nil && held.ID == l.text.ID {
+			err = errOurs
+		} else {
+			err = ErrLocked
+		}
+	}
+	if errors.Is(err, errOurs) {
+		err = nil
 	}
 	if err != nil {
 		return nil, err
@@ -79,6 +89,9 @@ func (l *lock) takeOver(ctx context.Context) error {
 	held, err := l.read(ctx)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
+	}
+	if err == nil && held.ID == l.text.ID {
+		return errOurs
 	}
 	if err == nil && l.c.Now().Before(held.Expires) && !held.abandoned() {
 		return fmt.Errorf("%w: %s by process %d on %s; if that is gone, the lock ends at %s", ErrLocked, held.Work, held.Process, held.Host, held.Expires.Format(time.RFC3339))
