@@ -46,6 +46,7 @@ type incoming struct {
 	taken     bool   // an entry that was delivered here has the unique-id
 	duplicate bool
 	late      bool // the transaction found that it is a duplicate
+	landed    bool // its body has its row
 	loc       body.Location
 }
 
@@ -81,7 +82,12 @@ func (s *Store) AppendWithin(ctx context.Context, account envelope.AccountID, lo
 		return nil, fmt.Errorf("import into account %d: %w", account, err)
 	}
 	defer release()
-	err = s.cfg.DB.UpdateLow(ctx, func(tx db.Tx) error {
+	return s.appendAll(ctx, account, all, within)
+}
+
+// appendAll gives entries to messages whose bodies are durable.
+func (s *Store) appendAll(ctx context.Context, account envelope.AccountID, all []incoming, within func(tx db.Tx, i int, a Appended) error) ([]Appended, error) {
+	err := s.cfg.DB.UpdateLow(ctx, func(tx db.Tx) error {
 		if err := s.enter(tx, all); err != nil {
 			return err
 		}
@@ -140,12 +146,18 @@ func (s *Store) incoming(account envelope.AccountID, login string, batch []Impor
 				return nil, err
 			}
 		}
-		in.key = append(append([]byte{'h'}, in.sum[:]...), im.Source...)
-		if LegalUniqueID(im.UniqueID) {
-			in.key = append([]byte{'u'}, im.UniqueID...)
-		}
+		in.setKey()
 	}
 	return all, nil
+}
+
+// setKey gives an import its key: by its unique-id, or where it has none by its content.
+func (in *incoming) setKey() {
+	if LegalUniqueID(in.Import.UniqueID) {
+		in.key = append([]byte{'u'}, in.Import.UniqueID...)
+		return
+	}
+	in.key = append(append([]byte{'h'}, in.sum[:]...), in.Source...)
 }
 
 // lookTries is how often an import asks again after a view that took too long,

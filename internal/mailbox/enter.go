@@ -10,12 +10,14 @@ import (
 	"poczta.example/poczta/internal/body"
 	"poczta.example/poczta/internal/db"
 	"poczta.example/poczta/internal/envelope"
+	"poczta.example/poczta/internal/message"
 )
 
 // enter stores what is new of a batch of one account: each mailbox's row is read once and written
 // once, whatever the number of its messages.
 func (s *Store) enter(tx db.Tx, all []incoming) error {
 	numbers := make(map[string]int64)
+	var dead []message.ID
 	grants := make(map[string]*grant)
 	for i := range all {
 		in := &all[i]
@@ -38,7 +40,10 @@ func (s *Store) enter(tx db.Tx, all []incoming) error {
 			return err
 		}
 		if in.late = !fresh; in.late {
-			continue // its body has no row and is collected
+			if in.landed { // else its body has no row and is collected
+				dead = append(dead, e.Body)
+			}
+			continue
 		}
 		g := grants[e.Mailbox]
 		g.messages++
@@ -56,7 +61,7 @@ func (s *Store) enter(tx db.Tx, all []incoming) error {
 			}
 		}
 	}
-	return nil
+	return releaseBodies(tx, dead)
 }
 
 // grant is uids and modseqs for several messages of a mailbox, in a row.
@@ -116,8 +121,10 @@ func rememberKey(tx db.Tx, in *incoming, number int64) (fresh bool, err error) {
 // enterOne stores one message with what the grant gives it.
 func (s *Store) enterOne(tx db.Tx, in *incoming, g *grant) error {
 	e := &in.entry
-	if err := body.Insert(tx, e.Body, in.loc, 1); err != nil {
-		return fmt.Errorf("insert body %s: %w", e.Body, err)
+	if !in.landed {
+		if err := body.Insert(tx, e.Body, in.loc, 1); err != nil {
+			return fmt.Errorf("insert body %s: %w", e.Body, err)
+		}
 	}
 	e.UniqueID = in.uniqueID()
 	e.Number, e.UID, e.ModSeq = g.number, UID(g.uid), g.modseq

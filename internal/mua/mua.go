@@ -23,6 +23,7 @@ import (
 	"poczta.example/poczta/internal/mua/fetch"
 	"poczta.example/poczta/internal/mua/line"
 	"poczta.example/poczta/internal/mua/outbox"
+	"poczta.example/poczta/internal/mua/page"
 	"poczta.example/poczta/internal/mua/profile"
 	"poczta.example/poczta/internal/mua/store"
 	"poczta.example/poczta/internal/mua/vault"
@@ -75,7 +76,7 @@ type Mail struct {
 
 // Components are the tables of the rooms above the store.
 func Components() []db.Component {
-	return []db.Component{profile.Schema, fetch.Schema, outbox.Schema, scheduleSchema}
+	return []db.Component{profile.Schema, fetch.Schema, outbox.Schema, page.Schema, scheduleSchema}
 }
 
 // DefaultFolder is where a person's mail lies if they say nothing: $POCZTA_MAIL, or a folder of
@@ -111,7 +112,7 @@ func Open(ctx context.Context, c Config) (*Mail, error) {
 	}
 	m := &Mail{conf: c, listeners: map[envelope.AccountID]func(fetch.Progress){}}
 	var err error
-	m.Store, err = store.Open(ctx, store.Config{Folder: c.Folder, Components: Components(), Login: m.login, Account: m.named, Now: c.Now, Rand: c.Rand, Logger: c.Logger})
+	m.Store, err = store.Open(ctx, store.Config{Folder: c.Folder, Components: Components(), Filed: fetch.Filed, Login: m.login, Account: m.named, Now: c.Now, Rand: c.Rand, Logger: c.Logger})
 	if err != nil {
 		return nil, err
 	}

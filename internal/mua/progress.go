@@ -66,7 +66,10 @@ func (m *meter) at(done, total int, octets, all int64, note string) {
 // fetched is at for a fetch.
 func (m *meter) fetched(p fetch.Progress) {
 	note := ""
-	if p.Deleting > 0 {
+	switch {
+	case p.Filing > 0:
+		note = fmt.Sprintf("putting %d into their folders", p.Filing)
+	case p.Deleting > 0:
 		note = fmt.Sprintf("deleting %d on the server", p.Deleting)
 	}
 	m.at(p.Letters, p.TotalLetters, p.Octets, p.TotalOctets, note)

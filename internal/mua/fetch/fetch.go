@@ -1,7 +1,8 @@
 // Package fetch brings an account's mail from its POP3 server into the store, and deletes there
 // what may be deleted. A journal in the store's database knows each letter of the server: what was
-// fetched under which unique-id, with which hash. Its row is written in the transaction that adds
-// the letter, so that a process killed at any instant fetches nothing twice but what was on its way.
+// fetched under which unique-id, with which hash. What its row will say is written in the transaction that
+// makes the letter durable, and the row in that which files it, so that a process killed at any instant fetches
+// nothing twice but what was on its way.
 //
 // Nothing is deleted on a server that does not lie here: whole, durable, read back and equal by
 // its hash to what the server gave.
@@ -45,6 +46,7 @@ type Progress struct {
 	Account               envelope.AccountID
 	Letters, TotalLetters int   // durable here, and in all of this fetch
 	Octets, TotalOctets   int64 // by the sizes that the server told
+	Filing                int   // letters that are durable and are being put into their folders; 0 when none are
 	Deleting              int   // letters that are being deleted on the server
 }
 
@@ -111,7 +113,7 @@ func (f *Fetcher) Sync(ctx context.Context, a profile.Account) (res Result, err 
 		return Result{Account: a.ID}, err
 	}
 	defer done(&err)
-	r := &round{f: f, a: a, now: f.c.Now(), res: Result{Account: a.ID}, alike: map[string]int{}}
+	r := &round{f: f, a: a, now: f.c.Now(), res: Result{Account: a.ID}, alike: map[string]int{}, filed: time.Now()}
 	if r.s, err = f.c.Open(ctx, a); err != nil {
 		return r.res, fmt.Errorf("fetch %s: %w", a.Address, err)
 	}
@@ -188,6 +190,9 @@ func (f *Fetcher) End(ctx context.Context, id envelope.AccountID) (release func(
 
 // Forget drops the journal of an account that was removed.
 func (f *Fetcher) Forget(ctx context.Context, id envelope.AccountID) error {
+	if err := f.c.Store.File(ctx, nil); err != nil { // or the journal would be written afterwards
+		return err
+	}
 	return f.journal.forget(ctx, id)
 }
 
@@ -204,6 +209,11 @@ type round struct {
 	doubt bool                // a letter came with an odd size: those behind it may be others than were asked for
 	res   Result
 	todo  Progress
+
+	dock    *dock
+	buf     []byte    // for header sections
+	waiting int       // letters that are durable and not filed
+	filed   time.Time // when the last were
 }
 
 func (r *round) run(ctx context.Context) error {
@@ -216,6 +226,9 @@ func (r *round) run(ctx context.Context) error {
 		return err
 	}
 	r.res.OnServer = len(items)
+	if err := r.f.c.Store.File(ctx, nil); err != nil { // what a fetch before could not
+		return err
+	}
 	if r.rows, err = r.f.journal.load(ctx, r.a.ID); err != nil {
 		return err
 	}
@@ -233,10 +246,10 @@ func (r *round) run(ctx context.Context) error {
 	if err := r.take(ctx, fresh); err != nil {
 		return err
 	}
-	if err := r.remove(ctx, mail); err != nil {
+	if err := r.learn(ctx); err != nil {
 		return err
 	}
-	return nil
+	return r.remove(ctx, mail)
 }
 
 // tops reports whether TOP may be tried.

@@ -29,6 +29,7 @@ type house struct {
 	account profile.Account
 	now     time.Time
 	done    []fetch.Progress
+	told    func(fetch.Progress)
 	// timeouts of the sessions to come; zero is the usual, minutes.
 	timeouts pop3client.Timeouts
 }
@@ -50,7 +51,7 @@ func openStore(t testing.TB, folder string) *store.Store {
 }
 
 func openFolder(ctx context.Context, folder string) (*store.Store, error) {
-	return store.Open(ctx, store.Config{Folder: folder, Components: []db.Component{profile.Schema, fetch.Schema}})
+	return store.Open(ctx, store.Config{Folder: folder, Components: []db.Component{profile.Schema, fetch.Schema}, Filed: fetch.Filed})
 }
 
 func login(ctx context.Context, conn net.Conn, timeouts pop3client.Timeouts) (*pop3client.Session, error) {
@@ -77,7 +78,12 @@ func newHouse(t testing.TB, p poppeer.Config, keep profile.Keep) *house {
 	})
 	h.account = addAccount(t, h.store, keep)
 	var err error
-	h.Fetcher, err = fetch.New(fetch.Config{Store: h.store, Now: func() time.Time { return h.now }, Progress: func(p fetch.Progress) { h.done = append(h.done, p) },
+	h.Fetcher, err = fetch.New(fetch.Config{Store: h.store, Now: func() time.Time { return h.now }, Progress: func(p fetch.Progress) {
+		h.done = append(h.done, p)
+		if h.told != nil {
+			h.told(p)
+		}
+	},
 		Open: func(ctx context.Context, _ profile.Account) (*pop3client.Session, error) {
 			return login(ctx, h.peer.Dial(), h.timeouts)
 		}})

@@ -1,6 +1,7 @@
 package fetch
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"crypto/sha256"
@@ -11,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"poczta.example/poczta/internal/db"
 	"poczta.example/poczta/internal/message"
@@ -176,44 +178,70 @@ const maxDigested = 256 << 10
 // digestOf is a digest of a header section without what servers write into it as mail is read.
 func digestOf(b []byte) (d [16]byte) {
 	head, _, _ := message.SplitHeader(b)
-	h := sha256.New()
+	text := make([]byte, 0, 4<<10)
 	for f := range message.Fields(head) {
-		if volatile(f) {
+		at := len(text)
+		text = append(text, strings.ToLower(f.Name())...)
+		if volatile(text[at:]) {
+			text = text[:at]
 			continue
 		}
-		io.WriteString(h, strings.ToLower(f.Name()))
-		io.WriteString(h, ":")
-		io.WriteString(h, strings.Join(strings.Fields(string(f.Body())), " "))
-		io.WriteString(h, "\n")
+		text = appendWords(append(text, ':'), f.Body())
+		text = append(text, '\n')
 	}
-	copy(d[:], h.Sum(nil))
+	sum := sha256.Sum256(text)
+	copy(d[:], sum[:])
 	return d
 }
 
-func volatile(f message.Field) bool {
-	name := strings.ToLower(f.Name())
-	switch name {
+// appendWords appends the words of a text with one space between each.
+func appendWords(b, text []byte) []byte {
+	from := len(b)
+	space := false
+	for _, c := range text {
+		switch {
+		case c >= utf8.RuneSelf: // there are more kinds of space, then
+			return append(b[:from], strings.Join(strings.Fields(string(text)), " ")...)
+		case c == ' ' || '\t' <= c && c <= '\r':
+			space = true
+			continue
+		case space && len(b) > from:
+			b = append(b, ' ')
+		}
+		space = false
+		b = append(b, c)
+	}
+	return b
+}
+
+// volatile reports whether servers write fields with that name, in lower case, into stored mail.
+func volatile(name []byte) bool {
+	switch string(name) {
 	case "status", "content-length", "lines", "return-path", "delivered-to", "x-original-to":
 		return true
 	}
-	for _, p := range []string{"x-status", "x-uid", "x-keywords", "x-mozilla-", "x-imap", "x-evolution"} {
-		if strings.HasPrefix(name, p) {
+	if !bytes.HasPrefix(name, []byte("x-")) {
+		return false
+	}
+	for _, p := range []string{"status", "uid", "keywords", "mozilla-", "imap", "evolution"} {
+		if strings.HasPrefix(string(name[2:]), p) {
 			return true
 		}
 	}
 	return false
 }
 
-// digestAt is digestOf what begins at r.
-func digestAt(r io.ReaderAt, size int64) ([16]byte, error) {
-	buf := make([]byte, min(size, 8<<10))
+// headAt returns the header section that begins at r, with what follows it by chance, as far as it
+// counts for a digest. Where buf is long enough the octets lie there.
+func headAt(r io.ReaderAt, size int64, buf []byte) ([]byte, error) {
+	buf = buf[:min(size, int64(len(buf)))]
 	for {
 		n, err := r.ReadAt(buf, 0)
 		if n < len(buf) && err != nil && !errors.Is(err, io.EOF) {
-			return [16]byte{}, err
+			return nil, err
 		}
 		if _, complete := message.HeaderLen(buf[:n], 0); complete || int64(n) >= min(size, maxDigested) || n < len(buf) {
-			return digestOf(buf[:n]), nil
+			return buf[:n], nil
 		}
 		buf = make([]byte, min(size, maxDigested, int64(4*len(buf))))
 	}

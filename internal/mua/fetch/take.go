@@ -19,19 +19,15 @@ import (
 	"poczta.example/poczta/internal/pop3client"
 )
 
-// Bounds of what is fetched but not yet durable. A slow line commits each letter at once.
-const (
-	ahead       = 64 // letters that wait for the commit before
-	batchMost   = mailbox.MaxAppend
-	batchOctets = 8 << 20
-)
-
 // taken is a letter that has come and is not yet durable.
 type taken struct {
 	m       *mail
 	staged  body.Staged
 	partial bool
 	row     *row
+	held    int64 // octets of the dock
+	// received is when it came to its last server.
+	received time.Time
 }
 
 // take fetches letters: whole, or where the policy says so only their header sections.
@@ -55,10 +51,14 @@ func (r *round) take(ctx context.Context, fresh []*mail) error {
 	}
 	r.todo.Account, r.todo.TotalLetters = r.a.ID, len(fresh)
 	r.f.c.Progress(r.todo)
-	if err := r.stream(ctx, heads, true); err != nil {
-		return err
+	err := r.stream(ctx, heads, true)
+	if err == nil {
+		err = r.stream(ctx, whole, false)
 	}
-	return r.stream(ctx, whole, false)
+	if filed := r.file(ctx); err == nil {
+		err = filed
+	}
+	return err
 }
 
 // stream fetches letters while those that have come are made durable.
@@ -69,14 +69,17 @@ func (r *round) stream(ctx context.Context, list []*mail, partial bool) error {
 	inner, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	came := make(chan *taken, ahead)
+	r.dock = newDock(aheadOctets)
 	done := make(chan error, 1)
 	go func() { done <- r.commit(ctx, came, stop) }()
 	by := byNumber(list)
 	fn := func(n int, text io.Reader) error {
+		held := r.dock.take(inner, by[n].Octets)
 		t, err := r.stage(inner, by[n], text, partial)
 		if err != nil {
 			return err
 		}
+		t.held = held
 		select {
 		case came <- t:
 			t.m.came = true
@@ -126,40 +129,7 @@ func (r *round) stage(ctx context.Context, m *mail, text io.Reader, partial bool
 	return &taken{m: m, staged: staged, partial: partial}, nil
 }
 
-// commit makes letters durable, as many at once as have come. After an error it throws away what
-// comes.
-func (r *round) commit(ctx context.Context, came <-chan *taken, stop context.CancelCauseFunc) error {
-	var failed error
-	var batch []*taken
-	for t := range came {
-		batch = append(batch[:0], t)
-		octets := t.staged.Octets()
-	more:
-		for len(batch) < batchMost && octets < batchOctets {
-			select {
-			case t, ok := <-came:
-				if !ok {
-					break more
-				}
-				batch = append(batch, t)
-				octets += t.staged.Octets()
-			default:
-				break more
-			}
-		}
-		if failed == nil {
-			if failed = r.keep(ctx, batch); failed != nil {
-				stop(failed)
-			}
-		}
-		for _, t := range batch {
-			t.staged.Discard()
-		}
-	}
-	return failed
-}
-
-// keep makes a batch durable, letters and journal in one transaction, and counts it.
+// keep makes a batch durable, letters and what the journal will say of them in one transaction, and counts it.
 func (r *round) keep(ctx context.Context, batch []*taken) error {
 	var fresh []*taken
 	for _, t := range batch {
@@ -174,7 +144,7 @@ func (r *round) keep(ctx context.Context, batch []*taken) error {
 			fresh = append(fresh, t)
 		}
 	}
-	if err := r.add(ctx, fresh); err != nil {
+	if err := r.land(ctx, fresh); err != nil {
 		return err
 	}
 	for _, t := range batch {
@@ -189,10 +159,14 @@ func (r *round) keep(ctx context.Context, batch []*taken) error {
 // describe makes the journal's row of a letter that has come.
 func (r *round) describe(t *taken) error {
 	w := &row{fresh: true, key: t.m.key, octets: t.m.Octets, at: db.Micros(r.now), sha256: t.staged.SHA256(), partial: t.partial}
-	var err error
-	if w.digest, err = digestAt(t.staged, t.staged.Octets()); err != nil {
+	if r.buf == nil {
+		r.buf = make([]byte, 8<<10)
+	}
+	head, err := headAt(t.staged, t.staged.Octets(), r.buf)
+	if err != nil {
 		return fmt.Errorf("look at letter %d: %w", t.m.Number, err)
 	}
+	w.digest, t.received = digestOf(head), received(head, r.now)
 	if w.key == "" { // without unique-id and TOP a letter is known by all it holds
 		base := "s" + hex.EncodeToString(w.sha256[:])
 		r.alike[base]++
@@ -283,40 +257,22 @@ func (r *round) lostBy(sum [32]byte) *row {
 	return nil
 }
 
-// add stores letters that are new.
-func (r *round) add(ctx context.Context, list []*taken) error {
+// land stores letters that are new.
+func (r *round) land(ctx context.Context, list []*taken) error {
 	if len(list) == 0 {
 		return nil
 	}
-	st := r.f.c.Store
-	within := func(tx db.Tx, i int, a mailbox.Appended) error {
-		t := list[i]
-		t.row.letter = 0
-		if !a.Duplicate {
-			var err error
-			if t.row.letter, err = st.LetterOf(tx, a.Entry.Account, a.Entry.Number, a.Entry.UID); err != nil {
-				return err
-			}
+	batch := make([]store.Landing, len(list))
+	for i, t := range list {
+		batch[i] = store.Landing{Import: r.imported(t), Note: t.row.note()}
+		if t.partial {
+			batch[i].Whole = max(1, t.m.Octets)
 		}
-		return r.f.journal.put(tx, r.a.ID, t.row)
 	}
-	var err error
-	if list[0].partial {
-		imports := make([]store.Partial, len(list))
-		for i, t := range list {
-			imports[i] = store.Partial{Import: r.imported(t), Whole: t.m.Octets}
-		}
-		_, err = st.AddPartial(ctx, r.a.ID, imports, within)
-	} else {
-		imports := make([]mailbox.Import, len(list))
-		for i, t := range list {
-			imports[i] = r.imported(t)
-		}
-		_, err = st.Add(ctx, r.a.ID, imports, within)
-	}
-	if err != nil {
+	if err := r.f.c.Store.Land(ctx, r.a.ID, batch); err != nil {
 		return fmt.Errorf("store %d letters: %w; nothing was deleted on the server", len(list), err)
 	}
+	r.waiting += len(list)
 	for _, t := range list {
 		r.rows[t.row.key] = t.row
 		switch {
@@ -334,7 +290,7 @@ func (r *round) add(ctx context.Context, list []*taken) error {
 
 // imported is a letter as the store takes it. The server's unique-id stays its own where it may.
 func (r *round) imported(t *taken) mailbox.Import {
-	im := mailbox.Import{Source: "POP3 " + t.row.key, Staged: t.staged, Received: received(t.staged, r.now)}
+	im := mailbox.Import{Source: "POP3 " + t.row.key, Staged: t.staged, Received: t.received}
 	if id, ok := strings.CutPrefix(t.row.key, "u"); ok && mailbox.LegalUniqueID(id) {
 		im.UniqueID = id
 	}
@@ -343,13 +299,8 @@ func (r *round) imported(t *taken) mailbox.Import {
 
 // received is when the letter came to its last server: the date of its first Received field
 // (RFC 5321 §4.4), if that can be true.
-func received(s body.Staged, now time.Time) time.Time {
-	buf := make([]byte, min(s.Octets(), 4<<10))
-	n, err := s.ReadAt(buf, 0)
-	if err != nil && !errors.Is(err, io.EOF) {
-		return now
-	}
-	for f := range message.Fields(buf[:n]) {
+func received(head []byte, now time.Time) time.Time {
+	for f := range message.Fields(head) {
 		if !f.Is("Received") {
 			continue
 		}
@@ -358,11 +309,20 @@ func received(s body.Staged, now time.Time) time.Time {
 		if i < 0 {
 			return now
 		}
-		at, err := netmail.ParseDate(strings.TrimSpace(value[i+1:]))
+		at, err := parseDate(strings.TrimSpace(value[i+1:]))
 		if err != nil || at.After(now) || at.Year() < 1980 {
 			return now
 		}
 		return at
 	}
 	return now
+}
+
+// parseDate reads a date, quickly where it has its usual form.
+func parseDate(s string) (time.Time, error) {
+	plain, _, _ := strings.Cut(s, " (")
+	if at, err := time.Parse("Mon, 2 Jan 2006 15:04:05 -0700", plain); err == nil {
+		return at, nil
+	}
+	return netmail.ParseDate(s)
 }

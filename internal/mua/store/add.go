@@ -52,11 +52,7 @@ func (s *Store) AddPartial(ctx context.Context, account envelope.AccountID, batc
 }
 
 func (s *Store) add(ctx context.Context, account envelope.AccountID, batch []mailbox.Import, whole []int64, within Within) ([]mailbox.Appended, error) {
-	s.adding.Add(1)
-	defer func() {
-		s.addedAt.Store(time.Now().UnixNano())
-		s.adding.Add(-1)
-	}()
+	defer s.busy()()
 	imports, rows := make([]mailbox.Import, len(batch)), make([]row, len(batch))
 	for i := range batch {
 		imports[i] = batch[i]
@@ -73,7 +69,7 @@ func (s *Store) add(ctx context.Context, account envelope.AccountID, batch []mai
 			r.whole = whole[i]
 		}
 		if im.Mailbox == "" {
-			if err := s.file(ctx, account, im, r); err != nil {
+			if err := s.sort(ctx, account, im, r, im.Staged, im.Staged.Octets()); err != nil {
 				return nil, err
 			}
 		}

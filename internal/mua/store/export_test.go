@@ -1,5 +1,7 @@
 package store
 
+import "poczta.example/poczta/internal/mailbox"
+
 // ParseHeader is parseHeader for fuzzing: what it keeps, packed and unpacked again.
 func ParseHeader(raw []byte) (subject string, people, again []Address, ids []string) {
 	h := parseHeader(raw)
@@ -9,3 +11,16 @@ func ParseHeader(raw []byte) (subject string, people, again []Address, ids []str
 
 // BaseSubject is baseSubject.
 func BaseSubject(s string) (string, bool) { return baseSubject(s) }
+
+// PackLanded packs one letter that waits to be filed.
+func PackLanded(uniqueID, source string, note []byte, flags mailbox.Flags) []byte {
+	l := landed{note: note, whole: 5}
+	l.UniqueID, l.Source, l.Flags, l.Location.Segment, l.Location.Octets = uniqueID, source, flags, "a-1", 300
+	return packLanded([]landed{l})
+}
+
+// RepackLanded unpacks letters and packs them again.
+func RepackLanded(b []byte) ([]byte, error) {
+	all, err := unpackLanded(b)
+	return packLanded(all), err
+}

@@ -41,7 +41,7 @@ func (p *plan) textAmong(ctx context.Context, n int) (found []hit, ok bool, err 
 	if err != nil || len(candidates) > maxProbe {
 		return nil, false, err
 	}
-	for chunk := range slices.Chunk(candidates, keysAtOnce*8) {
+	for chunk := range slices.Chunk(candidates, probeAtOnce) {
 		some, err := p.probe(ctx, chunk)
 		if err != nil {
 			return nil, false, err
@@ -53,13 +53,16 @@ func (p *plan) textAmong(ctx context.Context, n int) (found []hit, ok bool, err 
 	return found, true, nil
 }
 
+// probeAtOnce is how many ranks one statement names.
+const probeAtOnce = 64
+
 // probeIn looks up ranks in the full text; one text, so that one statement is prepared.
-var probeIn = `SELECT rowid FROM letter_text WHERE letter_text MATCH ? AND rowid IN (` + strings.Repeat("?, ", keysAtOnce*8-1) + `?)`
+var probeIn = `SELECT rowid FROM letter_text WHERE letter_text MATCH ? AND rowid IN (` + strings.Repeat("?, ", probeAtOnce-1) + `?)`
 
 // probe keeps those of the letters whose text matches.
 func (p *plan) probe(ctx context.Context, chunk []hit) ([]hit, error) {
 	args := []any{p.text.Match}
-	for i := range keysAtOnce * 8 {
+	for i := range probeAtOnce {
 		args = append(args, chunk[min(i, len(chunk)-1)].rank)
 	}
 	matches := make(map[int64]bool)

@@ -155,6 +155,9 @@ func people(value string) []Address {
 
 // readDate reads a Date field; zero when it can't be.
 func readDate(value string) time.Time {
+	if t, err := time.Parse("Mon, 2 Jan 2006 15:04:05 -0700", value); err == nil { // as nearly all write it
+		return t.UTC()
+	}
 	if t, err := mail.ParseDate(value); err == nil {
 		return t.UTC()
 	}

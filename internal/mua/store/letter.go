@@ -136,6 +136,11 @@ func (s *Store) octets(ctx context.Context, account envelope.AccountID, number i
 	if err != nil {
 		return nil, 0, err
 	}
+	return s.read(ctx, c)
+}
+
+// read opens octets where they lie.
+func (s *Store) read(ctx context.Context, c mailbox.Content) (io.ReaderAt, int64, error) {
 	size := int64(len(c.Prefix)) + c.Location.Octets
 	if size > inMemory {
 		return &pieces{ctx: context.WithoutCancel(ctx), s: s.body, c: c, size: size}, size, nil

@@ -115,6 +115,9 @@ func (p *plan) index() string {
 	if len(p.conds) == 0 {
 		return `letter_folder`
 	}
+	if p.text.Larger >= largeOctets {
+		return `letter_large`
+	}
 	if len(p.conds) > 1 {
 		return ""
 	}

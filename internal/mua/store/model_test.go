@@ -41,6 +41,7 @@ type model struct {
 	r       *rand.Rand
 	letters map[store.LetterID]*modelLetter
 	n       int
+	landed  int
 }
 
 var modelFolders = []string{store.Inbox, store.Archive, "Work", "Work/Deep"}
@@ -119,7 +120,9 @@ func (m *model) add(ctx context.Context) error {
 		return err
 	}
 	var err error
-	if l.partial {
+	if m.r.IntN(3) == 0 {
+		id, err = m.land(ctx, l, im)
+	} else if l.partial {
 		_, err = m.h.AddPartial(ctx, l.account, []store.Partial{{Import: im, Whole: 1000}}, within)
 	} else {
 		_, err = m.h.Add(ctx, l.account, []mailbox.Import{im}, within)
@@ -138,6 +141,33 @@ func (m *model) add(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// land adds a letter in two halves, with a restart or a crash between them now and then.
+func (m *model) land(ctx context.Context, l *modelLetter, im mailbox.Import) (store.LetterID, error) {
+	landing := store.Landing{Import: im, Note: []byte("x")}
+	if l.partial {
+		landing.Whole = 1000
+	}
+	if err := m.h.Land(ctx, l.account, []store.Landing{landing}); err != nil {
+		return 0, err
+	}
+	switch m.r.IntN(4) {
+	case 0:
+		m.h.reopen()
+	case 1:
+		if err := m.h.crash(); err != nil {
+			return 0, err
+		}
+	}
+	if err := m.h.File(ctx, nil); err != nil {
+		return 0, err
+	}
+	all, ids := m.h.noted()
+	if m.landed++; len(all) != m.landed {
+		return 0, fmt.Errorf("%d letters were filed of %d that landed", len(all), m.landed)
+	}
+	return ids[len(ids)-1], nil
 }
 
 // text is letter n.
@@ -309,6 +339,7 @@ func TestModel(t *testing.T) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			t.Parallel()
 			m := &model{h: open(t), r: rand.New(rand.NewPCG(seed, 9)), letters: map[store.LetterID]*modelLetter{}}
+			notes(m.h)
 			for n := range 150 {
 				if err := m.step(); err != nil {
 					t.Fatalf("step %d: %v", n, err)

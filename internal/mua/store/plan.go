@@ -173,7 +173,7 @@ func (p *plan) conditions() {
 		{p.q.Unread || is.Unread, unreadSQL}, {is.Read, `l.flags & 1 <> 0`},
 		{p.q.Flagged || is.Flagged, flaggedSQL}, {is.Unflagged, `l.flags & 4 = 0`},
 		{is.Answered, `l.flags & 2 <> 0`}, {is.Unanswered, `l.flags & 2 = 0`}, {is.Draft, `l.flags & 8 <> 0`}, {is.Partial, `l.whole <> 0`},
-		{p.text.HasAttachment, attachedSQL}, {p.text.NoAttachment, `l.attachments = 0`},
+		{p.text.Larger >= largeOctets, largeSQL}, {p.text.HasAttachment, attachedSQL}, {p.text.NoAttachment, `l.attachments = 0`},
 	} {
 		if c.asked {
 			p.conds = append(p.conds, c.sql)
@@ -203,4 +203,6 @@ const (
 	flaggedSQL = `l.flags & 4 <> 0`
 
 	attachedSQL = `l.attachments > 0`
+	largeSQL    = `MAX(l.octets, l.whole) >= 16384`
+	largeOctets = 16384
 )

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 
 	"poczta.example/poczta/internal/db"
 	"poczta.example/poczta/internal/envelope"
@@ -143,15 +144,14 @@ func (s *Store) ruleSet(ctx context.Context) ([]*compiled, error) {
 	return set, nil
 }
 
-// file has the rules decide where a letter that arrives goes.
-func (s *Store) file(ctx context.Context, account envelope.AccountID, im *mailbox.Import, r *row) error {
+// sort has the rules decide where a letter that arrives goes.
+func (s *Store) sort(ctx context.Context, account envelope.AccountID, im *mailbox.Import, r *row, text io.ReaderAt, octets int64) error {
 	im.Mailbox = Inbox
 	set, err := s.ruleSet(ctx)
 	if err != nil || len(set) == 0 {
 		return err
 	}
-	octets := im.Staged.Octets()
-	c := &candidate{account: account, head: &r.head, r: im.Staged, size: octets, whole: max(octets, r.whole)}
+	c := &candidate{account: account, head: &r.head, r: text, size: octets, whole: max(octets, r.whole)}
 	f := fileBy(set, c)
 	if c.err != nil {
 		return fmt.Errorf("read letter for the rules: %w", c.err)

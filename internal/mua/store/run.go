@@ -56,7 +56,7 @@ func (s *Store) Tidy(ctx context.Context) error {
 	if s.cfg.TrashAfter > 0 {
 		errs = append(errs, s.emptyAll(ctx))
 	}
-	return errors.Join(append(errs, s.dropPurged(ctx), s.mergeIfDue(ctx))...)
+	return errors.Join(append(errs, s.File(ctx, nil), s.dropPurged(ctx), s.mergeIfDue(ctx))...)
 }
 
 // emptyAll empties the Trash of all accounts of what lies there for long.
@@ -148,6 +148,9 @@ func (s *Store) forget(ctx context.Context, gone []located) error {
 // PurgeAccount removes all mail of an account for ever, retention and what is known of imports included;
 // its people stay in the address book. It may be stopped and repeated.
 func (s *Store) PurgeAccount(ctx context.Context, account envelope.AccountID) error {
+	if err := s.dropLanded(ctx, account); err != nil {
+		return fmt.Errorf("purge account %d: %w", account, err)
+	}
 	if _, err := s.mailboxes.PurgeAccount(ctx, account); err != nil {
 		return err
 	}

@@ -11,6 +11,7 @@ import "poczta.example/poczta/internal/db"
 // without prefixes, orphan says that it is a reply without references. indexed is 0 until the
 // text is in letter_text; turn counts how often it had to be read anew. counted says that its people are in person.
 // origin is the folder that a letter in Trash came from. thread_key holds hashes of Message-IDs.
+// landed holds letters that are durable and wait to be filed, some in a row: see Land and packLanded.
 var Schema = db.Component{Name: "mua-store", Steps: []db.Step{{Number: 1, SQL: `
 CREATE TABLE letter (
 	id {id}, account {int} NOT NULL, number {int} NOT NULL, uid {int} NOT NULL,
@@ -48,4 +49,6 @@ CREATE TABLE store_setting (name {text} NOT NULL PRIMARY KEY, value {text} NOT N
 	{Number: 2, SQL: `DROP INDEX letter_message_id;
 DROP INDEX letter_base;
 CREATE INDEX letter_base ON letter (base, date) WHERE base <> 0;
-CREATE INDEX letter_orphan ON letter (base, date) WHERE orphan = 1`}}}
+CREATE INDEX letter_orphan ON letter (base, date) WHERE orphan = 1`},
+	{Number: 3, SQL: `CREATE TABLE landed (id {id}, account {int} NOT NULL, letters {blob} NOT NULL) {strict};
+CREATE INDEX letter_large ON letter (account, number, rank, octets, whole) WHERE removed = 0 AND MAX(octets, whole) >= 16384`}}}

@@ -64,9 +64,13 @@ type Config struct {
 	// Account finds an account by what a person wrote behind account: in a search; nil
 	// knows numbers alone.
 	Account func(ctx context.Context, name string) (envelope.AccountID, bool)
-	Now     func() time.Time
-	Rand    io.Reader
-	Logger  *slog.Logger // nil discards
+	// Filed is run in the transaction that files a letter which Land took with a note: id is the
+	// letter's, or 0 when it was here already. It may run more than once, does SQL only, and its error
+	// ends the whole. What landed before a crash is filed by Open.
+	Filed  func(tx db.Tx, account envelope.AccountID, note []byte, id LetterID) error
+	Now    func() time.Time
+	Rand   io.Reader
+	Logger *slog.Logger // nil discards
 	// FS holds the segments in place of Folder; for tests.
 	FS disk.FS
 }
@@ -83,6 +87,7 @@ type Store struct {
 	adding    atomic.Int64  // Adds at work
 	addedAt   atomic.Int64  // when the last one ended, Unix nanoseconds
 	indexing  sync.Mutex    // one indexes at a time
+	filing    sync.Mutex    // one files at a time
 	rules     atomic.Pointer[[]*compiled]
 	ruleLoad  sync.Mutex
 	ranks     ranks
@@ -147,7 +152,16 @@ func (s *Store) open(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("open mailboxes: %w", err)
 	}
-	return s.readLastID(ctx)
+	if err := s.readLastID(ctx); err != nil {
+		return err
+	}
+	if err := s.File(ctx, nil); err != nil {
+		if ctx.Err() != nil {
+			return err
+		}
+		s.cfg.Logger.Error("letters that were fetched are not listed yet; it is tried again", "error", err) // old mail can be read all the same
+	}
+	return nil
 }
 
 // lock makes the folder and takes its lock.
