@@ -111,3 +111,53 @@ func TestBackupOfOneLetter(t *testing.T) {
 		t.Errorf("found %+v", got)
 	}
 }
+
+// TestBackupAt brings mail back as it was three days ago: everything onto another machine, and the
+// letter that was deleted since.
+func TestBackupAt(t *testing.T) {
+	t.Parallel()
+	h, c := scheduled(t)
+	h.add(&poppeer.Real{Plain: "127.0.0.1:9"}, profile.Leave)
+	at := place.Place{To: filepath.Join(t.TempDir(), "backups")}
+	arrives := func(subject string) {
+		file := filepath.Join(t.TempDir(), "letter.eml")
+		h.must(os.WriteFile(file, []byte("From: ola@example.org\r\nTo: ala@house.example\r\nSubject: "+subject+"\r\nMessage-ID: <"+subject+"@example.org>\r\n\r\ntext\r\n"), 0o600))
+		h.must(h.desk("", false).Import(t.Context(), mua.ImportFrom{Path: file}))
+	}
+	arrives("first")
+	before := h.rows(mua.Listing{})
+	old := c.Now()
+	h.must(h.desk("", false).BackupCreate(t.Context(), at, "test"))
+	c.set(old.AddDate(0, 0, 3))
+	arrives("second")
+	for range 2 {
+		h.must(h.desk("", false).Delete(t.Context(), []string{fmt.Sprint(before[0].ID)}))
+	}
+	h.must(h.desk("", false).BackupCreate(t.Context(), at, "test"))
+	r, end, err := place.Open(t.Context(), at, place.Options{})
+	h.must(err)
+	defer end()
+	if _, err := mua.Restore(t.Context(), r, "", old.Add(-time.Hour), mua.Config{Folder: filepath.Join(t.TempDir(), "mail")}, nil); !errors.Is(err, backup.ErrNotFound) {
+		t.Errorf("before the first backup: %v", err)
+	}
+	for when, subjects := range map[time.Time]string{old.Add(time.Hour): "first", c.Now(): "second"} {
+		n := &house{t: t, folder: filepath.Join(t.TempDir(), "mail")}
+		conf := mua.Config{Folder: n.folder, VaultFile: true, Ask: func(bool) (string, error) { return "correct horse battery", nil }}
+		if _, err := mua.Restore(t.Context(), r, "", when, conf, nil); err != nil {
+			t.Fatal(err)
+		}
+		n.Mail, err = mua.Open(t.Context(), conf)
+		n.must(err)
+		got := n.rows(mua.Listing{})
+		if len(got) != 1 || got[0].Subject != subjects {
+			t.Errorf("as of %s: %+v, want %s", when, got, subjects)
+		} else if subjects == "first" && (got[0].ID != before[0].ID || got[0].UniqueID != before[0].UniqueID) {
+			t.Errorf("the letter is %+v, want %+v", got[0], before[0])
+		}
+		n.must(n.Close())
+	}
+	h.must(h.desk("", false).BackupRestore(t.Context(), at, "", old.Add(time.Hour), holdings.Selection{Account: "ala@house.example", MessageID: "first@example.org"}, ""))
+	if got := h.rows(mua.Listing{}); len(got) != 2 {
+		t.Errorf("after the letter came back: %+v", got)
+	}
+}
