@@ -27,26 +27,58 @@ import (
 // backup after another is made at the default rate. Look at p99_ms.
 func BenchmarkDelivery(b *testing.B) {
 	h, fsys := benchHouse(b)
-	b.Run("quiet", func(b *testing.B) { h.deliver(b) })
+	b.Run("quiet", func(b *testing.B) { h.report(b, h.deliver(b, b.N)) })
 	b.Run("backup", func(b *testing.B) {
-		ctx, cancel := context.WithCancel(b.Context())
-		defer cancel()
-		var wg sync.WaitGroup
-		var made atomic.Int64
-		wg.Go(func() {
-			for i := 0; ctx.Err() == nil; i++ {
-				if err := h.backup(ctx, fsys, fmt.Sprintf("backup%d-%d", b.N, i)); err != nil && ctx.Err() == nil {
+		end := h.backups(b, fsys, fmt.Sprintf("backup%d", b.N))
+		took := h.deliver(b, b.N)
+		b.ReportMetric(float64(end()), "backups")
+		h.report(b, took)
+	})
+}
+
+// BenchmarkBeside is BenchmarkDelivery in turns, quiet and beside backups, so that other work on the
+// machine meets both: ratio is the median, over the turns, of p99 beside a backup to p99 without one.
+func BenchmarkBeside(b *testing.B) {
+	const turns = 7
+	h, fsys := benchHouse(b)
+	b.ResetTimer()
+	var quiet, busy, ratio []float64
+	var made int64
+	for turn := range turns {
+		q := percentile(h.deliver(b, b.N), 99)
+		end := h.backups(b, fsys, fmt.Sprintf("beside%d-%d", b.N, turn))
+		p := percentile(h.deliver(b, b.N), 99)
+		made += end()
+		quiet, busy, ratio = append(quiet, q), append(busy, p), append(ratio, p/q)
+	}
+	median := func(all []float64) float64 { slices.Sort(all); return all[len(all)/2] }
+	b.ReportMetric(median(quiet), "quiet_p99_ms")
+	b.ReportMetric(median(busy), "backup_p99_ms")
+	b.ReportMetric(median(ratio), "ratio")
+	b.ReportMetric(float64(made), "backups")
+}
+
+// backups makes full backups until the function returned is called, which says how many were made.
+func (h *benchStore) backups(b *testing.B, fsys *disk.OSFS, name string) (end func() int64) {
+	ctx, cancel := context.WithCancel(b.Context())
+	var wg sync.WaitGroup
+	var made int64
+	wg.Go(func() {
+		for i := 0; ctx.Err() == nil; i++ {
+			if err := h.backup(ctx, fsys, fmt.Sprintf("%s-%d", name, i)); err != nil {
+				if ctx.Err() == nil {
 					b.Errorf("backup: %v", err)
-					return
 				}
-				made.Add(1)
+				return
 			}
-		})
-		h.deliver(b)
-		b.ReportMetric(float64(made.Load()), "backups")
+			made++
+		}
+	})
+	return func() int64 {
 		cancel()
 		wg.Wait()
-	})
+		return made
+	}
 }
 
 type benchStore struct {
@@ -119,16 +151,15 @@ func (h *benchStore) backup(ctx context.Context, fsys *disk.OSFS, folder string)
 	return errors.Join(err, m.Close())
 }
 
-// deliver delivers b.N letters.
-func (h *benchStore) deliver(b *testing.B) {
+// deliver delivers n letters, and returns how long each took, in order.
+func (h *benchStore) deliver(b *testing.B, n int) []time.Duration {
 	const writers = 16
-	took := make([]time.Duration, b.N)
+	took := make([]time.Duration, n)
 	var next atomic.Int64
 	var wg sync.WaitGroup
-	b.ResetTimer()
 	for range writers {
 		wg.Go(func() {
-			for i := next.Add(1) - 1; i < int64(b.N); i = next.Add(1) - 1 {
+			for i := next.Add(1) - 1; i < int64(n); i = next.Add(1) - 1 {
 				st := h.stage(b)
 				begin := time.Now()
 				if err := h.accept(b.Context(), st); err != nil {
@@ -140,10 +171,18 @@ func (h *benchStore) deliver(b *testing.B) {
 		})
 	}
 	wg.Wait()
-	b.StopTimer()
 	slices.Sort(took)
-	b.ReportMetric(float64(took[len(took)*99/100].Microseconds())/1000, "p99_ms")
-	b.ReportMetric(float64(took[len(took)/2].Microseconds())/1000, "p50_ms")
+	return took
+}
+
+// percentile of times in order, in milliseconds.
+func percentile(took []time.Duration, of int) float64 {
+	return float64(took[len(took)*of/100].Microseconds()) / 1000
+}
+
+func (h *benchStore) report(b *testing.B, took []time.Duration) {
+	b.ReportMetric(percentile(took, 99), "p99_ms")
+	b.ReportMetric(percentile(took, 50), "p50_ms")
 }
 
 func (h *benchStore) accept(ctx context.Context, st body.Staged) error {
