@@ -27,7 +27,7 @@ func large(b *testing.B) (*store.Store, int) {
 	if testing.Short() {
 		n = 5_000
 	}
-	s, err := store.Open(b.Context(), store.Config{Folder: folder, Components: []db.Component{profile.Schema}})
+	s, err := store.Open(b.Context(), store.Config{Folder: folder, Components: []db.Component{profile.Schema, page.Schema}})
 	if err != nil {
 		b.Fatal(err)
 	}

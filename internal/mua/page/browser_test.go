@@ -3,9 +3,11 @@ package page_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -168,10 +170,14 @@ func TestPages(t *testing.T) {
 	} else {
 		draft = p.Letters[0].ID
 	}
+	talks := h.talks()
 	pages := []struct{ name, path, do string }{
 		{"inbox", "/mail", ""}, {"html", fmt.Sprintf("/mail?open=%d", news), ""}, {"files", fmt.Sprintf("/mail?open=%d", files), `document.querySelector(".letter .more").open = true`}, {"threads", "/mail?v=threads", ""},
 		{"search", "/mail?q=spotkanie", ""}, {"nothing", "/mail?q=niczegotakiego", ""}, {"write", fmt.Sprintf("/write?draft=%d", draft), ""}, {"reply", fmt.Sprintf("/write?reply=%d", files), ""},
 		{"outbox", "/outbox", ""}, {"people", "/people", ""}, {"settings", "/settings", ""}, {"rules", "/rules", ""}, {"rule", "/rules/1", ""}, {"missing", "/letter/999/html", ""},
+		{"account-new", "/accounts/new", `document.querySelectorAll("details.part").forEach(d => d.open = true)`}, {"account", fmt.Sprintf("/accounts/%d", h.ala.ID), ""},
+		{"question", talks["question"], ""}, {"login", talks["login"], ""}, {"certificate", talks["certificate"], ""}, {"refused", talks["refused"], ""},
+		{"folders", "/folders", ""}, {"folder-delete", fmt.Sprintf("/folders?a=%d&remove=Projekty/Ogr%%C3%%B3d", h.ala.ID), ""}, {"unlock", "/unlock", ""}, {"fresh", "/accounts/new", ""},
 		{"help", "/mail", `document.querySelector("#help").showModal()`}, {"menu", "/mail", `document.querySelector(".menu-button").click()`},
 	}
 	for _, look := range []struct {
@@ -187,6 +193,7 @@ func TestPages(t *testing.T) {
 			if p.name == "menu" && look.width != "phone" {
 				continue
 			}
+			h.keeper.set(func() { h.keeper.lock = map[string]page.Lock{"unlock": page.Locked, "fresh": page.Fresh}[p.name] })
 			h.goTo(ctx, h.at(p.path))
 			if p.do != "" {
 				js[int](ctx, h, "("+p.do+", 1)")
@@ -214,6 +221,98 @@ func TestPages(t *testing.T) {
 			}
 		}
 	}
+}
+
+// talks begins attempts that stand where they are, by what they show.
+func (h *house) talks() map[string]string {
+	h.t.Helper()
+	h.keeper.set(func() {
+		h.keeper.with = func(ctx context.Context, who page.Person, n page.NewAccount) error {
+			who.Say("Looking for the servers of example.org …\nhttps://autoconfig.example.org/mail/config-v1.1.xml: there is nothing\n_pop3s._tcp.example.org: found (pop.elsewhere.example)")
+			who.Say("  POP3 pop.elsewhere.example:995, TLS, found in DNS without proof (_pop3s._tcp.example.org)\n  SMTP smtp.elsewhere.example:465, TLS, found in DNS without proof (_submissions._tcp.example.org)")
+			switch name, _, _ := strings.Cut(n.Address, "@"); name {
+			case "question":
+				_, err := who.Confirm("Servers outside the domain example.org: pop.elsewhere.example, smtp.elsewhere.example. Nothing proves that the domain's owner named them. Send name and password there?")
+				return err
+			case "login":
+				if err := who.Browse("https://provider.example/login"); err != nil {
+					return err
+				}
+				<-ctx.Done()
+				return ctx.Err()
+			case "certificate":
+				return untrusted(false)
+			}
+			return page.ErrCredentials
+		}
+	})
+	all := map[string]string{}
+	for name, until := range map[string]string{"question": "Nothing proves", "login": "https://provider.example/login", "certificate": "ab12 ab12", "refused": "app password"} {
+		_, to := h.post("/accounts/new", url.Values{"address": {name + "@example.org"}, "password": {"tajne"}})
+		h.talk(to, until)
+		all[name] = to
+	}
+	return all
+}
+
+// TestSetupInBrowser sets an account up as a person does: what happens shows by itself, the question
+// has the focus when it comes, and the mail follows.
+func TestSetupInBrowser(t *testing.T) {
+	t.Parallel()
+	ctx := chromium(t, "")
+	h := emptyHouse(t)
+	next := make(chan bool)
+	h.keeper.with = func(_ context.Context, who page.Person, n page.NewAccount) error {
+		who.Say("Looking for the servers …")
+		<-next
+		who.Say("  POP3 pop.elsewhere.example:995, TLS")
+		if yes, err := who.Confirm("Send name and password to pop.elsewhere.example?"); err != nil || !yes {
+			return errors.Join(err, page.ErrUnconfirmed)
+		}
+		<-next
+		h.account(n.Address, "Ala", "pop.elsewhere.example")
+		return nil
+	}
+	at, err := h.page.Enter(h.server.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.goTo(ctx, at)
+	h.until(ctx, `location.pathname === document.body.dataset.base + "/accounts/new"`)
+	js[int](ctx, h, `(document.querySelector("#address").focus(), 1)`)
+	h.press(ctx, "ala@example.org")
+	js[int](ctx, h, `(document.querySelector("#password").focus(), 1)`)
+	h.press(ctx, "tajne")
+	h.press(ctx, "Enter")
+	h.until(ctx, `document.querySelector(".steps")?.textContent.includes("Looking for the servers")`)
+	js[int](ctx, h, `(window.unturned = true, 1)`)
+	next <- true
+	h.until(ctx, `document.activeElement.id === "question" && document.querySelector(".asked").textContent.includes("pop.elsewhere.example") && window.unturned`)
+	js[int](ctx, h, `(document.querySelector("[value=yes]").click(), 1)`)
+	h.until(ctx, `document.querySelector(".trying")`)
+	next <- true
+	h.until(ctx, `location.pathname === document.body.dataset.base + "/mail" && document.querySelector("#flash").textContent.includes("ala@example.org is set up")`)
+}
+
+// TestKeysBehindFrame has the focus in a letter's HTML, from where no key comes here, and leads out
+// of it.
+func TestKeysBehindFrame(t *testing.T) {
+	t.Parallel()
+	ctx := chromium(t, "")
+	h := newHouse(t)
+	news, _ := furnish(h)
+	h.enter(ctx)
+	h.goTo(ctx, h.at(fmt.Sprintf("/mail?open=%d", news)))
+	h.until(ctx, `document.querySelector("#frame-out").hidden`)
+	middle := js[[]float64](ctx, h, `(() => { const r = document.querySelector("iframe.body").getBoundingClientRect(); return [r.left + r.width / 2, r.top + 60] })()`)
+	if err := chromedp.Do(ctx, chromedp.MouseClickXY(middle[0], middle[1])); err != nil {
+		t.Fatal(err)
+	}
+	h.until(ctx, `document.activeElement.tagName === "IFRAME" && !document.querySelector("#frame-out").hidden`)
+	js[int](ctx, h, `(document.querySelector("#frame-out").click(), 1)`)
+	h.until(ctx, `document.activeElement.id === "letter-title" && document.querySelector("#frame-out").hidden`)
+	h.press(ctx, "r")
+	h.until(ctx, `location.pathname === document.body.dataset.base + "/write"`)
 }
 
 // accessible lets axe look at a page.

@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"html"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -15,10 +16,12 @@ import (
 
 	"poczta.example/poczta/internal/envelope"
 	"poczta.example/poczta/internal/mua/line"
+	"poczta.example/poczta/internal/mua/outbox"
 	"poczta.example/poczta/internal/mua/page"
 	"poczta.example/poczta/internal/mua/profile"
 	"poczta.example/poczta/internal/mua/store"
 	"poczta.example/poczta/internal/mua/vault"
+	"poczta.example/poczta/internal/pop3client"
 )
 
 // warden keeps accounts in memory, and does with the person what the test wants.
@@ -427,3 +430,106 @@ func TestFolders(t *testing.T) {
 		}
 	}
 }
+
+// texts are what a person reads on a page, attributes that are read out included.
+func texts(page string) string {
+	var out strings.Builder
+	page = regexp.MustCompile(`(?s)<(script|style|code|textarea).*?</(script|style|code|textarea)>`).ReplaceAllString(page, "")
+	for _, m := range regexp.MustCompile(`(?:title|aria-label|placeholder)="([^"]*)"`).FindAllStringSubmatch(page, -1) {
+		out.WriteString(m[1] + "\n")
+	}
+	out.WriteString(regexp.MustCompile(`(?s)<[^>]*>`).ReplaceAllString(page, "\n"))
+	return html.UnescapeString(out.String())
+}
+
+// TestPolishPages shows every page in Polish, with everything that can go wrong, and looks for English.
+func TestPolishPages(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	h.post("/preferences", url.Values{"lang": {"pl"}})
+	id := h.add(h.ala, store.Inbox, 0, text("Ewa <ewa@example.net>", "Spotkanie", "Czy czwartek pasuje?", time.Hour, "Message-ID: <a@example.net>"))
+	sent := h.add(h.ala, store.Sent, 0, text("Ala <ala@example.org>", "Re: Spotkanie", "Tak.", time.Hour, "Message-ID: <sent1@example.org>"))
+	h.index()
+	h.looks = []page.Look{{Account: "ala@example.org", Err: fmt.Errorf("fetch: %w", &pop3client.Error{Command: "PASS", Refused: true, Reply: "wrong password"})},
+		{Account: "biuro@ksiegarnia.example", Err: &line.CertificateError{Host: "poczta.ksiegarnia.example", Err: x509.UnknownAuthorityError{}}}}
+	h.outbox.items = []page.Item{{ID: "1", State: page.Perhaps, Recipients: []string{"ewa@example.net"}, Subject: "Oferta", Says: []string{outbox.Say("The connection was lost before the server confirmed the letter.", "pl")}}}
+	if err := h.store.CreateFolder(t.Context(), h.ala.ID, "Praca"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := h.store.SaveRule(t.Context(), store.Rule{Name: "Do pracy", Conditions: []store.Condition{{Field: "subject", Op: "contains", Value: "praca"}}, Move: "Praca"}); err != nil {
+		t.Fatal(err)
+	}
+	acc := fmt.Sprint(h.ala.ID)
+	check := func(what, body string) {
+		t.Helper()
+		for line := range strings.Lines(texts(body)) {
+			line = regexp.MustCompile(`\S+@\S+|is:unread has:attachment|from: to: subject:|English|STARTTLS|SHA-256`).ReplaceAllString(line, "")
+			if w := page.InEnglish(line); w != "" {
+				t.Errorf("%s says %q: %s", what, w, strings.TrimSpace(line))
+			}
+		}
+	}
+	for _, path := range []string{"/mail", fmt.Sprintf("/mail?open=%d", id), fmt.Sprintf("/mail?f=Sent&open=%d", sent), "/mail?v=threads", "/mail?q=after:x", "/mail?q=nic", "/mail?removed=1&f=*", "/write", fmt.Sprintf("/write?reply=%d", id), "/outbox", "/people", "/settings",
+		"/rules", "/rules/new", "/rules/1", "/folders", "/folders?a=" + acc + "&remove=Praca", "/accounts/new", "/accounts/" + acc, "/nothing"} {
+		_, body := h.get(path)
+		check(path, body)
+	}
+	for _, c := range []struct {
+		path string
+		form url.Values
+	}{
+		{"/folders", url.Values{"do": {"make"}, "a": {acc}, "name": {"a//b"}}}, {"/folders", url.Values{"do": {"make"}, "a": {acc}, "name": {"Praca"}}}, {"/folders", url.Values{"do": {"rename"}, "a": {acc}, "folder": {"INBOX"}, "name": {"x"}}},
+		{"/settings", url.Values{"id": {acc}, "keep": {"days"}, "days": {"0"}}}, {"/settings", url.Values{"id": {acc}, "keep": {"leave"}, "aliases": {"x"}}}, {"/settings", url.Values{"id": {acc}, "keep": {"leave"}, "every": {"x"}}},
+		{"/rules", url.Values{"name": {""}}}, {"/rules", url.Values{"name": {"x"}, "flag": {"1"}, "field.0": {"subject"}, "op.0": {"matches"}, "value.0": {"("}}}, {"/rules", url.Values{"name": {"x"}, "flag": {"1"}, "field.0": {"size"}, "op.0": {"larger"}, "value.0": {"x"}}},
+		{"/accounts/new", url.Values{"address": {"x"}, "in_host": {"a b"}, "in_port": {"x"}}}, {"/accounts/" + acc, url.Values{"do": {"remove"}}}, {"/accounts/" + acc, url.Values{"do": {"password"}}}, {"/act", url.Values{"do": {"eat"}, "pick": {"1"}}},
+	} {
+		code, body := h.post(c.path, c.form)
+		if code < 400 {
+			t.Errorf("%s %v: %d", c.path, c.form, code)
+		}
+		check(fmt.Sprintf("%s %v", c.path, c.form), body)
+	}
+	form := url.Values{"from": {h.from()}, "to": {"nikt@nowhere.example, zły"}, "text": {"W załączniku plan."}, "do": {"send"}}
+	_, body := h.write(form, nil)
+	check("a letter that can't be sent", body)
+	h.outbox.fail = outbox.ErrLeft
+	h.post("/outbox", url.Values{"id": {"1"}, "do": {"undo"}})
+	_, body = h.get("/outbox")
+	check("the outbox", body)
+	for _, err := range []error{untrusted(true), page.ErrNoServers, page.ErrCredentials, page.ErrNoLogin, page.ErrNoClient, errors.New("the world is not as it was")} {
+		h.keeper.set(func() {
+			h.keeper.with = func(_ context.Context, who page.Person, _ page.NewAccount) error {
+				if _, cerr := who.Confirm("Serwery spoza domeny: a. Czy wysłać tam nazwę i hasło?"); cerr != nil {
+					return cerr
+				}
+				return err
+			}
+		})
+		_, to := h.post("/accounts/new", url.Values{"address": {"nowa@example.org"}, "password": {"x"}})
+		check("a question", h.talk(to, "Czy wysłać"))
+		h.post(to, url.Values{"do": {"yes"}})
+		check(err.Error(), h.talk(to, polishTry))
+		_, body := h.get(to)
+		check(err.Error(), body)
+	}
+	h.keeper.set(func() { h.keeper.lock = page.Locked })
+	for _, path := range []string{"/unlock", "/mail"} {
+		_, body := h.get(path)
+		check(path+" behind the lock", body)
+	}
+	_, body = h.post("/unlock", url.Values{"passphrase": {"x"}})
+	check("a wrong passphrase", body)
+	h.keeper.set(func() { h.keeper.lock = page.Fresh })
+	_, body = h.get("/accounts/new")
+	check("a new passphrase", body)
+	stranger, err := http.NewRequest("GET", h.server.URL+"/", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stranger.Header.Set("Accept-Language", "pl")
+	body, _ = h.do(stranger)
+	check("who is not let in", body)
+}
+
+// polishTry is on the page of an attempt that failed.
+const polishTry = "Popraw i spróbuj jeszcze raz"

@@ -38,7 +38,8 @@ type Fetcher interface {
 	Complete(ctx context.Context, a profile.Account, id store.LetterID) error
 }
 
-// Config is what a Page needs. Store and Accounts are required.
+// Config is what a Page needs. Store and Accounts are required; the store has Schema among its
+// components.
 type Config struct {
 	Store    *store.Store
 	Accounts Accounts

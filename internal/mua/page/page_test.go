@@ -111,7 +111,7 @@ func emptyHouse(t testing.TB) *house {
 	t.Helper()
 	h := &house{t: t, outbox: &tray{}, looked: make(chan struct{}, 9)}
 	var err error
-	if h.store, err = store.Open(t.Context(), store.Config{Folder: t.TempDir(), Components: []db.Component{profile.Schema}, Now: func() time.Time { return today }}); err != nil {
+	if h.store, err = store.Open(t.Context(), store.Config{Folder: t.TempDir(), Components: []db.Component{profile.Schema, page.Schema}, Now: func() time.Time { return today }}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {

@@ -290,7 +290,7 @@ var polish = words{
 	KeyAndCertificate: "Własny certyfikat wymaga swojego pliku i pliku z kluczem; do logowania nim potrzebne są oba.",
 	BadDays:           "Podaj, po ilu dniach, od 1 do 36500.",
 	BadNumber:         "„%s” to nie jest pasująca tam liczba.",
-	ManageFolders:     "Twórz i zmieniaj foldery",
+	ManageFolders:     "Zmień foldery",
 	FoldersText:       "Foldery mogą leżeć jeden w drugim: „Projekty/Ogród” to Ogród w Projektach. Sześciu folderów, które ma każde konto, nie da się zmienić.",
 	NewFolder:         "Nowy folder",
 	FolderName:        "Nazwa",

@@ -83,6 +83,14 @@ func (v *visit) letter(w where) (*letterView, error) {
 	defer o.Close()
 	v.fields(l, o.Root.Header)
 	v.content(l, o, w)
+	if l.Draft {
+		if f, err := v.typed(ctx, w.Open); err != nil {
+			return nil, err
+		} else if f != nil { // since its letter was written
+			l.Frame, l.HasHTML, l.Text = "", false, textHTML(f.Get("text"), v.p.gate.base)
+			l.Subject = f.Get("subject")
+		}
+	}
 	if err := v.thread(l, w); err != nil {
 		return nil, err
 	}

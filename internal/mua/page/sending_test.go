@@ -3,6 +3,7 @@ package page_test
 import (
 	"context"
 	"crypto/rand"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -33,7 +34,7 @@ func (away) SMTP(context.Context, profile.Account) (*smtpclient.Session, error) 
 // all that belongs to it stays, and there is one of it at any time.
 func TestThrough(t *testing.T) {
 	t.Parallel()
-	s, err := store.Open(t.Context(), store.Config{Folder: t.TempDir(), Components: []db.Component{profile.Schema, outbox.Schema}})
+	s, err := store.Open(t.Context(), store.Config{Folder: t.TempDir(), Components: []db.Component{profile.Schema, outbox.Schema, page.Schema}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -121,5 +122,77 @@ func TestDraftOfAnswer(t *testing.T) {
 	}
 	if d := h.outbox.sent[0]; d.InReplyTo != "<files1@example.net>" || !slices.Equal(d.References, []string{"<files1@example.net>"}) {
 		t.Errorf("in reply to %q, references %v", d.InReplyTo, d.References)
+	}
+}
+
+// TestBigDraft types into a draft with a large file: the file is not written anew with each pause, and
+// what was typed is there whatever comes next.
+func TestBigDraft(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	form := url.Values{"from": {h.from()}, "to": {"ewa@example.net"}, "subject": {"Zdjęcia"}, "text": {"Pierwsze słowa"}, "do": {"save"}}
+	_, to := h.write(form, map[string]string{"zdjęcia.zip": strings.Repeat("duży plik ", 40_000)})
+	draft := strings.TrimPrefix(to, "/write?draft=")
+	pause := func(draft, text string) (now string, beside bool) {
+		t.Helper()
+		form := url.Values{"from": {h.from()}, "draft": {draft}, "to": {"ewa@example.net"}, "cc": {"jan@example.net"}, "subject": {"Zdjęcia z lata"}, "text": {text}, "do": {"keep"}}
+		r, err := http.NewRequest("POST", h.at("/write"), strings.NewReader(form.Encode()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		r.Header.Set("X-Poczta-Part", "save")
+		body, code := h.do(r)
+		var is struct {
+			Draft  int64
+			Beside bool
+		}
+		if err := json.Unmarshal([]byte(body), &is); err != nil || code != http.StatusOK {
+			t.Fatalf("%d %s: %v", code, body, err)
+		}
+		return fmt.Sprint(is.Draft), is.Beside
+	}
+	before := h.drafts()[0]
+	for _, text := range []string{"Drugie", "Drugie słowa", "Drugie słowa i trzecie"} {
+		if now, beside := pause(draft, text); now != draft || !beside {
+			t.Fatalf("%q was written as draft %s, beside %t", text, now, beside)
+		}
+	}
+	if d := h.drafts(); len(d) != 1 || d[0].ID != before.ID || d[0].UID != before.UID {
+		t.Errorf("the letter was written anew: %+v", d)
+	}
+	h.shows("/write?draft="+draft, "Drugie słowa i trzecie", "Zdjęcia z lata", "jan@example.net", "zdjęcia.zip", "!Pierwsze")
+	h.shows("/mail?f=Drafts&open="+draft, "Drugie słowa i trzecie", "zdjęcia.zip", "!Pierwsze słowa</div>")
+	// When the page goes, the letter is written, and what lay beside it is forgotten.
+	form = url.Values{"from": {h.from()}, "draft": {draft}, "to": {"ewa@example.net"}, "subject": {"Zdjęcia z lata"}, "text": {"Na koniec"}, "do": {"keep"}}
+	_, to = h.write(form, nil)
+	last := strings.TrimPrefix(to, "/write?draft=")
+	if last == draft || len(h.drafts()) != 1 {
+		t.Errorf("at the end: %s, %d drafts", to, len(h.drafts()))
+	}
+	h.shows("/write?draft="+last, "Na koniec", "zdjęcia.zip")
+	beside := 0
+	err := h.store.DB().View(t.Context(), func(tx db.Tx) error {
+		return tx.QueryRow(`SELECT COUNT(*) FROM draft_typed`).Scan(&beside)
+	})
+	if err != nil || beside != 0 {
+		t.Errorf("%d rows lie beside no draft: %v", beside, err)
+	}
+	// Sent with what was typed last.
+	pause(last, "Jednak tak")
+	form.Set("draft", last)
+	form.Set("text", "Jednak tak")
+	form.Set("do", "send")
+	if code, to := h.write(form, nil); code != http.StatusSeeOther || to != "/outbox" {
+		t.Errorf("send: %d %.500s", code, to)
+	}
+	if d := h.outbox.sent[0]; d.Text != "Jednak tak" || len(d.Attachments) != 1 {
+		t.Errorf("sent %q with %d files", d.Text, len(d.Attachments))
+	}
+	// A draft without large files is its letter at any time.
+	_, to = h.write(url.Values{"from": {h.from()}, "to": {"ewa@example.net"}, "subject": {"Krótki"}, "text": {"x"}, "do": {"save"}}, nil)
+	small := strings.TrimPrefix(to, "/write?draft=")
+	if now, beside := pause(small, "y"); now == small || beside {
+		t.Errorf("a small draft is kept beside its letter")
 	}
 }

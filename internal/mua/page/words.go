@@ -339,7 +339,7 @@ var english = words{
 	KeyAndCertificate: "A certificate of yours needs its file and that of its key; to log in by it, both.",
 	BadDays:           "Say after how many days, from 1 to 36500.",
 	BadNumber:         "“%s” is not a number that fits there.",
-	ManageFolders:     "Make and change folders",
+	ManageFolders:     "Change folders",
 	FoldersText:       "Folders may lie in one another: “Projects/Garden” is Garden in Projects. The six folders that every account has can't be changed.",
 	NewFolder:         "New folder",
 	FolderName:        "Name",

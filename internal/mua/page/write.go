@@ -16,6 +16,7 @@ import (
 	"poczta.example/poczta/internal/db"
 	"poczta.example/poczta/internal/mailbox"
 	"poczta.example/poczta/internal/mua/compose"
+	"poczta.example/poczta/internal/mua/profile"
 	"poczta.example/poczta/internal/mua/store"
 )
 
@@ -91,13 +92,27 @@ func (v *visit) begin(q wish) (d compose.Draft, close func(), err error) {
 	}
 	switch {
 	case q.draft != 0:
-		d, err = compose.Read(a, l)
+		if d, err = compose.Read(a, l); err == nil {
+			err = v.latest(&d, q.draft)
+		}
 	case q.reply != 0:
 		d, err = compose.Reply(a, l, q.all, v.t.Lang)
 	default:
 		d, err = compose.Forward(a, l, q.attached, v.t.Lang)
 	}
 	return d, close, err
+}
+
+// latest puts what was typed since its letter was written over a draft.
+func (v *visit) latest(d *compose.Draft, draft store.LetterID) error {
+	f, err := v.typed(v.r.Context(), draft)
+	if err != nil || f == nil {
+		return err
+	}
+	if err := v.overlay(d, f); !errors.Is(err, profile.ErrNotFound) && !errors.Is(err, errRequest) {
+		return err
+	}
+	return nil // from an address that is the person's no longer: all else is typed over
 }
 
 // write shows the page for a new letter, an answer, or a draft.
@@ -181,8 +196,7 @@ func typed(all []store.Address) string {
 }
 
 // overlay puts what the person typed over the draft.
-func (v *visit) overlay(d *compose.Draft) error {
-	f := v.r.PostForm
+func (v *visit) overlay(d *compose.Draft, f url.Values) error {
 	for name, list := range map[string]*[]store.Address{"to": &d.To, "cc": &d.Cc, "bcc": &d.Bcc} {
 		good, wrong := compose.ParseAddresses(f.Get(name))
 		for _, w := range wrong { // kept, so that nothing typed is lost; Check refuses to send it
@@ -201,7 +215,12 @@ func (v *visit) overlay(d *compose.Draft) error {
 		return errRequest
 	}
 	d.Account, d.From = a.ID, store.Address{Name: a.Name, Address: addr}
-	if drop, ok := strings.CutPrefix(f.Get("do"), "drop-"); ok {
+	return nil
+}
+
+// files puts the files that the form brings to the draft, and takes away that which it drops.
+func (v *visit) files(d *compose.Draft) {
+	if drop, ok := strings.CutPrefix(v.r.PostForm.Get("do"), "drop-"); ok {
 		if i, err := strconv.Atoi(drop); err == nil && i >= 0 && i < len(d.Attachments) {
 			d.Attachments = slices.Delete(d.Attachments, i, i+1)
 		}
@@ -213,7 +232,6 @@ func (v *visit) overlay(d *compose.Draft) error {
 			}
 		}
 	}
-	return nil
 }
 
 func attachment(h *multipart.FileHeader) compose.Attachment {
@@ -241,7 +259,7 @@ func (v *visit) written() error {
 	do := v.r.PostForm.Get("do")
 	if do == "discard" {
 		if q.draft != 0 {
-			if err := v.move([]store.LetterID{q.draft}, store.Trash, true); err != nil {
+			if err := errors.Join(v.move([]store.LetterID{q.draft}, store.Trash, true), v.forgetTyped(v.r.Context(), q.draft)); err != nil {
 				return err
 			}
 		}
@@ -256,24 +274,38 @@ func (v *visit) written() error {
 		return err
 	}
 	defer close()
-	if err := v.overlay(&d); err != nil {
+	if err := v.overlay(&d, v.r.PostForm); err != nil {
 		return err
 	}
+	v.files(&d)
 	if do == "send" {
 		return v.send(&d, q)
+	}
+	if v.r.Header.Get("X-Poczta-Part") == "save" {
+		return v.saved(&d, q.draft)
 	}
 	id, err := v.save(&d, q.draft)
 	if err != nil {
 		return err
 	}
-	if v.r.Header.Get("X-Poczta-Part") == "save" {
-		v.w.Header().Set("Content-Type", "application/json")
-		return json.NewEncoder(v.w).Encode(map[string]any{"draft": id, "saved": v.t.Saved + " " + v.p.cfg.Now().In(v.p.cfg.Zone).Format("15:04")})
-	}
 	if do == "save" {
 		v.say(flash{Text: v.t.Saved})
 	}
 	return v.redirect("/write?draft=" + strconv.FormatInt(int64(id), 10))
+}
+
+// saved saves while the person types, and tells our script. beside says that the letter in Drafts is
+// as it was: it is written when the page goes.
+func (v *visit) saved(d *compose.Draft, draft store.LetterID) error {
+	beside, err := v.keepTyped(context.WithoutCancel(v.r.Context()), d, draft)
+	if err == nil && !beside {
+		draft, err = v.save(d, draft)
+	}
+	if err != nil {
+		return err
+	}
+	v.w.Header().Set("Content-Type", "application/json")
+	return json.NewEncoder(v.w).Encode(map[string]any{"draft": draft, "beside": beside, "saved": v.t.Saved + " " + v.p.cfg.Now().In(v.p.cfg.Zone).Format("15:04")})
 }
 
 // save puts a draft into Drafts, durably, and then the one before it into retention: at no
@@ -309,6 +341,9 @@ func (v *visit) save(d *compose.Draft, before store.LetterID) (id store.LetterID
 
 // drop puts a draft that is no longer wanted into retention, past Trash.
 func (v *visit) drop(ctx context.Context, id store.LetterID) error {
+	if err := v.forgetTyped(ctx, id); err != nil {
+		return err
+	}
 	m, err := v.p.cfg.Store.Summary(ctx, id)
 	if errors.Is(err, store.ErrNotFound) || err == nil && (m.Folder != store.Drafts || !m.Removed.IsZero()) {
 		return nil

@@ -187,7 +187,7 @@ if (talk) {
 const letter = $("#letter");
 if (letter) {
   const said = $("#saved"), words = document.body.dataset;
-  let timer = 0, saving = false, again = false, leaving = false, dirty = false;
+  let timer = 0, saving = false, again = false, leaving = false, dirty = false, beside = false;
   const later = () => { clearTimeout(timer); timer = setTimeout(save, 2500); };
   function typed() {
     const form = new FormData(letter);
@@ -196,7 +196,8 @@ if (letter) {
     return form;
   }
   // What was typed and not saved when the page goes is saved behind it.
-  window.addEventListener("pagehide", () => { if (dirty && !leaving) { dirty = false; navigator.sendBeacon(base + "/write", typed()); } });
+  // A large draft was kept beside its letter, which is written now.
+  window.addEventListener("pagehide", () => { if ((dirty || beside) && !leaving) { dirty = beside = false; navigator.sendBeacon(base + "/write", typed()); } });
   async function save() {
     if (leaving) return;
     if (saving) { again = true; return; }
@@ -210,6 +211,7 @@ if (letter) {
       const is = await r.json();
       for (const [name, value] of [["draft", is.draft], ["reply", 0], ["forward", 0]]) letter.elements[name].value = value;
       history.replaceState({}, "", base + "/write?draft=" + is.draft);
+      beside = is.beside;
       said.textContent = is.saved;
     } catch { dirty = true; said.textContent = words.notSaved; }
     saving = false;
