@@ -14,7 +14,7 @@ import (
 )
 
 // issuer is a provider's authority of tokens (RFC 6749, RFC 7636, RFC 8628), which also tells
-// servers whose a token is (RFC 7662). Every token is for ala, and good for a minute.
+// servers whose a token is. Every token is for ala, and good for a minute.
 type issuer struct {
 	*httptest.Server
 
