@@ -273,7 +273,11 @@ func (p *process) passphrase(c *cli) func(fresh bool) (string, error) {
 				return "", err
 			}
 			defer f.Close()
-			return firstLine(f)
+			text, err := firstLine(f)
+			if err != nil {
+				return "", fmt.Errorf("the passphrase in the first line of %s: %w", name, err)
+			}
+			return text, nil
 		}
 		f, ok := p.stdin.(*os.File)
 		if !ok || !term.IsTerminal(int(f.Fd())) {

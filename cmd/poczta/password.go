@@ -53,6 +53,10 @@ func firstLine(r io.Reader) (string, error) {
 	if err != nil && !errors.Is(err, io.EOF) {
 		return "", fmt.Errorf("read password: %w", err)
 	}
+	line = strings.TrimPrefix(line, "\ufeff") // as editors of Windows write it
+	if strings.ContainsRune(line, 0) || strings.HasPrefix(line, "\xff\xfe") || strings.HasPrefix(line, "\xfe\xff") {
+		return "", errors.New("read password: the file is no plain text (UTF-16?); save it as UTF-8")
+	}
 	if line = strings.TrimRight(line, "\r\n"); line == "" {
 		return "", errors.New("no password was given: type it at the prompt, or put it on the first line of --password-file or of the standard input")
 	}

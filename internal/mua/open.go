@@ -98,7 +98,7 @@ func (d *Desk) serve(ctx context.Context, s *served, l net.Listener, now <-chan 
 		}
 		d.say("%s", choose(d.Language, "It can be read while this command runs; Ctrl-C ends it.", "Strona działa, dopóki działa to polecenie; Ctrl-C je kończy."))
 	})
-	err := s.page.Serve(ctx, l)
+	err := s.page.Serve(ctx, private{l})
 	stop()
 	wg.Wait()
 	return errors.Join(err, ran, entered)

@@ -14,6 +14,7 @@ import (
 	"net/url"
 	"strings"
 	"time"
+	"unicode"
 
 	"golang.org/x/oauth2"
 )
@@ -159,14 +160,14 @@ func failure(what string, err error) error {
 	case e.ErrorCode == "invalid_grant", e.ErrorCode == "expired_token":
 		return fmt.Errorf("%s: %w", what, ErrExpired)
 	case e.ErrorCode != "":
-		return fmt.Errorf("%s: the provider answers %s %s", what, e.ErrorCode, clean(e.ErrorDescription))
+		return fmt.Errorf("%s: the provider answers %s %s", what, clean(e.ErrorCode), clean(e.ErrorDescription))
 	}
 	return fmt.Errorf("%s: the provider answers with status %d", what, e.Response.StatusCode)
 }
 
 // clean makes one short line of a foreign text.
 func clean(s string) string {
-	s = strings.Join(strings.FieldsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f }), " ")
+	s = strings.Join(strings.FieldsFunc(strings.ToValidUTF8(s, "?"), func(r rune) bool { return r == ' ' || !unicode.IsPrint(r) }), " ")
 	if len(s) > 200 {
 		s = strings.ToValidUTF8(s[:200], "") + "…"
 	}

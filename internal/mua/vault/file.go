@@ -80,6 +80,12 @@ func (f *file) Set(name, secret string) error {
 
 // Remove implements Secrets.
 func (f *file) Remove(name string) error {
+	f.mu.Lock()
+	opened := f.open
+	f.mu.Unlock()
+	if there, err := exists(f.fs, FileName); !opened && err == nil && !there {
+		return nil // nobody is asked for a passphrase to forget nothing
+	}
 	return f.change(func(m map[string]string) { delete(m, name) })
 }
 
@@ -155,7 +161,7 @@ func decrypt(data []byte, passphrase string) (map[string]string, error) {
 		err = json.Unmarshal(text, &m)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("open %s: it is damaged: %w; restore it from a backup, or remove it and enter the passwords again", FileName, err)
+		return nil, fmt.Errorf("open %s: it is damaged; restore it from a backup, or remove it and enter the passwords again", FileName)
 	}
 	return m, nil
 }
