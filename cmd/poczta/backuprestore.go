@@ -37,7 +37,7 @@ type backupRestoreCmd struct {
 	Since     string `help:"Only messages received at or after this time." placeholder:"TIME"`
 	Before    string `help:"Only messages received before this time." placeholder:"TIME"`
 	Deleted   bool   `help:"Those that were deleted, but in retention, too."`
-	Create    bool   `help:"Make the account when it does not exist any more, with its password and addresses of the time."`
+	Create    bool   `help:"Make the account when it does not exist any more, with its password and all that was its own at the time."`
 	DryRun    bool   `name:"dry-run" help:"Only list what would be restored."`
 }
 

@@ -410,3 +410,79 @@ func furnish(t *testing.T, folder string) {
 		t.Fatal(err)
 	}
 }
+
+// TestMailBackupSchedule has a person wish backups by the command line: sync --watch makes them; one
+// whose octets were damaged is repaired and stored again.
+func TestMailBackupSchedule(t *testing.T) {
+	t.Parallel()
+	m := newMortal(t)
+	mail, copies := filepath.Join(m.dir, "mail"), filepath.Join(m.dir, "copies")
+	m.env = append(m.env, "POCZTA_MAIL="+mail, "POCZTA_MAIL_PASSPHRASE_FILE="+keep(t, m.dir, "passphrase", "correct horse\n"), "DBUS_SESSION_BUS_ADDRESS=unix:path=/nonexistent", "LANG=C.UTF-8")
+	furnish(t, mail)
+	maildir(t, filepath.Join(m.dir, "old"), 60, 3000)
+	m.does("import", "mail", "import", filepath.Join(m.dir, "old"))
+	if said := m.does("show", "mail", "backup", "schedule"); !strings.Contains(said, "No backup is made by itself") {
+		t.Errorf("before: %s", said)
+	}
+	if said := m.does("schedule", "mail", "backup", "schedule", "--to", "copies", "--every", "12h", "--keep", "last=2"); !strings.Contains(said, copies) || !strings.Contains(said, "last=2") {
+		t.Errorf("schedule says %s", said)
+	}
+	watch, out := m.start("mail", "sync", "--watch", "--json")
+	ended := make(chan error, 1)
+	go func() { ended <- watch.Wait() }()
+	s := &server{t: t, log: out}
+	s.await("the backup is made", 20*time.Second, func() bool { return strings.Contains(out.String(), `"backup":{"schedule"`) })
+	if said := m.does("show", "mail", "backup", "schedule", "--show", "--json"); !strings.Contains(said, `"made":`) || strings.Contains(said, `"failing"`) {
+		t.Errorf("while it watches: %s", said)
+	}
+	if err := watch.Process.Signal(syscall.SIGINT); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-ended; err != nil {
+		t.Errorf("watch ended with %v\n%s", err, out)
+	}
+	place := []string{"--to", copies}
+	m.does("verify", append([]string{"mail", "backup", "verify"}, place...)...)
+	damagePack(t, copies)
+	cmd, bad := m.start(append([]string{"mail", "backup", "verify", "--json"}, place...)...)
+	if err := cmd.Wait(); err == nil || !strings.Contains(bad.String(), `"problem"`) || !strings.Contains(bad.String(), "--repair") {
+		t.Errorf("damage was not found: %v\n%s", err, bad)
+	}
+	cmd, bad = m.start(append([]string{"mail", "backup", "verify", "--repair"}, place...)...)
+	if err := cmd.Wait(); err == nil || !strings.Contains(bad.String(), "make a new backup now") {
+		t.Errorf("repair: %v\n%s", err, bad)
+	}
+	m.does("create", append([]string{"mail", "backup", "create"}, place...)...)
+	m.does("verify", append([]string{"mail", "backup", "verify"}, place...)...)
+	if said := m.does("off", "mail", "backup", "schedule", "--off"); !strings.Contains(said, "No backup is made by itself") {
+		t.Errorf("off: %s", said)
+	}
+}
+
+// damagePack changes an octet in the middle of the largest pack.
+func damagePack(t *testing.T, copies string) {
+	t.Helper()
+	var largest string
+	var size int64
+	err := filepath.WalkDir(filepath.Join(copies, "packs"), func(path string, e os.DirEntry, err error) error {
+		if err != nil || e.IsDir() {
+			return err
+		}
+		info, err := e.Info()
+		if err == nil && info.Size() > size {
+			largest, size = path, info.Size()
+		}
+		return err
+	})
+	if err != nil || largest == "" {
+		t.Fatalf("no pack: %v", err)
+	}
+	octets, err := os.ReadFile(largest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	octets[len(octets)/2] ^= 0x55
+	if err := os.WriteFile(largest, octets, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
