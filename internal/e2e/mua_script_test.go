@@ -160,8 +160,7 @@ func TestSendmailForPrograms(t *testing.T) {
 	l.waits(sendmail)
 }
 
-// waits hands a letter in while the server is away: that is no error, and it leaves later. Without
-// the passphrase a letter can't leave, and stays too.
+// waits hands a letter in while the server is away: that is no error, and it is told as waiting.
 func (l *laptop) waits(sendmail string) {
 	l.t.Helper()
 	l.does("", "server", "--outgoing", "127.0.0.1:9", "--security", "tls", "--untried")
@@ -169,4 +168,37 @@ func (l *laptop) waits(sendmail string) {
 	if out := l.works("", sendmail, "-bp"); !strings.Contains(out, "later") {
 		l.t.Errorf("sendmail -bp: %s", out)
 	}
+}
+
+// TestSendmailFromCron has cron's few variables, no terminal and no passphrase, as root: the mail lies
+// where it does without a word, and a letter is taken, waits, and leaves with the next sync.
+func TestSendmailFromCron(t *testing.T) {
+	t.Parallel()
+	p := newProvider(t, nil, "").postfix()
+	l := newLaptop(t)
+	l.write("password", secret+"\n")
+	bin, err := binary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cron := []string{"HOME=" + l.dir, "LOGNAME=root", "SHELL=/bin/sh", "PATH=/usr/bin:/bin"}
+	passphrase := "POCZTA_MAIL_PASSPHRASE_FILE=" + filepath.Join(l.dir, "passphrase")
+	l.env = append(cron, passphrase)
+	l.does("", append([]string{"add", "ala@provider.test", "--password-file", "password", "--ca", p.authority(l)}, p.servers()...)...)
+	if _, err := os.Stat(filepath.Join(l.dir, ".local/share/poczta-mail/secrets.age")); err != nil {
+		t.Error(err)
+	}
+	l.env = cron
+	if out := l.works("Subject: backup done\n\nall is well\n", bin, "sendmail", "-i", "ala@provider.test"); out != "" {
+		t.Errorf("cron would send this to somebody: %s", out)
+	}
+	if out := l.works("", bin, "mail", "outbox"); !strings.Contains(out, "backup done") || !strings.Contains(out, "--passphrase-file") {
+		t.Errorf("the outbox does not say what is missing: %s", out)
+	}
+	if out, code := l.program("", bin, "mail", "sync"); code != 1 || !strings.Contains(out, "--passphrase-file") {
+		t.Errorf("sync without a passphrase: exit %d %s", code, out)
+	}
+	l.env = append(cron, passphrase)
+	l.does("", "outbox", "retry", "1")
+	l.arrives("backup done")
 }
