@@ -13,6 +13,7 @@ import (
 const (
 	firstWindow = 4 << 10
 	lastWindow  = 64 << 10
+	oneWindow   = 300_000 // so many are looked at in one view if the first window was not enough: to find a window's end costs as much
 )
 
 // byText reads hits of the full text in order, and keeps those that fulfil the conditions. The
@@ -125,9 +126,15 @@ func (p *plan) windows(ctx context.Context, n int, read func(ctx context.Context
 	var found []hit
 	slow := 0
 	for size := firstWindow; ; size = min(max(64, 4*size), lastWindow) {
-		end, last, err := p.windowEnd(ctx, size)
+		last, err := p.fitsOne(ctx, size, slow)
 		if err != nil {
 			return nil, err
+		}
+		end := stop
+		if !last {
+			if end, last, err = p.windowEnd(ctx, size); err != nil {
+				return nil, err
+			}
 		}
 		if !last {
 			p.stop = end
@@ -145,6 +152,19 @@ func (p *plan) windows(ctx context.Context, n int, read func(ctx context.Context
 		}
 		p.at, p.stop = end, stop
 	}
+}
+
+// fitsOne reports whether what is left may be looked at in one view: not in the first, which may be
+// enough, not once that took too long, and not if there are very many letters.
+func (p *plan) fitsOne(ctx context.Context, size, slow int) (bool, error) {
+	if size == firstWindow || slow > 0 {
+		return false, nil
+	}
+	var letters int64
+	err := p.s.view(ctx, func(tx db.Tx) error {
+		return tx.QueryRow(`SELECT COALESCE(SUM(messages), 0) FROM mailbox`).Scan(&letters)
+	})
+	return letters <= oneWindow, err
 }
 
 // windowEnd is the rank of the letter that lies size letters behind p.at; last says that p.stop comes first.

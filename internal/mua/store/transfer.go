@@ -243,7 +243,7 @@ func (s *Store) there(ctx context.Context, account envelope.AccountID, im *mailb
 	sum, found := im.Staged.SHA256(), false
 	err = s.view(ctx, func(tx db.Tx) error {
 		found = false
-		rows, err := tx.Query(`SELECT l.number, l.uid FROM letter l JOIN mailbox m ON m.account = l.account AND m.number = l.number
+		rows, err := tx.Query(`SELECT l.number, l.uid FROM letter l INDEXED BY letter_thread JOIN mailbox m ON m.account = l.account AND m.number = l.number
 			WHERE l.thread = (SELECT thread FROM thread_key WHERE key = ?) AND l.message_id = ? AND l.account = ? AND m.name = ? AND l.removed = 0 AND l.octets = ? LIMIT 20`, hash64("id", h.messageID), h.messageID, int64(account), im.Mailbox, im.Staged.Octets())
 		if err != nil {
 			return err
