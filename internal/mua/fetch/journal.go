@@ -46,32 +46,25 @@ func (w *row) missing() bool { return w.absent != 0 && w.deleted == 0 && w.lette
 
 type journal struct{ db db.Database }
 
-// page is how many rows are read at once.
-const page = 5000
+// page is how many rows are read at once, and viewTries how often it is tried in half as many each time when its
+// time was up, as when the machine stood still.
+const (
+	page      = 2000
+	viewTries = 5
+)
 
 const columns = `key, octets, letter, at, digest, sha256, odd, compared, partial, deleted, absent`
 
 // load reads the rows of an account.
 func (j journal) load(ctx context.Context, account envelope.AccountID) (map[string]*row, error) {
 	all := map[string]*row{}
-	for after := ""; ; {
-		var got []*row
-		err := j.db.View(ctx, func(tx db.Tx) error {
-			got = got[:0]
-			rows, err := tx.Query(`SELECT `+columns+` FROM fetched WHERE account = ? AND key > ? ORDER BY key LIMIT ?`, int64(account), after, page)
-			if err != nil {
-				return err
-			}
-			defer rows.Close()
-			for rows.Next() {
-				r, err := scan(rows)
-				if err != nil {
-					return err
-				}
-				got = append(got, r)
-			}
-			return rows.Err()
-		})
+	after, limit := "", page
+	for slow := 0; ; {
+		got, err := j.page(ctx, account, after, limit)
+		if errors.Is(err, db.ErrTooLong) && slow < viewTries {
+			slow, limit = slow+1, limit/2
+			continue
+		}
 		if err != nil {
 			return nil, fmt.Errorf("read journal: %w", err)
 		}
@@ -79,10 +72,31 @@ func (j journal) load(ctx context.Context, account envelope.AccountID) (map[stri
 			all[r.key] = r
 			after = r.key
 		}
-		if len(got) < page {
+		if len(got) < limit {
 			return all, nil
 		}
 	}
+}
+
+// page reads the rows that follow a key.
+func (j journal) page(ctx context.Context, account envelope.AccountID, after string, limit int) (got []*row, err error) {
+	err = j.db.View(ctx, func(tx db.Tx) error {
+		got = got[:0]
+		rows, err := tx.Query(`SELECT `+columns+` FROM fetched WHERE account = ? AND key > ? ORDER BY key LIMIT ?`, int64(account), after, int64(limit))
+		if err != nil {
+			return err
+		}
+		defer rows.Close()
+		for rows.Next() {
+			r, err := scan(rows)
+			if err != nil {
+				return err
+			}
+			got = append(got, r)
+		}
+		return rows.Err()
+	})
+	return got, err
 }
 
 func scan(s db.Row) (*row, error) {

@@ -82,7 +82,7 @@ func TestKilledWhileFiling(t *testing.T) {
 		t.Fatal(err)
 	}
 	kills := 0
-	for wait := 40 * time.Millisecond; ; wait += 25 * time.Millisecond {
+	for wait := 40 * time.Millisecond; ; wait += max(25*time.Millisecond, wait/6) {
 		if ended := mortal.Run(t, wait, killFolder+"="+folder, killServer+"="+server); ended {
 			break
 		}
