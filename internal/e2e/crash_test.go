@@ -24,6 +24,13 @@ func newLedger() *ledger {
 	return &ledger{acked: map[string]bool{}, tried: map[string]bool{}, removed: map[string]bool{}, marked: map[string]bool{}}
 }
 
+// accepted is how many letters got their 250.
+func (l *ledger) accepted() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.acked)
+}
+
 func (l *ledger) note(m map[string]bool, subject string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
