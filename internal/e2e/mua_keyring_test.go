@@ -3,6 +3,7 @@ package e2e_test
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -63,27 +64,50 @@ echo "items: $(items)"
 	}
 }
 
+// emptyBus is a D-Bus session on which nothing can be started.
+const emptyBus = `<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN" "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
+<busconfig>
+  <type>session</type>
+  <listen>unix:tmpdir=/tmp</listen>
+  <policy context="default"><allow send_destination="*" eavesdrop="true"/><allow eavesdrop="true"/><allow own="*"/></policy>
+</busconfig>
+`
+
 // TestMailWithoutKeyring has no D-Bus, or one without a Secret Service: the encrypted file is used,
-// or, where there is nobody to ask for a passphrase, a sentence says what to give.
+// or, where there is nobody to ask for a passphrase, a sentence says what to give. A keyring that is
+// there and locked, and can't ask, is told too.
 func TestMailWithoutKeyring(t *testing.T) {
 	t.Parallel()
 	session := tool(t, "dbus-run-session")
+	tool(t, "gnome-keyring-daemon")
 	p := newProvider(t, nil, "").postfix()
 	bin, err := binary()
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, run := range map[string][]string{"no D-Bus": nil, "no Secret Service": {session, "--"}} {
+	for name, tt := range map[string]struct {
+		run  []string // what runs the program
+		says string   // without a passphrase
+		more []string // flags that it is done with, beside the passphrase
+	}{
+		"no D-Bus":          {nil, "--passphrase-file", nil},
+		"no Secret Service": {[]string{session, "--config-file", keep(t, t.TempDir(), "bus.conf", emptyBus), "--"}, "--passphrase-file", nil},
+		"a locked keyring":  {[]string{session, "--"}, "--secrets-file", []string{"--secrets-file"}},
+	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			l := newLaptop(t)
 			passphrase := l.withoutPassphrase()
 			l.write("password", secret+"\n")
-			add := append(append(run, bin, "mail", "add", "ala@provider.test", "--password-file", "password", "--ca", p.authority(l)), p.servers()...)
-			if out, code := l.program("", add[0], add[1:]...); code != 1 || !strings.Contains(out, "--passphrase-file") {
+			add := slices.Concat(tt.run, []string{bin, "mail", "add", "ala@provider.test", "--password-file", "password", "--ca", p.authority(l)}, p.servers())
+			if out, code := l.program("", add[0], add[1:]...); code != 1 || !strings.Contains(out, tt.says) {
 				t.Errorf("without a passphrase: exit %d %s", code, out)
 			}
+			if out, code := l.program("", bin, "mail", "accounts", "--json"); strings.Contains(out, "ala@") {
+				t.Errorf("an account without its password was saved: exit %d %s", code, out)
+			}
 			l.env = append(l.env, passphrase)
+			add = append(add, tt.more...)
 			if out := l.works("", add[0], add[1:]...); !strings.Contains(out, "secrets.age") || !strings.Contains(out, "encrypted") {
 				t.Errorf("it is not said where the password lies: %s", out)
 			}
