@@ -17,7 +17,7 @@ import (
 
 // Bounds of what is fetched but not yet durable. A slow line has each letter made durable at once.
 const (
-	ahead       = 512 // letters that wait for the commit before
+	ahead       = 2048 // letters that wait for the commit before
 	aheadOctets = 8 << 20
 	batchMost   = mailbox.MaxLand
 	batchOctets = 4 << 20

@@ -69,7 +69,7 @@ func TestKilledWhileFiling(t *testing.T) {
 	if testing.Short() {
 		t.Skip("kills some twenty processes")
 	}
-	mail := poppeer.Letters(3000, 1500)
+	mail := poppeer.Letters(1500, 1500)
 	p := poppeer.Start(t, poppeer.Config{Messages: mail})
 	server := p.Listen(t).String()
 	folder := t.TempDir()
@@ -82,7 +82,7 @@ func TestKilledWhileFiling(t *testing.T) {
 		t.Fatal(err)
 	}
 	kills := 0
-	for wait := 40 * time.Millisecond; ; wait += max(25*time.Millisecond, wait/6) {
+	for wait := 40 * time.Millisecond; ; wait += max(25*time.Millisecond, wait/4) {
 		if ended := mortal.Run(t, wait, killFolder+"="+folder, killServer+"="+server); ended {
 			break
 		}

@@ -80,6 +80,10 @@ func (r *round) stream(ctx context.Context, list []*mail, partial bool) error {
 			return err
 		}
 		t.held = held
+		if err := r.describe(t); err != nil { // here, while the commit before waits for the disk
+			t.staged.Discard()
+			return err
+		}
 		select {
 		case came <- t:
 			t.m.came = true
@@ -133,9 +137,6 @@ func (r *round) stage(ctx context.Context, m *mail, text io.Reader, partial bool
 func (r *round) keep(ctx context.Context, batch []*taken) error {
 	var fresh []*taken
 	for _, t := range batch {
-		if err := r.describe(t); err != nil {
-			return err
-		}
 		same, err := r.same(ctx, t)
 		if err != nil {
 			return err
