@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.."
 
 packages="postgresql postfix dovecot-core dovecot-pop3d dovecot-lmtpd swaks libnet-ssleay-perl msmtp mpop fetchmail getmail6 curl python3 gcc libc6-dev procps openssl dpkg-dev systemd
   haproxy prometheus bind9 bind9-utils unbound iproute2 util-linux opendkim opendkim-tools opendmarc clamav-daemon rspamd dmarc-cat libxml2-utils xz-utils bzip2 libgnutls-dane0 libdb5.3 libidn12 libnsl2 libpcre2-8-0 chromium
-  git-email bsd-mailx zsh fish gnome-keyring dbus-daemon dbus-bin bind9-dnsutils"
+  git-email bsd-mailx zsh fish gnome-keyring dbus-daemon dbus-bin bind9-dnsutils libjansson4 libwrap0"
 commands="/usr/lib/postgresql/*/bin/postgres /usr/sbin/postfix /usr/sbin/dovecot /usr/lib/dovecot/pop3 /usr/lib/dovecot/lmtp /usr/bin/swaks /usr/lib/*-linux-gnu/perl5/*/Net/SSLeay.pm
   /usr/bin/msmtp /usr/bin/mpop /usr/bin/fetchmail /usr/bin/getmail /usr/bin/curl /usr/bin/gcc /usr/bin/openssl /usr/bin/dpkg-deb /usr/bin/systemd-analyze
   /usr/sbin/haproxy /usr/bin/promtool /usr/sbin/named /usr/bin/dnssec-signzone /usr/sbin/unbound /usr/sbin/ip /usr/sbin/opendkim-testmsg /usr/sbin/opendkim /usr/sbin/opendmarc /usr/sbin/clamd

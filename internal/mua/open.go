@@ -55,7 +55,7 @@ func (d *Desk) Open(ctx context.Context, port int, browse func(address string) e
 	}
 	now := make(chan struct{}, 1)
 	s = &served{base: "http://" + l.Addr().String(), looks: map[string]page.Look{}}
-	c := page.Config{Store: m.Store, Accounts: m.Accounts, Fetcher: m.Fetcher, Outbox: page.Through(m.Outbox, rand.Reader), Looks: s.all, Now: m.conf.Now, Logger: m.conf.Logger}
+	c := page.Config{Store: m.Store, Accounts: m.Accounts, Fetcher: m.Fetcher, Outbox: page.Through(m.Outbox, rand.Reader), Looks: s.all, Trouble: m.backupTrouble, Now: m.conf.Now, Logger: m.conf.Logger}
 	if !m.running.Load() {
 		c.Look = func() {
 			select {
@@ -115,4 +115,14 @@ func (d *Desk) enter(s *served, browse func(string) error) error {
 		return nil
 	}
 	return browse(address)
+}
+
+// backupTrouble is what is wrong with the scheduled backups, for the page; it is logged when that can't be read.
+func (m *Mail) backupTrouble(ctx context.Context, language string) string {
+	s, err := m.BackupStatus(ctx)
+	if err != nil {
+		m.conf.Logger.Warn("what became of the backups can't be read", "error", err)
+		return ""
+	}
+	return s.Trouble(language)
 }

@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"poczta.example/poczta/internal/envelope"
 	"poczta.example/poczta/internal/mailbox"
@@ -51,6 +52,19 @@ func TestLists(t *testing.T) {
 	_, rest, _ := strings.Cut(body, `href="`+h.base+`/mail?c=`)
 	cursor, _, _ := strings.Cut(rest, `"`)
 	h.shows("/mail?c="+cursor, "part 60", "!Jesienne")
+}
+
+// TestMarks shows what became of letters, and what else should be known.
+func TestMarks(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	h.add(h.ala, store.Inbox, mailbox.Seen, text("ewa@example.net", "First", "Text", time.Hour))
+	h.shows("/mail", "!>answered<", "!>passed on<", "!role=\"status\">en: ")
+	h.add(h.ala, store.Inbox, mailbox.Seen|mailbox.Answered, text("ewa@example.net", "Second", "Text", time.Hour))
+	h.shows("/mail", ">answered<", "!>passed on<")
+	h.add(h.ala, store.Inbox, mailbox.Forwarded, text("ewa@example.net", "Third", "Text", time.Hour))
+	h.trouble = "backups fail"
+	h.shows("/mail", ">answered<", ">passed on<", `role="status">en: backups fail`)
 }
 
 func TestReading(t *testing.T) {

@@ -153,6 +153,7 @@ type row struct {
 	Unread   bool
 	Flagged  bool
 	Answered bool
+	Passed   bool // forwarded
 	Current  bool
 	URL      string
 }
@@ -270,7 +271,7 @@ func (v *visit) row(m store.Summary, w where) row {
 	at, now := m.Date.In(v.p.cfg.Zone), v.p.cfg.Now().In(v.p.cfg.Zone)
 	r := row{ID: m.ID, Pick: strconv.FormatInt(int64(m.ID), 10), Who: v.people(m.From, v.t.NoSender), Subject: m.Subject, Snippet: m.Snippet, Files: m.Attachments,
 		Short: v.t.short(at, now), Long: v.t.long(at), Machine: at.Format(time.RFC3339), Unread: m.Flags&mailbox.Seen == 0, Flagged: m.Flags&mailbox.Flagged != 0,
-		Answered: m.Flags&mailbox.Answered != 0, Current: m.ID == w.Open, URL: w.At(m.ID)}
+		Answered: m.Flags&mailbox.Answered != 0, Passed: m.Flags&mailbox.Forwarded != 0, Current: m.ID == w.Open, URL: w.At(m.ID)}
 	if m.Folder == store.Sent || m.Folder == store.Drafts {
 		r.Who = v.t.To + ": " + v.people(m.To, "—")
 	}

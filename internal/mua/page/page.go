@@ -49,11 +49,14 @@ type Config struct {
 	// Look asks for a look at all servers now; it must not block. Nil leaves the button out.
 	Look func()
 	// Looks says what the last look at each account found; nil says nothing.
-	Looks  func() []Look
-	Zone   *time.Location // of the times shown; nil is the system's
-	Now    func() time.Time
-	Rand   io.Reader
-	Logger *slog.Logger // nil discards
+	Looks func() []Look
+	// Trouble says in a sentence, in a language, what else should be known on every page, as that
+	// backups fail; "" is nothing. Nil says nothing.
+	Trouble func(ctx context.Context, language string) string
+	Zone    *time.Location // of the times shown; nil is the system's
+	Now     func() time.Time
+	Rand    io.Reader
+	Logger  *slog.Logger // nil discards
 }
 
 // Look is the outcome of a look at an account's server.

@@ -40,6 +40,7 @@ type house struct {
 	ala, ewa profile.Account
 	outbox   *tray
 	keeper   *warden
+	trouble  string      // what is said on every page
 	looks    []page.Look // what the last looks found, beside one that went well
 	page     *page.Page
 	server   *httptest.Server
@@ -122,6 +123,12 @@ func emptyHouse(t testing.TB) *house {
 	h.accounts = profile.New(h.store.DB())
 	h.keeper = &warden{h: h}
 	h.page, err = page.New(page.Config{Store: h.store, Accounts: h.accounts, Outbox: h.outbox, Keeper: h.keeper, Fetcher: h, Zone: time.UTC, Now: func() time.Time { return today },
+		Trouble: func(_ context.Context, language string) string {
+			if h.trouble == "" {
+				return ""
+			}
+			return language + ": " + h.trouble
+		},
 		Look:  func() { h.looked <- struct{}{} },
 		Looks: func() []page.Look { return append([]page.Look{{Account: "ala@example.org", At: today}}, h.looks...) }})
 	if err != nil {

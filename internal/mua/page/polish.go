@@ -38,6 +38,7 @@ var polish = words{
 	UnreadOnly:        "Tylko nieprzeczytane",
 	FlaggedWord:       "oznaczony",
 	AnsweredWord:      "z odpowiedzią",
+	ForwardedWord:     "przekazany dalej",
 	HasFiles:          "z załącznikami",
 	More:              "Więcej listów",
 	Nothing:           "Nie ma tu listów.",

@@ -177,6 +177,7 @@ type frame struct {
 	Accounts []profile.Account
 	Flash    flash
 	Looks    []lookView
+	Trouble  string
 	Locked   bool // the passwords are
 	MayKeep  bool // accounts can be set up here
 	CanLook  bool
@@ -235,6 +236,9 @@ func (v *visit) full(title, view string, w where) (f frame, err error) {
 	}
 	f.Boxes, f.Others = v.boxes(folders, f.Accounts, w, view == "mail")
 	f.CanLook, f.CanSend = v.p.cfg.Look != nil, v.p.cfg.Outbox != nil
+	if v.p.cfg.Trouble != nil {
+		f.Trouble = v.p.cfg.Trouble(v.r.Context(), v.t.Lang)
+	}
 	if v.p.cfg.Looks != nil {
 		for _, l := range v.p.cfg.Looks() {
 			known := slices.ContainsFunc(f.Accounts, func(a profile.Account) bool { return a.Address == l.Account })

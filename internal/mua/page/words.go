@@ -8,7 +8,7 @@ type words struct {
 	Failed, BadRequest, SkipToList, SkipToLetter, Folders, AllAccounts, AllLetters, Inbox                                        string
 	Drafts, Sent, Archive, Junk, Trash, Removed, Outbox, Settings                                                                string
 	Rules, People, Write, Search, SearchHint, SearchBad, Letters, Threads                                                        string
-	Unread, UnreadOnly, FlaggedWord, AnsweredWord, HasFiles, More, Nothing, NothingFound                                         string
+	Unread, UnreadOnly, FlaggedWord, AnsweredWord, ForwardedWord, HasFiles, More, Nothing, NothingFound                          string
 	Choose, Pick, PickAll, WithPicked, MarkRead, MarkUnread, Flag, Unflag                                                        string
 	ToArchive, ToJunk, NotJunk, Delete, Restore, Move, MoveTo, Undo                                                              string
 	Undone, NoSubject, NoSender, From, To, Cc, Bcc, Subject                                                                      string
@@ -87,6 +87,7 @@ var english = words{
 	UnreadOnly:        "Unread only",
 	FlaggedWord:       "flagged",
 	AnsweredWord:      "answered",
+	ForwardedWord:     "passed on",
 	HasFiles:          "with attachments",
 	More:              "More letters",
 	Nothing:           "No letters here.",
