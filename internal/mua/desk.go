@@ -187,11 +187,7 @@ func (d *Desk) accounts(ctx context.Context, names []string) ([]profile.Account,
 
 // account finds the account that a person names; "" is the only one.
 func (d *Desk) account(ctx context.Context, name string) (profile.Account, error) {
-	a, err := d.Mail.Accounts.Find(ctx, name)
-	if err != nil && name != "" {
-		return a, fmt.Errorf("%q: %w", name, err)
-	}
-	return a, err
+	return d.Mail.Accounts.Find(ctx, name)
 }
 
 // numbers are the accounts' ids, for queries; none where none were named.

@@ -3,6 +3,7 @@ package mua
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"io"
 	stdmime "mime"
@@ -187,8 +188,11 @@ func (d *Desk) writer(ctx context.Context, name string, base *store.Letter) (pro
 		}
 	}
 	a, err := d.account(ctx, name)
+	if u, ok := errors.AsType[*profile.Unclear](err); ok {
+		u.By = "--from"
+	}
 	if err != nil {
-		return a, fmt.Errorf("from which account? Name it with --from: %w", err)
+		return a, err
 	}
 	if name != "" && a.Owns(name) && !strings.EqualFold(a.Address, name) {
 		a.Address = name // one of its further addresses

@@ -259,17 +259,22 @@ func (p *Profiles) List(ctx context.Context) ([]Account, error) {
 
 // Find returns the account that a person names: by its number, its address or one of its further
 // addresses, or the beginning of its address if only one begins so. "" is the only account there
-// is. ErrNotFound.
+// is. The error is an *Unclear, which is ErrNotFound.
 func (p *Profiles) Find(ctx context.Context, name string) (Account, error) {
 	all, err := p.List(ctx)
 	if err != nil {
 		return Account{}, err
 	}
+	return Choose(all, name)
+}
+
+// Choose is Find among accounts that were listed.
+func Choose(all []Account, name string) (Account, error) {
 	if name == "" {
 		if len(all) == 1 {
 			return all[0], nil
 		}
-		return Account{}, fmt.Errorf("there are %d accounts; name one: %w", len(all), ErrNotFound)
+		return Account{}, unclear("", all)
 	}
 	var begins []Account
 	for _, a := range all {
@@ -283,8 +288,51 @@ func (p *Profiles) Find(ctx context.Context, name string) (Account, error) {
 	if len(begins) == 1 {
 		return begins[0], nil
 	}
-	return Account{}, fmt.Errorf("%s: %w", name, ErrNotFound)
+	return Account{}, unclear(name, begins)
 }
+
+// Unclear says that a name does not lead to one account. It is ErrNotFound.
+type Unclear struct {
+	Name  string   // what the person said; "" is nothing
+	Among []string // the addresses that it may mean
+	By    string   // how one is named, as in "--from"; "" is not said
+}
+
+func unclear(name string, among []Account) error {
+	u := &Unclear{Name: name}
+	for _, a := range among {
+		u.Among = append(u.Among, a.Address)
+	}
+	return u
+}
+
+// maxAmong is how many addresses an error lists.
+const maxAmong = 8
+
+// Error says it in one sentence, with what to do.
+func (u *Unclear) Error() string {
+	switch {
+	case len(u.Among) == 0 && u.Name == "":
+		return "there is no account yet; set one up with: poczta mail add ADDRESS"
+	case len(u.Among) == 0:
+		return fmt.Sprintf("%q: %v", u.Name, ErrNotFound)
+	}
+	list := strings.Join(u.Among[:min(len(u.Among), maxAmong)], ", ")
+	if len(u.Among) > maxAmong {
+		list += ", …"
+	}
+	by := ""
+	if u.By != "" {
+		by = " with " + u.By
+	}
+	if u.Name == "" {
+		return fmt.Sprintf("there are %d accounts; name one%s: %s", len(u.Among), by, list)
+	}
+	return fmt.Sprintf("%q begins the addresses of %d accounts; write more of it: %s", u.Name, len(u.Among), list)
+}
+
+// Is makes it ErrNotFound.
+func (u *Unclear) Is(target error) bool { return target == ErrNotFound }
 
 // key is the form in which addresses are compared.
 func key(addr string) string {

@@ -104,6 +104,15 @@ func TestFind(t *testing.T) {
 			t.Errorf("%q leads to %q, %v; want %q", name, got.Address, err, want)
 		}
 	}
+	for name, want := range map[string]string{
+		"":       "there are 3 accounts; name one: ala@example.org, alan@example.org, ola@example.org",
+		"al":     `"al" begins the addresses of 2 accounts; write more of it: ala@example.org, alan@example.org`,
+		"nobody": `"nobody": no such account; see poczta mail accounts`,
+	} {
+		if _, err := p.Find(t.Context(), name); err == nil || err.Error() != want {
+			t.Errorf("%q is answered with %v; want %s", name, err, want)
+		}
+	}
 }
 
 func TestWhatIsWrongIsSaid(t *testing.T) {
