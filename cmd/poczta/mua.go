@@ -71,7 +71,7 @@ type muaServerCmd struct {
 }
 
 func (c *muaServerCmd) Do(ctx context.Context, d *mua.Desk) error {
-	return d.Server(ctx, c.Account, mua.ServerChange{Incoming: c.Incoming, Outgoing: c.Outgoing, Security: c.Security, Login: c.LoginName, OutgoingLogin: c.OutgoingLogin,
+	return d.Server(ctx, c.Account, mua.ServerChange{Incoming: c.Incoming, Outgoing: c.Outgoing, Security: c.Security, OutgoingSecurity: c.OutgoingSecurity, Login: c.LoginName, OutgoingLogin: c.OutgoingLogin,
 		AuthorityFile: c.CA, NoAuthority: c.NoCA, Certificate: c.Cert, Key: c.Key, Accept: c.Accept, AcceptOutgoing: c.AcceptOutgoing,
 		Name: c.Name, Signature: c.Signature, Aliases: c.Alias, Untried: c.Untried})
 }
@@ -143,7 +143,7 @@ type muaRemoveCmd struct {
 
 // Prepare implements preparer.
 func (c *muaRemoveCmd) Prepare(p *process) error {
-	return c.confirm(p, "The account "+c.Account+" and its password are forgotten; mail on the server is as it was.")
+	return c.confirm(p, "This would forget the account "+c.Account+" and its password here; mail on the server stays as it is.")
 }
 
 func (c *muaRemoveCmd) Do(ctx context.Context, d *mua.Desk) error {

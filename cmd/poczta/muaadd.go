@@ -24,15 +24,16 @@ import (
 
 // serverFlags name an account's servers by hand.
 type serverFlags struct {
-	Incoming       string `help:"POP3 server, as in pop.example.org or pop.example.org:995." placeholder:"HOST[:PORT]"`
-	Outgoing       string `help:"SMTP server, as in smtp.example.org or smtp.example.org:587." placeholder:"HOST[:PORT]"`
-	Security       string `help:"tls (at once), starttls, or none, for servers on this computer alone; by default as the port says." enum:"tls,starttls,none," default:""`
-	LoginName      string `name:"login" help:"Login name, when it is not the address." placeholder:"NAME"`
-	CA             string `name:"ca" help:"Trust the certificates of authorities in FILE (PEM)." placeholder:"FILE"`
-	Cert           string `name:"cert" help:"Your client certificate (PEM)." placeholder:"FILE"`
-	Key            string `name:"key" help:"Its key (PEM)." placeholder:"FILE"`
-	Accept         string `help:"Accept this certificate though no authority vouches for it." placeholder:"SHA256"`
-	AcceptOutgoing string `help:"The same for the outgoing server, where it has another." placeholder:"SHA256"`
+	Incoming         string `help:"POP3 server, as in pop.example.org or pop.example.org:995." placeholder:"HOST[:PORT]"`
+	Outgoing         string `help:"SMTP server, as in smtp.example.org or smtp.example.org:587." placeholder:"HOST[:PORT]"`
+	Security         string `help:"tls (at once), starttls, or none, for servers on this computer alone; by default as the port says." enum:"tls,starttls,none," default:""`
+	OutgoingSecurity string `help:"The same for the outgoing server alone." enum:"tls,starttls,none," default:""`
+	LoginName        string `name:"login" help:"Login name, when it is not the address." placeholder:"NAME"`
+	CA               string `name:"ca" help:"Trust the certificates of authorities in FILE (PEM)." placeholder:"FILE"`
+	Cert             string `name:"cert" help:"Your client certificate (PEM)." placeholder:"FILE"`
+	Key              string `name:"key" help:"Its key (PEM)." placeholder:"FILE"`
+	Accept           string `help:"Accept this certificate though no authority vouches for it." placeholder:"SHA256"`
+	AcceptOutgoing   string `help:"The same for the outgoing server, where it has another." placeholder:"SHA256"`
 }
 
 // tokenFlags say where tokens come from in place of passwords.
@@ -89,7 +90,7 @@ func (c *muaAddCmd) Run(ctx context.Context, p *process, all *cli) error {
 	if err != nil {
 		return usage(err)
 	}
-	w := mua.Wish{Address: c.Address, Name: c.Name, Login: c.LoginName, Incoming: c.Incoming, Outgoing: c.Outgoing, Security: c.Security, External: c.External,
+	w := mua.Wish{Address: c.Address, Name: c.Name, Login: c.LoginName, Incoming: c.Incoming, Outgoing: c.Outgoing, Security: c.Security, OutgoingSecurity: c.OutgoingSecurity, External: c.External,
 		Accept: c.Accept, AcceptOutgoing: c.AcceptOutgoing, Policy: profile.Policy{Keep: profile.Leave}}
 	if err := change.Apply(&w.Policy); err != nil {
 		return usage(err)
@@ -202,19 +203,7 @@ func findAccount(ctx context.Context, p *process, c *cli, name string) (profile.
 	if err := json.Unmarshal(out.Bytes(), &list); err != nil {
 		return profile.Account{}, fmt.Errorf("read accounts: %w", err)
 	}
-	var found []profile.Account
-	for _, a := range list {
-		if a.Owns(name) {
-			return a, nil
-		}
-		if strings.HasPrefix(a.Address, strings.ToLower(name)) {
-			found = append(found, a)
-		}
-	}
-	if len(found) != 1 {
-		return profile.Account{}, fmt.Errorf("%q: %w", name, profile.ErrNotFound)
-	}
-	return found[0], nil
+	return profile.Choose(list, name)
 }
 
 // person is who sits at the terminal; it is mua.Person.

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
+	"strconv"
 	"time"
 
 	"poczta.example/poczta/internal/clientconfig"
@@ -106,6 +108,7 @@ func serverText(s profile.Server) string {
 // ServerChange is what Server changes; "" leaves a thing as it is.
 type ServerChange struct {
 	Incoming, Outgoing, Security    string
+	OutgoingSecurity                string // "" is Security
 	Login, OutgoingLogin            string
 	AuthorityFile, Certificate, Key string
 	Accept, AcceptOutgoing          string // "none" takes an acceptance back
@@ -148,20 +151,9 @@ func (d *Desk) replace(ctx context.Context, before, a profile.Account, untried b
 }
 
 func (d *Desk) change(a *profile.Account, c ServerChange) error {
-	set := func(s *profile.Server, text, login, accept string) error {
-		if text != "" {
-			to, err := namedServer(s.Protocol, text, Wish{Security: c.Security})
-			if err != nil {
-				return err
-			}
-			s.Server = to.Server
-			s.Accepted = ""
-		} else if c.Security != "" {
-			to, err := namedServer(s.Protocol, fmt.Sprintf("%s:%d", s.Host, s.Port), Wish{Security: c.Security})
-			if err != nil {
-				return err
-			}
-			s.Security = to.Security
+	set := func(s *profile.Server, text, security, login, accept string) (err error) {
+		if err := retarget(s, text, security); err != nil {
+			return err
 		}
 		if login != "" {
 			s.Login = login
@@ -169,7 +161,13 @@ func (d *Desk) change(a *profile.Account, c ServerChange) error {
 		if accept == "none" {
 			s.Accepted = ""
 		} else if accept != "" {
-			s.Accepted = fingerprint(accept)
+			flag := "--accept"
+			if s.Protocol == clientconfig.SMTP {
+				flag = "--accept-outgoing"
+			}
+			if s.Accepted, err = fingerprint(flag, accept); err != nil {
+				return err
+			}
 		}
 		if c.AuthorityFile != "" || c.NoAuthority {
 			s.AuthorityFile = d.filePath(c.AuthorityFile)
@@ -183,7 +181,16 @@ func (d *Desk) change(a *profile.Account, c ServerChange) error {
 	if out == "" {
 		out = c.Login
 	}
-	err := errors.Join(set(&a.Incoming, c.Incoming, c.Login, c.Accept), set(&a.Outgoing, c.Outgoing, out, c.AcceptOutgoing))
+	security := c.OutgoingSecurity
+	if security == "" {
+		security = c.Security
+	}
+	if err := set(&a.Incoming, c.Incoming, c.Security, c.Login, c.Accept); err != nil {
+		return err
+	}
+	if err := set(&a.Outgoing, c.Outgoing, security, out, c.AcceptOutgoing); err != nil {
+		return err
+	}
 	if c.Accept != "" && c.AcceptOutgoing == "" && a.Outgoing.Host == a.Incoming.Host {
 		a.Outgoing.Accepted = a.Incoming.Accepted
 	}
@@ -196,7 +203,30 @@ func (d *Desk) change(a *profile.Account, c ServerChange) error {
 	if len(c.Aliases) > 0 {
 		a.Aliases = c.Aliases
 	}
-	return errors.Join(err, a.Validate())
+	return a.Validate()
+}
+
+// retarget gives a server another name, port or security; "" leaves a thing as it is. A certificate
+// that the person has accepted stays accepted while the host is the same: it is that certificate
+// which was found right, by whichever port it is shown.
+func retarget(s *profile.Server, text, security string) error {
+	if text == "" {
+		if security == "" {
+			return nil
+		}
+		to, err := namedServer(s.Protocol, net.JoinHostPort(s.Host, strconv.Itoa(int(s.Port))), Wish{Security: security})
+		s.Security = to.Security
+		return err
+	}
+	to, err := namedServer(s.Protocol, text, Wish{Security: security})
+	if err != nil {
+		return err
+	}
+	if to.Host != s.Host {
+		s.Accepted = ""
+	}
+	s.Server = to.Server
+	return nil
 }
 
 func (d *Desk) filePath(p string) string {

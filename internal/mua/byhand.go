@@ -2,6 +2,8 @@ package mua
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"strings"
@@ -77,15 +79,20 @@ func namedServer(p clientconfig.Protocol, text string, w Wish) (profile.Server, 
 	case "none":
 		out.Security = clientconfig.Plain
 	default:
-		return out, fmt.Errorf("%w: --security %q; say tls, starttls or none", ErrUsage, w.Security)
+		return out, fmt.Errorf("%w: security %q; say tls, starttls or none", ErrUsage, w.Security)
 	}
 	return out, nil
 }
 
 // byLine logs in to both servers of an account as it will be used.
 func (s *Setup) byLine(ctx context.Context, w Wish, n *NewAccount) error {
-	n.Account.Incoming.Accepted = fingerprint(w.Accept)
-	n.Account.Outgoing.Accepted = fingerprint(w.AcceptOutgoing)
+	var err error
+	if n.Account.Incoming.Accepted, err = fingerprint("--accept", w.Accept); err != nil {
+		return err
+	}
+	if n.Account.Outgoing.Accepted, err = fingerprint("--accept-outgoing", w.AcceptOutgoing); err != nil {
+		return err
+	}
 	if w.AcceptOutgoing == "" && n.Account.Outgoing.Host == n.Account.Incoming.Host {
 		n.Account.Outgoing.Accepted = n.Account.Incoming.Accepted
 	}
@@ -121,6 +128,7 @@ func (s *Setup) refused(err error, n *NewAccount) error {
 
 // try logs in to the servers of an account and leaves.
 func try(ctx context.Context, l *line.Lines, a profile.Account, incoming, outgoing bool) error {
+	l = l.Trial()
 	if incoming {
 		in, err := l.POP3(ctx, a)
 		if err != nil {
@@ -138,9 +146,14 @@ func try(ctx context.Context, l *line.Lines, a profile.Account, incoming, outgoi
 	return nil
 }
 
-// fingerprint reads a certificate's SHA-256 as programs write it: with colons, in capitals.
-func fingerprint(s string) string {
-	return strings.ToLower(strings.NewReplacer(":", "", " ", "", "sha256=", "", "SHA256=", "").Replace(s))
+// fingerprint reads a certificate's SHA-256 as programs write it: with colons, in capitals. flag
+// is where a person gave it; "" is none.
+func fingerprint(flag, s string) (string, error) {
+	sum := strings.ToLower(strings.NewReplacer(":", "", " ", "", "sha256=", "", "SHA256=", "").Replace(s))
+	if raw, err := hex.DecodeString(sum); err != nil || sum != "" && len(raw) != sha256.Size {
+		return "", fmt.Errorf("%w: %s %q names no certificate; it takes the SHA-256 in 64 hexadecimal digits, as the refusal prints it", ErrUsage, flag, s)
+	}
+	return sum, nil
 }
 
 // given are secrets that are not in the vault yet.

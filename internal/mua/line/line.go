@@ -94,7 +94,7 @@ func (l *Lines) POP3(ctx context.Context, a profile.Account) (*pop3client.Sessio
 	s, err := pop3client.Open(ctx, conn, pop3client.Config{Timeouts: l.c.POP3, Host: a.Incoming.Host, Port: int(a.Incoming.Port),
 		Plaintext: a.Incoming.Security == clientconfig.Plain})
 	if err != nil {
-		return nil, err
+		return nil, silent(ctx, &a.Incoming, conn, err)
 	}
 	if a.Incoming.Security == clientconfig.StartTLS {
 		err = s.StartTLS(ctx, conf)
@@ -121,7 +121,7 @@ func (l *Lines) SMTP(ctx context.Context, a profile.Account) (*smtpclient.Sessio
 	}
 	s, err := smtpclient.Open(ctx, conn, smtpclient.Config{Hello: l.c.Hello, Timeouts: l.c.SMTP})
 	if err != nil {
-		return nil, err
+		return nil, silent(ctx, &a.Outgoing, conn, err)
 	}
 	if a.Outgoing.Security == clientconfig.StartTLS {
 		err = s.StartTLS(ctx, conf)
@@ -150,17 +150,17 @@ func (l *Lines) connect(ctx context.Context, s *profile.Server) (net.Conn, *tls.
 	}
 	conn, err := l.c.Dial(ctx, "tcp", net.JoinHostPort(s.Host, strconv.Itoa(int(s.Port))))
 	if err != nil {
-		return nil, nil, fmt.Errorf("connect to %s: %w", s.Host, err)
+		return nil, nil, unreached(s, err)
 	}
 	if s.Security != clientconfig.TLS {
-		return conn, conf, nil
+		return &listener{Conn: conn}, conf, nil
 	}
 	t := tls.Client(conn, conf)
 	hello, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
 	if err := t.HandshakeContext(hello); err != nil {
 		conn.Close()
-		return nil, nil, certificate(fmt.Errorf("TLS with %s: %w", s.Host, err))
+		return nil, nil, certificate(noTLS(s, err))
 	}
 	return t, conf, nil
 }
