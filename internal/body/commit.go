@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"runtime"
+	"slices"
 	"time"
 )
 
@@ -259,7 +260,11 @@ func (s *Segments) write(entries []*entry, events []byte) error {
 	if err != nil {
 		return err
 	}
-	buf := s.flusher.buf[:0]
+	var need int64
+	for _, e := range entries {
+		need += e.loc.Stored
+	}
+	buf := slices.Grow(s.flusher.buf[:0], len(events)+int(need)) // at once, not by doublings
 	if len(events) > 0 {
 		h := recordHead{kind: kindEvents, offset: w.end, synced: w.end}
 		buf = appendRecord(buf, &h, &w.head.salt, nil, events)

@@ -73,6 +73,7 @@ func TestSideBySide(t *testing.T) {
 		"removed letters not in retention": `SELECT COUNT(*) FROM letter l WHERE removed <> 0 AND NOT EXISTS (SELECT 1 FROM retained e WHERE l.account = e.account AND l.number = e.number AND l.uid = e.uid)`,
 		"letters not in the index":         `SELECT COUNT(*) FROM letter WHERE removed = 0 AND rank NOT IN (SELECT rowid FROM letter_text WHERE letter_text MATCH 'alpha')`,
 		"texts without a letter":           `SELECT COUNT(*) FROM letter_text WHERE letter_text MATCH 'alpha' AND rowid NOT IN (SELECT rank FROM letter WHERE removed = 0)`,
+		"places that two letters have":     `SELECT COUNT(*) FROM (SELECT rank FROM letter GROUP BY rank HAVING COUNT(*) > 1)`,
 		"trashed letters elsewhere":        `SELECT COUNT(*) FROM letter l JOIN mailbox m ON m.account = l.account AND m.number = l.number WHERE l.removed = 0 AND (l.trashed <> 0) <> (m.name = 'Trash')`,
 	} {
 		err := h.DB().View(t.Context(), func(tx db.Tx) error {
