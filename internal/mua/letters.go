@@ -2,6 +2,7 @@ package mua
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -134,8 +135,10 @@ func (d *Desk) query(ctx context.Context, l Listing) (store.Query, error) {
 		q.Sort = store.Oldest
 	}
 	var err error
-	q.Accounts, err = d.numbers(ctx, l.Accounts)
-	return q, err
+	if q.Accounts, err = d.numbers(ctx, l.Accounts); err != nil {
+		return q, err
+	}
+	return q, d.named(ctx, q)
 }
 
 // maxPage is how many letters are asked for at once.
@@ -170,6 +173,7 @@ func (d *Desk) List(ctx context.Context, l Listing) error {
 	if err := d.letters(ctx, found); err != nil {
 		return err
 	}
+	d.nothing(len(found))
 	if q.Cursor != "" && !d.JSON {
 		d.say("(There are more: --limit %d.)", 2*l.Limit)
 	}
@@ -251,6 +255,7 @@ func (d *Desk) Threads(ctx context.Context, l Listing) error {
 	for _, t := range page.Threads {
 		rows = append(rows, ThreadRow{row(t.Newest, name(t.Newest.Account)), t.Letters, t.Unread, t.People})
 	}
+	d.nothing(len(rows))
 	return table(d, rows, "THREAD\tNEWEST\tLETTERS\tUNREAD\tDATE\tPEOPLE\tSUBJECT", func(r ThreadRow) string {
 		return fmt.Sprintf("%d\t%d\t%d\t%d\t%s\t%s\t%s", r.Newest.Thread, r.Newest.ID, r.Letters, r.Unread, r.Newest.Date.Local().Format("2006-01-02 15:04"), who(r.People), clip(r.Newest.Subject, 60))
 	})
@@ -283,33 +288,40 @@ func (d *Desk) Mark(ctx context.Context, words []string, m Marking) error {
 	if set|unset == 0 {
 		return fmt.Errorf("%w: say what to mark: --read, --unread, --flag, --unflag, --answered or --unanswered", ErrUsage)
 	}
+	list, missing := d.sift(ctx, list, inFolder)
 	n, err := d.Mail.Store.SetFlags(ctx, list, set, unset)
-	return d.did(n, "changed", err)
+	return d.did(len(list), n, "changed", err, missing)
 }
 
-func (d *Desk) did(n int, what string, err error) error {
+// did says how many letters a command changed, of those that it was for. It fails with missing, of
+// those that it was not for.
+func (d *Desk) did(asked, n int, what string, err, missing error) error {
 	if err != nil {
-		return err
+		return errors.Join(err, missing)
 	}
-	if n == 1 {
-		d.say("1 letter %s.", what)
-		return nil
+	if asked > 0 {
+		d.say("%s %s.", count(n), what)
 	}
-	d.say("%d letters %s.", n, what)
-	return nil
+	return missing
 }
 
 // Move moves letters to a folder of their account.
 func (d *Desk) Move(ctx context.Context, folder string, words []string) error {
-	if _, err := mailbox.CheckName(folder); err != nil {
-		return fmt.Errorf("%w: %w", ErrUsage, err)
+	name, err := folderName(folder)
+	if err != nil {
+		return err
 	}
 	list, err := ids(words)
 	if err != nil {
 		return err
 	}
-	n, err := d.Mail.Store.Move(ctx, list, folder)
-	return d.did(n, "moved to "+folder, err)
+	list, missing := d.sift(ctx, list, inFolder)
+	n, err := d.Mail.Store.Move(ctx, list, name)
+	what := "moved to " + name
+	if err == nil && n < len(list) {
+		what += fmt.Sprintf("; %d lay there already", len(list)-n)
+	}
+	return d.did(len(list), n, what, err, missing)
 }
 
 // Delete moves letters to Trash, and those in Trash into retention.
@@ -318,8 +330,13 @@ func (d *Desk) Delete(ctx context.Context, words []string) error {
 	if err != nil {
 		return err
 	}
+	list, missing := d.sift(ctx, list, inFolder)
 	n, err := d.Mail.Store.Remove(ctx, list)
-	return d.did(n, "deleted; poczta mail restore brings them back", err)
+	what := "deleted; poczta mail restore brings them back"
+	if n == 1 {
+		what = "deleted; poczta mail restore brings it back"
+	}
+	return d.did(len(list), n, what, err, missing)
 }
 
 // Restore brings letters back from Trash and from retention.
@@ -328,6 +345,12 @@ func (d *Desk) Restore(ctx context.Context, words []string) error {
 	if err != nil {
 		return err
 	}
+	list, missing := d.sift(ctx, list, func(s store.Summary) string {
+		if s.Removed.IsZero() && s.Folder != store.Trash {
+			return fmt.Sprintf("letter %d is not deleted: it lies in %s", s.ID, s.Folder)
+		}
+		return ""
+	})
 	n, err := d.Mail.Store.Restore(ctx, list)
-	return d.did(n, "restored", err)
+	return d.did(len(list), n, "restored", err, missing)
 }

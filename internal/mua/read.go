@@ -73,6 +73,9 @@ func (d *Desk) Read(ctx context.Context, word string, r Reading) error {
 // whole fetches the rest of a letter. What can't be fetched is said, and the letter is shown as it is.
 func (d *Desk) whole(ctx context.Context, id store.LetterID) error {
 	s, err := d.Mail.Store.Summary(ctx, id)
+	if errors.Is(err, store.ErrNotFound) {
+		return noLetter(id)
+	}
 	if err != nil {
 		return fmt.Errorf("letter %d: %w", id, err)
 	}

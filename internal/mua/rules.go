@@ -98,7 +98,7 @@ func (d *Desk) RulesApply(ctx context.Context, l Listing) error {
 			return err
 		}
 		if q.Cursor = cursor; cursor == "" {
-			return d.did(total, "moved or flagged", nil)
+			return d.did(1, total, "moved or flagged", nil, nil)
 		}
 	}
 }

@@ -1,0 +1,137 @@
+package mua
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+
+	"poczta.example/poczta/internal/mailbox"
+	"poczta.example/poczta/internal/mua/store"
+	"poczta.example/poczta/internal/mua/store/search"
+)
+
+// named refuses a query that names a folder or an account which is not there, and a search that
+// asks for nothing: a slip, where an empty list would say that there is no such letter.
+func (d *Desk) named(ctx context.Context, q store.Query) error {
+	text, err := search.Parse(q.Text, d.Mail.now(), q.Typing)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrUsage, err)
+	}
+	if strings.TrimSpace(q.Text) != "" && reflect.ValueOf(text).IsZero() {
+		return fmt.Errorf("%w: the search %q asks for nothing; write a word, or as in from:ola", ErrUsage, q.Text)
+	}
+	for _, name := range text.Accounts {
+		if _, err := strconv.ParseInt(name, 10, 64); err == nil { // one that was removed
+			continue
+		}
+		if _, err := d.account(ctx, name); err != nil {
+			return err
+		}
+	}
+	folders := text.In
+	if q.Folder != "" {
+		folders = append(slices.Clone(folders), q.Folder)
+	}
+	if len(folders) == 0 || q.Removed {
+		return nil
+	}
+	all, err := d.Mail.Store.Folders(ctx)
+	if err != nil {
+		return err
+	}
+	for _, name := range folders {
+		if strings.EqualFold(name, "anywhere") {
+			continue
+		}
+		if !slices.ContainsFunc(all, func(f store.Folder) bool {
+			return strings.EqualFold(f.Name, name) && (len(q.Accounts) == 0 || slices.Contains(q.Accounts, f.Account))
+		}) {
+			return &explained{fmt.Sprintf("there is no folder %q; poczta mail folders lists them", name), store.ErrNotFound}
+		}
+	}
+	return nil
+}
+
+// nothing says that a list is empty, beside it.
+func (d *Desk) nothing(n int) {
+	if n == 0 && !d.JSON {
+		fmt.Fprintln(d.Err, choose(d.Language, "Nothing was found.", "Nic nie znaleziono."))
+	}
+}
+
+// count writes a number of letters.
+func count(n int) string {
+	if n == 1 {
+		return "1 letter"
+	}
+	return fmt.Sprintf("%d letters", n)
+}
+
+// folderName checks the name of a folder that letters go to.
+func folderName(name string) (string, error) {
+	if strings.TrimSpace(name) == "" {
+		return "", fmt.Errorf("%w: a folder needs a name", ErrUsage)
+	}
+	checked, err := mailbox.CheckName(name)
+	if err != nil {
+		return "", fmt.Errorf("%w: %w", ErrUsage, err)
+	}
+	return checked, nil
+}
+
+// noLetter says that a letter is not here.
+func noLetter(id store.LetterID) error {
+	return &explained{fmt.Sprintf("there is no letter %d; poczta mail list shows those that are here", id), store.ErrNotFound}
+}
+
+// inFolder is what may be asked of letters in folders.
+func inFolder(s store.Summary) string {
+	if !s.Removed.IsZero() {
+		return fmt.Sprintf("letter %d is deleted; poczta mail restore %d brings it back", s.ID, s.ID)
+	}
+	return ""
+}
+
+// maxMissing are told one by one.
+const maxMissing = 10
+
+// sift keeps the letters that are here and of which refuse says nothing, each once. missing tells of
+// the others.
+func (d *Desk) sift(ctx context.Context, list []store.LetterID, refuse func(store.Summary) string) (good []store.LetterID, missing error) {
+	seen := map[store.LetterID]bool{}
+	more := 0
+	said := 0
+	for _, id := range list {
+		if seen[id] {
+			continue
+		}
+		seen[id] = true
+		s, err := d.Mail.Store.Summary(ctx, id)
+		switch {
+		case errors.Is(err, store.ErrNotFound):
+			err = noLetter(id)
+		case err == nil:
+			if why := refuse(s); why != "" {
+				err = errors.New(why)
+			}
+		}
+		switch {
+		case err == nil:
+			good = append(good, id)
+		case missing == nil:
+			missing, said = err, 1
+		case said < maxMissing:
+			missing, said = fmt.Errorf("%w; %w", missing, err), said+1
+		default:
+			more++
+		}
+	}
+	if more > 0 {
+		missing = fmt.Errorf("%w; and %d more", missing, more)
+	}
+	return good, missing
+}

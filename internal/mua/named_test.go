@@ -1,0 +1,105 @@
+package mua_test
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"poczta.example/poczta/internal/clientconfig"
+	"poczta.example/poczta/internal/mua"
+	"poczta.example/poczta/internal/mua/profile"
+	"poczta.example/poczta/internal/mua/store"
+)
+
+// settle gives the house an account whose servers are never asked, and letters by import.
+func (h *house) settle(n int) profile.Account {
+	h.t.Helper()
+	server := func(protocol clientconfig.Protocol) profile.Server {
+		return profile.Server{Server: clientconfig.Server{Protocol: protocol, Host: "127.0.0.1", Port: 1, Security: clientconfig.TLS}, Login: "ala"}
+	}
+	a := profile.Account{Address: "ala@house.example", Policy: profile.Policy{Keep: profile.Leave}, Incoming: server(clientconfig.POP3), Outgoing: server(clientconfig.SMTP)}
+	a, err := h.Accounts.Add(h.t.Context(), a)
+	h.must(err)
+	h.must(h.Store.AddAccount(h.t.Context(), a.ID))
+	dir := h.t.TempDir()
+	for i := range n {
+		text := fmt.Sprintf("From: ola@example.org\r\nTo: ala@house.example\r\nSubject: letter %d\r\nDate: Mon, 23 Nov 2026 10:%02d:00 +0000\r\nMessage-ID: <%d@example.org>\r\n\r\nkawa\r\n", i, i, i)
+		h.must(os.WriteFile(filepath.Join(dir, fmt.Sprintf("%03d.eml", i)), []byte(text), 0o600))
+	}
+	h.must(h.desk("", false).Import(h.t.Context(), mua.ImportFrom{Path: dir}))
+	return a
+}
+
+// TestNothingFound says that lists are empty, and refuses what names nothing that is there.
+func TestNothingFound(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	h.settle(2)
+	for name, c := range map[string]struct {
+		l    mua.Listing
+		want error // nil: it is said that nothing was found
+	}{
+		"a word":            {mua.Listing{Text: "nowhere"}, nil},
+		"a conversation":    {mua.Listing{Thread: 99999999}, nil},
+		"an empty folder":   {mua.Listing{Folder: "Archive"}, nil},
+		"no such folder":    {mua.Listing{Folder: "Nope"}, store.ErrNotFound},
+		"in: no folder":     {mua.Listing{Text: "in:Nope kawa"}, store.ErrNotFound},
+		"account: nobody":   {mua.Listing{Text: "account:nobody kawa"}, profile.ErrNotFound},
+		"a search for none": {mua.Listing{Text: "from:"}, mua.ErrUsage},
+		"no date":           {mua.Listing{Text: "after:2026-02-31"}, mua.ErrUsage},
+	} {
+		for kind, list := range map[string]func(*mua.Desk) error{
+			"list":    func(d *mua.Desk) error { return d.List(t.Context(), c.l) },
+			"threads": func(d *mua.Desk) error { return d.Threads(t.Context(), c.l) },
+		} {
+			err := list(h.desk("", false))
+			said := strings.Contains(h.err.String(), "Nothing was found.")
+			if !errors.Is(err, c.want) || (c.want == nil) != said || h.out.Len() > 0 {
+				t.Errorf("%s, %s: %v %q %q", name, kind, err, &h.out, &h.err)
+			}
+		}
+	}
+	h.must(h.desk("", false).List(t.Context(), mua.Listing{Text: "in:anywhere kawa"}))
+	if n := strings.Count(h.out.String(), "letter "); n != 2 || h.err.Len() > 0 {
+		t.Errorf("anywhere: %s %s", &h.out, &h.err)
+	}
+}
+
+// TestMissingLetters changes those that are here, and fails for the others.
+func TestMissingLetters(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	h.settle(2)
+	ctx := t.Context()
+	all := h.rows(mua.Listing{})
+	one, two := fmt.Sprint(all[0].ID), fmt.Sprint(all[1].ID)
+	for _, c := range []struct {
+		name       string
+		do         func(*mua.Desk) error
+		says, fail string // "" for none
+	}{
+		{"no folder", func(d *mua.Desk) error { return d.Move(ctx, "", []string{one}) }, "", "a folder needs a name"},
+		{"move none", func(d *mua.Desk) error { return d.Move(ctx, "Work", []string{"99999999"}) }, "", "there is no letter 99999999"},
+		{"move one of two, twice", func(d *mua.Desk) error { return d.Move(ctx, "Work", []string{one, one, "99999999"}) }, "1 letter moved to Work.", "there is no letter 99999999"},
+		{"move what lies there", func(d *mua.Desk) error { return d.Move(ctx, "Work", []string{one, two}) }, "1 letter moved to Work; 1 lay there already.", ""},
+		{"mark none", func(d *mua.Desk) error { return d.Mark(ctx, []string{"99999999"}, mua.Marking{Read: true}) }, "", "there is no letter"},
+		{"delete none", func(d *mua.Desk) error { return d.Delete(ctx, []string{"99999998", "99999999"}) }, "", "there is no letter 99999998; poczta mail list shows those that are here; there is no letter 99999999"},
+		{"restore what is not deleted", func(d *mua.Desk) error { return d.Restore(ctx, []string{one}) }, "", "is not deleted: it lies in Work"},
+		{"delete one", func(d *mua.Desk) error { return d.Delete(ctx, []string{one}) }, "1 letter deleted; poczta mail restore brings it back.", ""},
+		{"delete it from Trash", func(d *mua.Desk) error { return d.Delete(ctx, []string{one}) }, "1 letter deleted", ""},
+		{"move what is deleted", func(d *mua.Desk) error { return d.Move(ctx, "Work", []string{one}) }, "", "is deleted; poczta mail restore"},
+		{"restore it", func(d *mua.Desk) error { return d.Restore(ctx, []string{one}) }, "1 letter restored.", ""},
+		{"read none", func(d *mua.Desk) error { return d.Read(ctx, "99999999", mua.Reading{}) }, "", "there is no letter 99999999; poczta mail list"},
+	} {
+		err := c.do(h.desk("", false))
+		if c.fail == "" && err != nil || c.fail != "" && (err == nil || !strings.Contains(err.Error(), c.fail)) {
+			t.Errorf("%s: %v, want %q", c.name, err, c.fail)
+		}
+		if !strings.Contains(h.out.String(), c.says) || c.says == "" && h.out.Len() > 0 {
+			t.Errorf("%s: says %q, want %q", c.name, &h.out, c.says)
+		}
+	}
+}
