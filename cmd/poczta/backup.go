@@ -364,8 +364,16 @@ func showLine(w, letters io.Writer, l admin.BackupLine, first bool) {
 			fmt.Fprintln(letters, "MAILBOX\tUNIQUE-ID\tRECEIVED\tOCTETS\tFROM\tSUBJECT")
 		}
 		m := l.Letter
-		fmt.Fprintf(letters, "%s\t%s\t%s\t%d\t%s\t%s\n", printable(m.Mailbox), m.UniqueID, m.Received, m.Octets, printable(m.From), printable(m.Subject))
+		fmt.Fprintf(letters, "%s\t%s\t%s\t%d\t%s\t%s\n", printable(m.Mailbox), m.UniqueID, m.Received, m.Octets, printable(m.From), printable(m.Subject)+headersOnly(m.Partial))
 	}
+}
+
+// headersOnly marks a letter in a list that no restore brings.
+func headersOnly(partial bool) string {
+	if partial {
+		return " (only its header section: left out)"
+	}
+	return ""
 }
 
 func printRestored(w io.Writer, r holdings.Restored) {
@@ -379,6 +387,9 @@ func printRestored(w io.Writer, r holdings.Restored) {
 	fmt.Fprintln(w, ".")
 	if r.Held > 0 {
 		fmt.Fprintf(w, "%d queued recipients are on hold, since they may have been sent already; poczta queue list shows them, poczta queue release sends.\n", r.Held)
+	}
+	if r.Partial > 0 {
+		fmt.Fprintf(w, "%d left out, of which only the header section was there when the backup was made.\n", r.Partial)
 	}
 	if r.Lost > 0 {
 		fmt.Fprintf(w, "%d messages can't be read from the backup.\n", r.Lost)

@@ -35,6 +35,7 @@ type LetterRow struct {
 	MessageID string `json:"message_id,omitempty"`
 	From      string `json:"from,omitempty"`
 	Subject   string `json:"subject,omitempty"`
+	Partial   bool   `json:"headers_only,omitempty"` // no restore brings it: the backup has its header section only
 }
 
 // progressPause is the least time between two lines of progress.
@@ -141,7 +142,7 @@ func (d *Desk) BackupRestore(ctx context.Context, at BackupPlace, sel BackupSele
 	if sel.List {
 		return holdings.Find(ctx, r, s, sel.Selection, true, func(l holdings.Letter) error {
 			return lines.put(BackupLine{Letter: &LetterRow{Mailbox: l.Mailbox, UniqueID: l.UniqueID, Received: stamp(l.Received), Removed: stamp(l.Removed),
-				Octets: l.Octets, MessageID: l.MessageID, From: l.From, Subject: l.Subject}})
+				Octets: l.Octets, MessageID: l.MessageID, From: l.From, Subject: l.Subject, Partial: l.Partial}})
 		})
 	}
 	into := sel.Into

@@ -147,6 +147,9 @@ func (d *Desk) restored(done holdings.Restored) error {
 		return d.encode(done)
 	}
 	d.say("Restored from backup %s of %s: %d letters; %d were here already.", done.Snapshot, done.Time.Local().Format(time.DateTime), done.Messages, done.Duplicates)
+	if done.Partial > 0 {
+		d.say("%d left out, of which only the header section was there when the backup was made.", done.Partial)
+	}
 	if done.Lost > 0 {
 		return fmt.Errorf("%d letters can't be read from the backup; all others are here", done.Lost)
 	}
@@ -211,7 +214,7 @@ func Restore(ctx context.Context, r *backup.Repository, id string, at time.Time,
 	if err = errors.Join(err, m.Close()); err != nil {
 		return done, err
 	}
-	return done, rename(scratch, final)
+	return done, moveInto(scratch, final)
 }
 
 // fill restores into an empty folder.
@@ -249,8 +252,8 @@ func fill(ctx context.Context, r *backup.Repository, s *backup.Snapshot, folder 
 	})
 }
 
-// rename gives the whole folder its name, durably.
-func rename(from, to string) error {
+// moveInto gives the whole folder its name, durably.
+func moveInto(from, to string) error {
 	files, err := disk.OS(filepath.Dir(to))
 	if err != nil {
 		return fmt.Errorf("open folder: %w", err)

@@ -2,6 +2,7 @@ package mua_test
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -159,5 +160,31 @@ func TestBackupAt(t *testing.T) {
 	h.must(h.desk("", false).BackupRestore(t.Context(), at, "", old.Add(time.Hour), holdings.Selection{Account: "ala@house.example", MessageID: "first@example.org"}, ""))
 	if got := h.rows(mua.Listing{}); len(got) != 2 {
 		t.Errorf("after the letter came back: %+v", got)
+	}
+}
+
+// TestBackupOfHeaders backs up letters of which only the header section is here, and restores them into
+// another account: they are left out and said, never there under the unique-id of the whole letter.
+func TestBackupOfHeaders(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	a := h.add(poppeer.Dovecot(t, letters(5)), profile.Leave)
+	a.Policy.HeadersAbove = 890 // only the turtle is shorter
+	h.must(h.Accounts.Update(t.Context(), a))
+	h.must(h.desk("", false).Sync(t.Context(), nil))
+	other := a
+	other.ID, other.Address, other.Aliases = 0, "ewa@house.example", nil
+	text, err := json.Marshal(mua.NewAccount{Account: other, Password: "secret"})
+	h.must(err)
+	h.must(h.desk(string(text), false).AccountAdd(t.Context()))
+	at := place.Place{To: filepath.Join(t.TempDir(), "backups")}
+	h.must(h.desk("", false).BackupCreate(t.Context(), at, "test"))
+	h.must(h.desk("", false).BackupRestore(t.Context(), at, "", time.Time{}, holdings.Selection{Account: a.Address}, other.Address))
+	if !bytes.Contains(h.out.Bytes(), []byte("1 letters; 0 were here already")) || !bytes.Contains(h.out.Bytes(), []byte("5 left out")) {
+		t.Errorf("restored: %s", &h.out)
+	}
+	got := h.rows(mua.Listing{Accounts: []string{other.Address}})
+	if len(got) != 1 || got[0].Partial || got[0].Subject != "Żółw" {
+		t.Errorf("restored %+v", got)
 	}
 }

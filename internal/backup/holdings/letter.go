@@ -34,6 +34,7 @@ type Selection struct {
 type Letter struct {
 	mailbox.Entry
 	Removed time.Time // into retention; zero for a letter in a mailbox
+	Partial bool      // a person's store had its header section only
 	// From the header section; only when the selection made it be read.
 	MessageID, Subject, From string
 }
@@ -47,7 +48,8 @@ func (sel *Selection) matches(l *Letter) bool {
 		(sel.Since.IsZero() || !l.Received.Before(sel.Since)) && (sel.Before.IsZero() || l.Received.Before(sel.Before))
 }
 
-// Find calls fn for the letters of a snapshot that are selected, by mailbox and uid.
+// Find calls fn for the letters of a snapshot that are selected, by mailbox and uid, those too
+// that are Partial.
 // With header it reads the header section of all of them.
 func Find(ctx context.Context, r *backup.Repository, s *backup.Snapshot, sel Selection, header bool, fn func(Letter) error) error {
 	_, err := find(ctx, r, s, sel, header, fn)
@@ -82,6 +84,7 @@ type finder struct {
 	header  bool
 	account Account
 	names   map[int64]string // of mailboxes
+	partial map[place]bool   // nil until a letter matches
 	fn      func(Letter) error
 }
 
@@ -126,6 +129,10 @@ func (w *finder) entries(ctx context.Context, table string) error {
 			if err != nil || !ok {
 				return err
 			}
+		}
+		l.Partial, err = w.isPartial(ctx, &l)
+		if err != nil {
+			return err
 		}
 		return w.fn(l)
 	})

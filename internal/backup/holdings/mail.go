@@ -27,7 +27,8 @@ type Mailroom struct {
 // the backup, and whatever sort of store that was made of. Mailboxes, unique-ids, flags and
 // times are as they were; letters that the account has in any mailbox already are left
 // as they are, so it may be stopped and repeated. Those in retention are put into
-// their mailboxes.
+// their mailboxes. Letters of which the backup has the header section only are left out, and
+// counted: under its unique-id a part would pass for the letter, and keep it from coming.
 func Mail(ctx context.Context, r *backup.Repository, s *backup.Snapshot, sel Selection, to Mailroom) (done Restored, err error) {
 	w := &mailing{r: r, s: s, to: to, done: Restored{Snapshot: s.ID, Time: s.Time}, known: make(map[letterKey]struct{})}
 	if w.to.Progress == nil {
@@ -82,6 +83,10 @@ func (w *mailing) add(ctx context.Context, l Letter) error {
 	_, there := w.known[key]
 	if _, same := w.known[letterKey(l.Body)]; there || same {
 		w.done.Duplicates++
+		return nil
+	}
+	if l.Partial {
+		w.done.Partial++
 		return nil
 	}
 	it, err := octets(ctx, w.r, w.s, &l)

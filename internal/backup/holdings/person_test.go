@@ -18,7 +18,8 @@ import (
 // index is what a person's store makes anew: full text, with its own tables behind it.
 var index = db.Component{Name: "index", Steps: []db.Step{{Number: 1, SQL: `
 CREATE VIRTUAL TABLE word USING fts5(text);
-CREATE TABLE summary (letter {int} NOT NULL PRIMARY KEY, subject {text} NOT NULL) {rowid}`}}}
+CREATE TABLE summary (letter {int} NOT NULL PRIMARY KEY, subject {text} NOT NULL) {rowid};
+CREATE TABLE letter (id {int} NOT NULL PRIMARY KEY, account {int} NOT NULL, number {int} NOT NULL, uid {int} NOT NULL, whole {int} NOT NULL) {rowid}`}}}
 
 // TestPersonToServer backs a person's store up, restores it onto a new machine, drills, and
 // puts its mail, removed letters too, into a server's mailbox: the laptop is the server's backup.
@@ -80,5 +81,73 @@ func TestPersonToServer(t *testing.T) {
 	}
 	if _, err := r.Verify(t.Context(), func(f backup.Fault) { t.Errorf("fault: %s", f.Text()) }); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestPartial restores from a store that had only the header sections of some letters: they are
+// left out, and counted, in a mailbox and in retention.
+func TestPartial(t *testing.T) {
+	t.Parallel()
+	own := []db.Component{body.Schema, mailbox.Schema, index}
+	laptop := open(t, dbtest.SQLite(t))
+	if err := db.Migrate(t.Context(), laptop.db, own); err != nil {
+		t.Fatal(err)
+	}
+	laptop.ids = append(laptop.ids, 7)
+	for i := range 10 {
+		laptop.put(t, 0, laptop.letter(t, i, 500))
+	}
+	if _, err := laptop.mail.Remove(t.Context(), 7, login(0), "INBOX", []mailbox.UID{1, 2}); err != nil {
+		t.Fatal(err)
+	}
+	err := laptop.db.Update(t.Context(), func(tx db.Tx) error {
+		_, err := tx.Exec(`INSERT INTO letter (id, account, number, uid, whole)
+			SELECT 100 * e.number + e.uid, e.account, e.number, e.uid, CASE WHEN m.name || e.uid IN ('INBOX2', 'INBOX3', 'Work/Offers1') THEN 9000 ELSE 0 END
+			FROM (SELECT account, number, uid FROM entry UNION SELECT account, number, uid FROM retained) e JOIN mailbox m ON m.account = e.account AND m.number = e.number
+			UNION SELECT 1, 8, 1, 4, 9000`) // another account's
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := holdings.Open(t.Context(), holdings.Config{Kind: "person", DB: laptop.db, Body: laptop.body, Components: own, Scratch: filepath.Join(t.TempDir(), "moment.db"),
+		Accounts: func(_ context.Context, _ db.Database, fn func(holdings.Account) error) error {
+			return fn(holdings.Account{ID: 7, Login: login(0)})
+		}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	r := repository(t, disk.NewFault(4))
+	if _, err := r.Create(t.Context(), m, m.Time()); err != nil {
+		t.Fatal(err)
+	}
+	s, err := r.At(t.Context(), "person", time.Time{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := open(t, dbtest.SQLite(t))
+	server.furnish(t, 1)
+	room := holdings.Mailroom{Body: server.body, Mailboxes: server.mail, Account: server.ids[0], Login: login(0)}
+	for _, x := range []struct {
+		name                          string
+		removed                       bool
+		messages, duplicates, partial int64
+	}{{"in mailboxes", false, 6, 0, 2}, {"in retention, too", true, 1, 6, 3}} {
+		done, err := holdings.Mail(t.Context(), r, s, holdings.Selection{Account: login(0), Removed: x.removed}, room)
+		if err != nil || done.Messages != x.messages || done.Duplicates != x.duplicates || done.Partial != x.partial {
+			t.Errorf("%s: %+v, %v", x.name, done, err)
+		}
+	}
+	listed := 0
+	err = holdings.Find(t.Context(), r, s, holdings.Selection{Account: login(0)}, false, func(l holdings.Letter) error {
+		if l.Partial != (l.UniqueID == "uid-6" || l.UniqueID == "uid-1") {
+			t.Errorf("listed %s: %v", l.UniqueID, l.Partial)
+		}
+		listed++
+		return nil
+	})
+	if err != nil || listed != 8 {
+		t.Errorf("%d letters listed: %v", listed, err)
 	}
 }

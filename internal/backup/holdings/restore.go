@@ -39,12 +39,13 @@ type Restored struct {
 	Snapshot   string    `json:"snapshot"`
 	Time       time.Time `json:"time"`
 	Accounts   int64     `json:"accounts"`
-	Messages   int64     `json:"messages"`   // in mailboxes
-	Retained   int64     `json:"retained"`   // removed ones, which can be put back
-	Octets     int64     `json:"octets"`     // of bodies
-	Duplicates int64     `json:"duplicates"` // there already, and left as they are
-	Held       int64     `json:"held"`       // queued recipients on hold
-	Lost       int64     `json:"lost"`       // messages whose octets the backup does not have
+	Messages   int64     `json:"messages"`     // in mailboxes
+	Retained   int64     `json:"retained"`     // removed ones, which can be put back
+	Octets     int64     `json:"octets"`       // of bodies
+	Duplicates int64     `json:"duplicates"`   // there already, and left as they are
+	Partial    int64     `json:"headers_only"` // left out, since the backup has the header section only
+	Held       int64     `json:"held"`         // queued recipients on hold
+	Lost       int64     `json:"lost"`         // messages whose octets the backup does not have
 }
 
 // unfinished is the table that stands while All works.
