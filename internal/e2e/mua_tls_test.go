@@ -111,7 +111,7 @@ func TestMailAcceptsOneCertificate(t *testing.T) {
 	// Postfix shows the old one for a while, so only the incoming server changes.
 	l.does("", "server", "--accept", next[1], "--accept-outgoing", sha[1], "--untried")
 	p.drop("ala", numbered(3, 4)...)
-	l.says("1 new letters", "sync")
+	l.says("1 new letter", "sync")
 }
 
 // TestMailByClientCertificate logs in by certificate alone at Dovecot and at our server.

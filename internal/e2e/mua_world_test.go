@@ -185,7 +185,7 @@ func TestMailFindsAll(t *testing.T) {
 	command("ola@second.example is set up", "add", "ola@second.example", "--yes", "--password-file", filepath.Join(l.dir, "password"))
 	command("Sent.", "send", "ola@second.example", "--from", "ala@"+domain, "-s", "across", "--text", "found", "--receipt")
 	l.await("it has come, and the report", func() bool {
-		return strings.Count(command("", "sync", "ola@second.example")+command("", "sync", "ala@"+domain), "1 new letters") > 0
+		return strings.Count(command("", "sync", "ola@second.example")+command("", "sync", "ala@"+domain), "1 new letter") > 0
 	})
 	if found := l.works("", bin, "mail", "list", "--account", "ola@second.example"); !strings.Contains(found, "across") {
 		t.Errorf("list: %s", found)

@@ -27,6 +27,9 @@ func (d *Desk) Sync(ctx context.Context, names []string) error {
 	if err != nil {
 		return err
 	}
+	if err := d.unlocked(list, len(names) > 0); err != nil {
+		return err
+	}
 	var rows []SyncRow
 	failed := 0
 	for _, a := range list {
@@ -71,6 +74,17 @@ func (d *Desk) Sync(ctx context.Context, names []string) error {
 	return unsent
 }
 
+// unlocked opens the vault, if a fetch of the accounts needs it: that it does not open is said
+// once, and not once for each account.
+func (d *Desk) unlocked(list []profile.Account, named bool) error {
+	for _, a := range list {
+		if (named || !a.Paused) && !a.Incoming.External {
+			return d.Mail.Secrets.open()
+		}
+	}
+	return nil
+}
+
 // flush sends what waits, unless Run does so.
 func (d *Desk) flush(ctx context.Context) error {
 	if d.Mail.running.Load() || ctx.Err() != nil {
@@ -105,7 +119,7 @@ func (d *Desk) round(a profile.Account, r fetch.Result, err error) {
 	if r.Fetched == 0 && r.Completed == 0 && err == nil {
 		b.WriteString("nothing new")
 	} else {
-		fmt.Fprintf(&b, "%d new letters (%s)", r.Fetched, size(r.Octets))
+		fmt.Fprintf(&b, "%s (%s)", strings.Replace(count(r.Fetched), " ", " new ", 1), size(r.Octets))
 	}
 	for _, x := range []struct {
 		n    int

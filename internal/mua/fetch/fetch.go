@@ -106,9 +106,10 @@ func New(c Config) (*Fetcher, error) {
 }
 
 // Sync looks at an account's server once: it fetches what is not here, and deletes there what the
-// account's policy says. What was done before an error stays done and is in the Result.
+// account's policy says. What was done before an error stays done and is in the Result. While
+// another Sync or Complete works on the account it waits, and looks then.
 func (f *Fetcher) Sync(ctx context.Context, a profile.Account) (res Result, err error) {
-	ctx, done, err := f.hold(ctx, a.ID)
+	ctx, done, err := f.await(ctx, a.ID)
 	if err != nil {
 		return Result{Account: a.ID}, err
 	}
@@ -122,6 +123,27 @@ func (f *Fetcher) Sync(ctx context.Context, a profile.Account) (res Result, err 
 		return r.res, fmt.Errorf("fetch %s: %w", a.Address, err)
 	}
 	return r.res, nil
+}
+
+// await is hold that waits for who has the account.
+func (f *Fetcher) await(ctx context.Context, id envelope.AccountID) (context.Context, func(*error), error) {
+	for {
+		held, done, err := f.hold(ctx, id)
+		if !errors.Is(err, ErrBusy) {
+			return held, done, err
+		}
+		f.mu.Lock()
+		h := f.busy[id]
+		f.mu.Unlock()
+		if h == nil {
+			continue
+		}
+		select {
+		case <-h.done:
+		case <-ctx.Done():
+			return ctx, nil, fmt.Errorf("wait for the fetch that runs: %w", ctx.Err())
+		}
+	}
 }
 
 // hold keeps others from the account's mail until done is called, with what the work returns: that

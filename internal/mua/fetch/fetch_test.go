@@ -1,6 +1,7 @@
 package fetch_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"maps"
@@ -317,18 +318,36 @@ func TestDamagedHereStaysThere(t *testing.T) {
 	}
 }
 
+// TestTwoAtOnce has a second look wait for the first, and end with its own context.
 func TestTwoAtOnce(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t, poppeer.Config{Messages: poppeer.Letters(1, 200), Rules: []poppeer.Rule{{Stage: poppeer.Greeting, Times: 1, Do: poppeer.Late(200 * time.Millisecond)}}}, profile.Leave)
-	first := make(chan error, 1)
-	go func() { _, err := h.Sync(t.Context(), h.account); first <- err }()
-	for h.peer.Connections() == 0 {
-		if _, err := h.Sync(t.Context(), h.account); errors.Is(err, fetch.ErrBusy) {
-			break
-		}
+	greeted, proceed := make(chan struct{}), make(chan struct{})
+	h := newHouse(t, poppeer.Config{Messages: poppeer.Letters(1, 200)}, profile.Leave)
+	h.before = func() { close(greeted); <-proceed }
+	type outcome struct {
+		fetch.Result
+		err error
 	}
-	if err := <-first; err != nil && !errors.Is(err, fetch.ErrBusy) {
-		t.Error(err)
+	look := func(ctx context.Context) chan outcome {
+		c := make(chan outcome, 1)
+		go func() { res, err := h.Sync(ctx, h.account); c <- outcome{res, err} }()
+		return c
+	}
+	first := look(t.Context())
+	<-greeted
+	h.before = nil
+	hurried, stop := context.WithCancel(t.Context())
+	given, second := look(hurried), look(t.Context())
+	stop()
+	if o := <-given; !errors.Is(o.err, context.Canceled) {
+		t.Errorf("one that does not wait: %+v", o)
+	}
+	close(proceed)
+	if o := <-first; o.err != nil || o.Fetched != 1 {
+		t.Errorf("first: %+v", o)
+	}
+	if o := <-second; o.err != nil || o.Fetched != 0 || o.OnServer != 1 {
+		t.Errorf("second: %+v", o)
 	}
 }
 

@@ -30,6 +30,7 @@ type house struct {
 	now     time.Time
 	done    []fetch.Progress
 	told    func(fetch.Progress)
+	before  func() // a session is opened; nil is nothing
 	// timeouts of the sessions to come; zero is the usual, minutes.
 	timeouts pop3client.Timeouts
 }
@@ -85,6 +86,9 @@ func newHouse(t testing.TB, p poppeer.Config, keep profile.Keep) *house {
 		}
 	},
 		Open: func(ctx context.Context, _ profile.Account) (*pop3client.Session, error) {
+			if h.before != nil {
+				h.before()
+			}
 			return login(ctx, h.peer.Dial(), h.timeouts)
 		}})
 	if err != nil {
