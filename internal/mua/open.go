@@ -55,7 +55,7 @@ func (d *Desk) Open(ctx context.Context, port int, browse func(address string) e
 	}
 	now := make(chan struct{}, 1)
 	s = &served{base: "http://" + l.Addr().String(), looks: map[string]page.Look{}}
-	c := page.Config{Store: m.Store, Accounts: m.Accounts, Fetcher: m.Fetcher, Outbox: page.Through(m.Outbox, rand.Reader), Looks: s.all, Trouble: m.backupTrouble, Now: m.conf.Now, Logger: m.conf.Logger}
+	c := page.Config{Store: m.Store, Accounts: m.Accounts, Fetcher: m.Fetcher, Outbox: page.Through(m.Outbox, rand.Reader), Looks: s.all, Fetching: m.Fetcher.Running, Trouble: m.backupTrouble, Now: m.conf.Now, Logger: m.conf.Logger}
 	if !m.running.Load() {
 		c.Look = func() {
 			select {

@@ -9,10 +9,12 @@
 package fetch
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -86,6 +88,7 @@ type hold struct {
 	ending bool
 	cancel context.CancelCauseFunc
 	done   chan struct{}
+	at     Progress
 }
 
 // New checks the configuration.
@@ -102,7 +105,36 @@ func New(c Config) (*Fetcher, error) {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Fetcher{c: c, journal: journal{c.Store.DB()}, busy: map[envelope.AccountID]*hold{}, gone: map[envelope.AccountID]bool{}}, nil
+	f := &Fetcher{c: c, journal: journal{c.Store.DB()}, busy: map[envelope.AccountID]*hold{}, gone: map[envelope.AccountID]bool{}}
+	f.c.Progress = func(p Progress) {
+		f.reached(p)
+		c.Progress(p)
+	}
+	return f, nil
+}
+
+// reached keeps how far a fetch is, for Running.
+func (f *Fetcher) reached(p Progress) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if h := f.busy[p.Account]; h != nil {
+		h.at = p
+	}
+}
+
+// Running are the fetches that run, by account. One that does not know yet what is to come has no
+// TotalLetters.
+func (f *Fetcher) Running() []Progress {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var all []Progress
+	for _, h := range f.busy {
+		if !h.ending {
+			all = append(all, h.at)
+		}
+	}
+	slices.SortFunc(all, func(a, b Progress) int { return cmp.Compare(a.Account, b.Account) })
+	return all
 }
 
 // Sync looks at an account's server once: it fetches what is not here, and deletes there what the
@@ -114,7 +146,7 @@ func (f *Fetcher) Sync(ctx context.Context, a profile.Account) (res Result, err 
 		return Result{Account: a.ID}, err
 	}
 	defer done(&err)
-	r := &round{f: f, a: a, now: f.c.Now(), res: Result{Account: a.ID}, alike: map[string]int{}, filed: time.Now()}
+	r := &round{f: f, a: a, now: f.c.Now(), res: Result{Account: a.ID}, todo: Progress{Account: a.ID}, alike: map[string]int{}, filed: time.Now()}
 	if r.s, err = f.c.Open(ctx, a); err != nil {
 		return r.res, fmt.Errorf("fetch %s: %w", a.Address, err)
 	}
@@ -161,7 +193,7 @@ func (f *Fetcher) hold(ctx context.Context, id envelope.AccountID) (context.Cont
 		return ctx, nil, ErrBusy
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
-	h := &hold{cancel: cancel, done: make(chan struct{})}
+	h := &hold{cancel: cancel, done: make(chan struct{}), at: Progress{Account: id}}
 	f.busy[id] = h
 	return ctx, func(err *error) {
 		if *err != nil && errors.Is(context.Cause(ctx), ErrEnded) {

@@ -19,6 +19,7 @@ import (
 	"net/http"
 	"time"
 
+	"poczta.example/poczta/internal/mua/fetch"
 	"poczta.example/poczta/internal/mua/profile"
 	"poczta.example/poczta/internal/mua/store"
 )
@@ -50,6 +51,8 @@ type Config struct {
 	Look func()
 	// Looks says what the last look at each account found; nil says nothing.
 	Looks func() []Look
+	// Fetching are the fetches that run, as fetch.Fetcher's Running; nil says nothing.
+	Fetching func() []fetch.Progress
 	// Trouble says in a sentence, in a language, what else should be known on every page, as that
 	// backups fail; "" is nothing. Nil says nothing.
 	Trouble func(ctx context.Context, language string) string
@@ -144,6 +147,7 @@ func (p *Page) routes() http.Handler {
 	open("POST /act", (*visit).act)
 	open("POST /undo", (*visit).undo)
 	open("POST /look", (*visit).look)
+	open("GET /fetching", (*visit).fetching)
 	open("POST /preferences", (*visit).preferences)
 	open("GET /write", (*visit).write)
 	open("POST /write", (*visit).written)

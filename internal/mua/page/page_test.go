@@ -16,6 +16,7 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -24,6 +25,7 @@ import (
 	"poczta.example/poczta/internal/db"
 	"poczta.example/poczta/internal/mailbox"
 	"poczta.example/poczta/internal/mua/compose"
+	"poczta.example/poczta/internal/mua/fetch"
 	"poczta.example/poczta/internal/mua/page"
 	"poczta.example/poczta/internal/mua/profile"
 	"poczta.example/poczta/internal/mua/store"
@@ -47,6 +49,7 @@ type house struct {
 	client   *http.Client // that was let in
 	base     string       // the path of all pages
 	looked   chan struct{}
+	fetches  atomic.Pointer[[]fetch.Progress] // that run
 }
 
 // tray is an outbox in memory.
@@ -129,7 +132,13 @@ func emptyHouse(t testing.TB) *house {
 			}
 			return language + ": " + h.trouble
 		},
-		Look:  func() { h.looked <- struct{}{} },
+		Look: func() { h.looked <- struct{}{} },
+		Fetching: func() []fetch.Progress {
+			if all := h.fetches.Load(); all != nil {
+				return *all
+			}
+			return nil
+		},
 		Looks: func() []page.Look { return append([]page.Look{{Account: "ala@example.org", At: today}}, h.looks...) }})
 	if err != nil {
 		t.Fatal(err)

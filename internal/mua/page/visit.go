@@ -178,8 +178,9 @@ type frame struct {
 	Flash    flash
 	Looks    []lookView
 	Trouble  string
-	Locked   bool // the passwords are
-	MayKeep  bool // accounts can be set up here
+	Fetching []string // how far fetches are that run
+	Locked   bool     // the passwords are
+	MayKeep  bool     // accounts can be set up here
 	CanLook  bool
 	CanSend  bool
 	Unsent   int    // letters in the outbox
@@ -236,6 +237,7 @@ func (v *visit) full(title, view string, w where) (f frame, err error) {
 	}
 	f.Boxes, f.Others = v.boxes(folders, f.Accounts, w, view == "mail")
 	f.CanLook, f.CanSend = v.p.cfg.Look != nil, v.p.cfg.Outbox != nil
+	f.Fetching = v.fetches(f.Accounts)
 	if v.p.cfg.Trouble != nil {
 		f.Trouble = v.p.cfg.Trouble(v.r.Context(), v.t.Lang)
 	}

@@ -43,7 +43,7 @@ type words struct {
 	BadNumber, ManageFolders, FoldersText, NewFolder, FolderName, MakeFolder, Rename, RenameOf                                   string
 	RemoveFolder, RemoveFolderTitle, RemoveFolderText, RemoveFolderBelow, RemoveFolderRules, RemoveFolderYes, Cancel, FolderMade string
 	FolderRenamed, FolderRemoved, FolderReserved, FolderWithin, NoFolders, SearchTry, SearchWord, FrameOut                       string
-	NoAccountYet                                                                                                                 string
+	NoAccountYet, NothingYet, Fetching, FetchingOf, FetchingFiled, FetchingDeleted, SentSoon, SentIn, SentNow                    string
 
 	count func(n int, what noun) string
 	dates *months
@@ -91,6 +91,11 @@ var english = words{
 	HasFiles:          "with attachments",
 	More:              "More letters",
 	Nothing:           "No letters here.",
+	NothingYet:        "No letters here yet.",
+	Fetching:          "Fetching the mail of %s …",
+	FetchingOf:        "Fetching the mail of %s: %s of %s letters.",
+	FetchingFiled:     "Letters being put into their folders: %s.",
+	FetchingDeleted:   "Letters being deleted on the server: %s.",
 	NothingFound:      "Nothing was found.",
 	Choose:            "Choose a letter to read it here.",
 	Pick:              "Pick",
@@ -165,6 +170,9 @@ var english = words{
 	CannotSend:        "Sending is not set up in this program; the letter is kept as a draft.",
 	NoAccount:         "There is no account yet. Add one in the settings.",
 	InOutbox:          "The letter is in the outbox.",
+	SentSoon:          "The letter is in the outbox, and is sent in 10 seconds. Until then you can take it back here.",
+	SentIn:            "is sent in %s s",
+	SentNow:           "is sent now",
 	OutboxEmpty:       "Nothing is waiting to be sent.",
 	Waiting:           "waiting",
 	Sending:           "being sent",

@@ -80,21 +80,40 @@ if (q && list) {
   });
 }
 
-// What arrived meanwhile: looked for every minute, unless the person is at work in the list.
-if (list) setInterval(() => {
+// What arrived meanwhile: looked for every minute, while mail is being fetched and when that ends at
+// once, unless the person is at work in the list.
+function arrived() {
   const u = new URL(location.href);
-  if (document.hidden || u.searchParams.get("c") || list.contains(document.activeElement) || document.activeElement === q || $("#rows input:checked") || $("details.more[open]") || rows().length > 50) return;
+  if (!list || document.hidden || u.searchParams.get("c") || list.contains(document.activeElement) || document.activeElement === q || $("#rows input:checked") || $("details.more[open]") || rows().length > 50) return;
   u.searchParams.delete("open"); u.searchParams.delete("as"); u.searchParams.delete("images");
   part(u.href, "", doc => {
     const here = $(".reader .letter")?.dataset.id, fresh = $("#list", doc);
-    if (!fresh || rows().map(r => r.dataset.id + r.className.replace(" current", "")).join() === $$("#rows .row", fresh).map(r => r.dataset.id + r.className).join()) return;
+    if (!fresh || list.contains(document.activeElement)) return;
+    if (rows().length && rows().map(r => r.dataset.id + r.className.replace(" current", "")).join() === $$("#rows .row", fresh).map(r => r.dataset.id + r.className).join()) return;
     const at = list.scrollTop;
     list.replaceChildren(...[...fresh.childNodes].map(n => document.importNode(n, true)));
     list.scrollTop = at;
     for (const r of rows()) r.classList.toggle("current", r.dataset.id === here);
     $(".boxes", nav).replaceWith(document.importNode($("#nav .boxes", doc), true));
   }, () => {});
-}, 60000);
+}
+if (list) setInterval(arrived, 60000);
+
+// How far fetches are: asked often while one runs.
+const fetching = $("#fetching");
+if (fetching) {
+  const look = after => setTimeout(() => {
+    if (document.hidden) { look(2000); return; }
+    const ran = fetching.childElementCount > 0;
+    part(base + "/fetching", "fetching", doc => {
+      if (fetching.textContent !== doc.body.textContent) put(fetching, doc);
+      const runs = fetching.childElementCount > 0;
+      if (ran || runs) arrived();
+      look(runs ? 2000 : 5000);
+    }, () => look(20000));
+  }, after);
+  look(1000);
+}
 
 // Picking.
 document.addEventListener("change", e => {
