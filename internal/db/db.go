@@ -25,7 +25,7 @@ var (
 	ErrNewer = errors.New("database schema is newer than this program")
 	// ErrConstraint: a NOT NULL, CHECK or FOREIGN KEY constraint.
 	ErrConstraint = errors.New("row breaks a constraint")
-	// ErrTooLong: a View ran longer than MaxView; read in pages by key.
+	// ErrTooLong: a View ran longer than MaxSQLiteView or MaxPostgresView; read in pages by key.
 	ErrTooLong = errors.New("read transaction ran too long")
 	// ErrUnknownOutcome: the commit was sent and its answer never came, or the disk
 	// failed while it was made durable. Look the work up by its id before doing

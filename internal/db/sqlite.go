@@ -18,8 +18,12 @@ import (
 )
 
 // MaxView is how long a View of SQLite may run: a read transaction keeps the
-// write-ahead log from being reused.
-const MaxView = time.Second
+// write-ahead log from being used anew. A View is written for it, and is stopped after
+// MaxSQLiteView: a process that gets little of a busy machine is no reason to fail.
+const (
+	MaxView       = time.Second
+	MaxSQLiteView = 5 * time.Second
+)
 
 // SQLiteConfig describes a SQLite database. Path is required.
 type SQLiteConfig struct {

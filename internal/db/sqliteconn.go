@@ -161,7 +161,7 @@ func (c *conn) stop() error {
 		}
 	}
 	if d := c.shared.deadline; d != 0 && time.Now().UnixNano() > d {
-		return fmt.Errorf("%w: a View must end within %v, read in pages by key", ErrTooLong, MaxView)
+		return fmt.Errorf("%w: a View must end within %v, read in pages by key", ErrTooLong, MaxSQLiteView)
 	}
 	return nil
 }

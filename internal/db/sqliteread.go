@@ -89,7 +89,7 @@ func (r *readers) close() error {
 	return err
 }
 
-// View implements Database. A statement that runs past MaxView is stopped, the
+// View implements Database. A statement that runs past MaxSQLiteView is stopped, the
 // error is ErrTooLong. The end of ctx is seen at the next statement or row.
 func (d *SQLite) View(ctx context.Context, fn func(Tx) error) (err error) {
 	if err := ctx.Err(); err != nil {
@@ -113,7 +113,7 @@ func (d *SQLite) View(ctx context.Context, fn func(Tx) error) (err error) {
 	if err := c.run("BEGIN"); err != nil {
 		return err
 	}
-	c.shared.deadline = start.Add(MaxView).UnixNano()
+	c.shared.deadline = start.Add(MaxSQLiteView).UnixNano()
 	if c.done = ctx.Done(); c.done != nil {
 		c.ctx = ctx
 	}
