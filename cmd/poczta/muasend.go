@@ -25,6 +25,7 @@ type muaSendCmd struct {
 	All       bool          `help:"Answer all who got it."`
 	Forward   string        `help:"Pass a letter on, by its number." placeholder:"LETTER"`
 	Attached  bool          `help:"Pass it on as an attachment, as it is."`
+	Saved     string        `help:"Send a letter that lies in Drafts, by its number; what else you give changes or adds to it." placeholder:"LETTER"`
 	At        string        `help:"Not before then: 2h, 2026-11-24, or '2026-11-24 08:00'." placeholder:"TIME"`
 	Wait      time.Duration `help:"Let it wait so long at least, so that it can be undone."`
 	Receipt   bool          `help:"Ask the servers to report when it was delivered."`
@@ -39,12 +40,13 @@ poczta mail sync sends it, and poczta mail outbox shows it.
 
   poczta mail send ola@example.org -s "Lunch?" --text "At one, as ever?"
   git log -1 --stat | poczta mail send ola@example.org -s "What is new"
-  poczta mail send --reply 17 --text "Yes." -a menu.pdf`
+  poczta mail send --reply 17 --text "Yes." -a menu.pdf
+  poczta mail send --saved 18`
 }
 
 // Input implements writer.
 func (c *muaSendCmd) Input(p *process) io.Reader {
-	if c.Text != nil {
+	if c.Text != nil || c.Saved != "" {
 		return eof{}
 	}
 	if f, ok := p.stdin.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
@@ -55,7 +57,7 @@ func (c *muaSendCmd) Input(p *process) io.Reader {
 
 func (c *muaSendCmd) Do(ctx context.Context, d *mua.Desk) error {
 	w := mua.Writing{Account: c.From, To: c.To, Cc: c.Cc, Bcc: c.Bcc, Subject: c.Subject, Text: c.Text, Files: c.Attach, Reply: c.Reply, All: c.All,
-		Forward: c.Forward, Attached: c.Attached, Wait: c.Wait, Receipt: c.Receipt, Unchecked: c.Unchecked, Draft: c.Draft}
+		Forward: c.Forward, Saved: c.Saved, Attached: c.Attached, Wait: c.Wait, Receipt: c.Receipt, Unchecked: c.Unchecked, Draft: c.Draft}
 	if c.At != "" {
 		at, err := later(c.At, time.Now())
 		if err != nil {
@@ -72,7 +74,12 @@ func later(s string, now time.Time) (time.Time, error) {
 		return now.Add(wait), nil
 	}
 	for _, layout := range []string{"2006-01-02 15:04", "2006-01-02T15:04", "2006-01-02", time.RFC3339} {
-		if at, err := time.ParseInLocation(layout, s, time.Local); err == nil {
+		at, err := time.ParseInLocation(layout, s, time.Local)
+		switch {
+		case err != nil:
+		case at.Before(now):
+			return now, fmt.Errorf("%w: --at %s is past; leave it out to send at once", mua.ErrUsage, s)
+		default:
 			return at, nil
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"poczta.example/poczta/internal/clientconfig"
 	"poczta.example/poczta/internal/mua"
@@ -101,5 +102,72 @@ func TestMissingLetters(t *testing.T) {
 		if !strings.Contains(h.out.String(), c.says) || c.says == "" && h.out.Len() > 0 {
 			t.Errorf("%s: says %q, want %q", c.name, &h.out, c.says)
 		}
+	}
+}
+
+// TestSendSaved sends a letter from Drafts: as it is, or changed.
+func TestSendSaved(t *testing.T) {
+	t.Parallel()
+	text, other := "At one?", "At two!"
+	for name, c := range map[string]struct {
+		w       mua.Writing
+		subject string
+		to      []string
+		text    string
+	}{
+		"as it is": {mua.Writing{}, "Lunch", []string{"ola@example.org"}, text},
+		"changed":  {mua.Writing{Subject: "Dinner", Text: &other, Cc: []string{"ewa@example.org"}}, "Dinner", []string{"ola@example.org", "ewa@example.org"}, other},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h, ctx := newHouse(t), t.Context()
+			h.settle(1)
+			h.must(h.desk("", false).Send(ctx, mua.Writing{To: []string{"ola@example.org"}, Subject: "Lunch", Text: &text, Draft: true}))
+			drafts := h.rows(mua.Listing{Folder: store.Drafts})
+			if len(drafts) != 1 {
+				t.Fatalf("drafts: %+v", drafts)
+			}
+			c.w.Saved, c.w.Unchecked = fmt.Sprint(drafts[0].ID), true
+			h.must(h.desk("this is not read", false).Send(ctx, c.w))
+			if got := h.rows(mua.Listing{Folder: store.Drafts}); len(got) != 0 {
+				t.Errorf("left in Drafts: %+v", got)
+			}
+			items, err := h.Outbox.List(ctx)
+			h.must(err)
+			if len(items) != 1 || items[0].Subject != c.subject || len(items[0].Recipients) != len(c.to) {
+				t.Fatalf("outbox: %+v", items)
+			}
+			for i, r := range items[0].Recipients {
+				if r.Address != c.to[i] {
+					t.Errorf("to %s, want %s", r.Address, c.to[i])
+				}
+			}
+			h.must(h.desk("", false).OutgoingUndo(ctx, int64(items[0].ID)))
+			h.must(h.desk("", false).Read(ctx, fmt.Sprint(h.rows(mua.Listing{Folder: store.Drafts})[0].ID), mua.Reading{}))
+			if !strings.HasSuffix(h.out.String(), "\n\n"+c.text+"\n") {
+				t.Errorf("text: %s", &h.out)
+			}
+		})
+	}
+}
+
+// TestSendRefused sends nothing that was not meant.
+func TestSendRefused(t *testing.T) {
+	t.Parallel()
+	h, text := newHouse(t), "x"
+	h.settle(1)
+	one := fmt.Sprint(h.rows(mua.Listing{})[0].ID)
+	for name, w := range map[string]mua.Writing{
+		"in the past":         {At: time.Now().AddDate(-1, 0, 0)},
+		"no draft":            {Saved: one},
+		"an answer and draft": {Saved: one, Reply: one},
+	} {
+		w.To, w.Text, w.Unchecked = []string{"ola@example.org"}, &text, true
+		if err := h.desk("", false).Send(t.Context(), w); !errors.Is(err, mua.ErrUsage) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if items, err := h.Outbox.List(t.Context()); err != nil || len(items) != 0 {
+		t.Errorf("outbox: %+v, %v", items, err)
 	}
 }

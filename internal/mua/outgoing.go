@@ -37,7 +37,7 @@ func (d *Desk) OutgoingUndo(ctx context.Context, id int64) error {
 	if err != nil {
 		return fmt.Errorf("letter %d: %w", id, err)
 	}
-	d.say("It is not sent, and lies in %s as letter %d.", store.Drafts, draft)
+	d.say("It is not sent, and lies in %s as letter %d; poczta mail send --saved %d sends it.", store.Drafts, draft, draft)
 	return nil
 }
 

@@ -15,6 +15,7 @@ import (
 	"poczta.example/poczta/internal/envelope"
 	"poczta.example/poczta/internal/mua/compose"
 	"poczta.example/poczta/internal/mua/outbox"
+	"poczta.example/poczta/internal/mua/page"
 	"poczta.example/poczta/internal/mua/profile"
 	"poczta.example/poczta/internal/mua/store"
 )
@@ -30,6 +31,7 @@ type Writing struct {
 	Text               *string // nil: the input
 	Files              []string
 	Reply, Forward     string // the number of a letter
+	Saved              string // the number of a letter in Drafts that is sent; what else is given changes it
 	All, Attached      bool   // reply to all; forward as an attachment
 	At                 time.Time
 	Wait               time.Duration
@@ -40,6 +42,9 @@ type Writing struct {
 // Send writes a letter and puts it into the outbox, durably, or into Drafts. It is sent at once if
 // the server can be reached, else as soon as it can.
 func (d *Desk) Send(ctx context.Context, w Writing) error {
+	if !w.At.IsZero() && w.At.Before(d.Mail.now()) {
+		return fmt.Errorf("%w: %s is past; leave --at out to send at once", ErrUsage, w.At.Local().Format("2006-01-02 15:04"))
+	}
 	draft, release, err := d.draft(ctx, w)
 	if err != nil {
 		return err
@@ -53,7 +58,7 @@ func (d *Desk) Send(ctx context.Context, w Writing) error {
 		if err != nil {
 			return err
 		}
-		d.say("Saved in %s as letter %d.", store.Drafts, draft.Letter)
+		d.say("Saved in %s as letter %d; poczta mail send --saved %d sends it.", store.Drafts, draft.Letter, draft.Letter)
 		return nil
 	}
 	for _, p := range draft.Check() {
@@ -72,7 +77,7 @@ func (d *Desk) Send(ctx context.Context, w Writing) error {
 		defer close(written)
 		pw.CloseWithError(compose.Write(pw, &draft, d.Mail.now(), id))
 	}()
-	l := outbox.Letter{Account: draft.Account, Recipients: draft.Recipients(), Message: r, SendAt: w.At, Wait: w.Wait, Unchecked: w.Unchecked}
+	l := outbox.Letter{Account: draft.Account, Recipients: draft.Recipients(), Message: r, Draft: draft.Letter, SendAt: w.At, Wait: w.Wait, Unchecked: w.Unchecked}
 	if w.Receipt {
 		l.Notify = envelope.NotifySuccess | envelope.NotifyFailure | envelope.NotifyDelay
 	}
@@ -105,6 +110,11 @@ func (d *Desk) draft(ctx context.Context, w Writing) (c compose.Draft, release f
 		return c, release, err
 	}
 	switch {
+	case w.Saved != "":
+		c, err = compose.Read(a, base)
+		if w.Account != "" {
+			c.From = store.Address{Name: a.Name, Address: a.Address}
+		}
 	case w.Reply != "":
 		c, err = compose.Reply(a, base, w.All, d.Language)
 	case w.Forward != "":
@@ -128,13 +138,9 @@ func (d *Desk) draft(ctx context.Context, w Writing) (c compose.Draft, release f
 	if w.Subject != "" {
 		c.Subject = w.Subject
 	}
-	text := ""
-	if w.Text != nil {
-		text = *w.Text
-	} else if text, err = d.typed(); err != nil {
+	if c.Text, err = d.text(w, c.Text); err != nil {
 		return c, release, err
 	}
-	c.Text = strings.TrimRight(strings.ReplaceAll(text, "\r\n", "\n"), "\n") + "\n" + c.Text
 	for _, name := range w.Files {
 		file, err := d.file(name)
 		if err != nil {
@@ -143,6 +149,25 @@ func (d *Desk) draft(ctx context.Context, w Writing) (c compose.Draft, release f
 		c.Attachments = append(c.Attachments, file)
 	}
 	return c, release, nil
+}
+
+// text is what the person wrote, above what stood there. That of a letter in Drafts stays, unless
+// there is another.
+func (d *Desk) text(w Writing, below string) (text string, err error) {
+	switch {
+	case w.Text != nil:
+		text = *w.Text
+	case w.Saved != "":
+		return below, nil
+	default:
+		if text, err = d.typed(); err != nil {
+			return "", err
+		}
+	}
+	if w.Saved != "" {
+		below = ""
+	}
+	return strings.TrimRight(strings.ReplaceAll(text, "\r\n", "\n"), "\n") + "\n" + below, nil
 }
 
 // typed reads the text on the input.
@@ -157,14 +182,14 @@ func (d *Desk) typed() (string, error) {
 	return strings.ToValidUTF8(string(text), "\uFFFD"), nil
 }
 
-// base opens the letter that is answered or passed on, nil for none.
+// base opens the letter that is answered, passed on, or sent from Drafts; nil for none.
 func (d *Desk) base(ctx context.Context, w Writing) (*store.Letter, error) {
-	word := w.Reply + w.Forward
+	word := w.Reply + w.Forward + w.Saved
 	if word == "" {
 		return nil, nil
 	}
-	if w.Reply != "" && w.Forward != "" {
-		return nil, fmt.Errorf("%w: answer a letter, or forward one", ErrUsage)
+	if word != w.Reply && word != w.Forward && word != w.Saved {
+		return nil, fmt.Errorf("%w: answer a letter, forward one, or send a draft", ErrUsage)
 	}
 	list, err := ids([]string{word})
 	if err != nil {
@@ -176,6 +201,14 @@ func (d *Desk) base(ctx context.Context, w Writing) (*store.Letter, error) {
 	l, err := d.Mail.Store.Letter(ctx, list[0])
 	if err != nil {
 		return nil, fmt.Errorf("letter %s: %w", word, err)
+	}
+	if w.Saved != "" && (l.Folder != store.Drafts || !l.Removed.IsZero()) {
+		return nil, errors.Join(fmt.Errorf("%w: letter %s is no draft: it lies in %s; poczta mail list --folder %s shows drafts", ErrUsage, word, l.Folder, store.Drafts), l.Close())
+	}
+	if w.Saved != "" {
+		if typed, err := page.Typed(ctx, d.Mail.Store, l.ID); err != nil || typed {
+			return nil, errors.Join(err, fmt.Errorf("letter %s has newer text on the page, which is not in it yet; send it there: poczta mail open", word), l.Close())
+		}
 	}
 	return l, nil
 }
@@ -252,7 +285,7 @@ func (d *Desk) sent(ctx context.Context, id outbox.ID) error {
 	case outbox.Refused, outbox.Partly:
 		for _, r := range item.Recipients {
 			if r.State == outbox.Refused {
-				d.say("%s was refused: %d %s", r.Address, r.Code, r.Reply)
+				d.say("%s was refused. %s", r.Address, r.Words(d.Language))
 			}
 		}
 		return fmt.Errorf("letter %d was not taken for everybody", id)

@@ -55,10 +55,21 @@ func (v *visit) keepTyped(ctx context.Context, d *compose.Draft, draft store.Let
 	return true, err
 }
 
+// Typed reports whether something was typed into a draft on the page that its letter does not hold
+// yet.
+func Typed(ctx context.Context, s *store.Store, draft store.LetterID) (bool, error) {
+	f, err := readTyped(ctx, s, draft)
+	return f != nil, err
+}
+
 // typed is what was typed into a draft since its letter was written; nil is nothing.
 func (v *visit) typed(ctx context.Context, draft store.LetterID) (url.Values, error) {
+	return readTyped(ctx, v.p.cfg.Store, draft)
+}
+
+func readTyped(ctx context.Context, s *store.Store, draft store.LetterID) (url.Values, error) {
 	var text string
-	err := v.p.cfg.Store.DB().View(ctx, func(tx db.Tx) error {
+	err := s.DB().View(ctx, func(tx db.Tx) error {
 		return tx.QueryRow(`SELECT typed FROM draft_typed WHERE letter = ?`, int64(draft)).Scan(&text)
 	})
 	if errors.Is(err, db.ErrNotFound) {
