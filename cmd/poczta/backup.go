@@ -64,6 +64,14 @@ func (p backupPlace) open(ctx context.Context, all *cli, o place.Options) (*back
 	return r, conf, end, err
 }
 
+// counted writes a number of things.
+func counted(n int64, thing string) string {
+	if n == 1 {
+		return "1 " + thing
+	}
+	return fmt.Sprintf("%d %ss", n, thing)
+}
+
 // printJSON prints one array.
 func printJSON[T any](w io.Writer, rows []T) error {
 	if rows == nil {
@@ -228,8 +236,8 @@ func (c *backupPruneCmd) Run(ctx context.Context, p *process, all *cli) error {
 	if c.JSON {
 		return printJSON(p.stdout, []backup.Pruned{done})
 	}
-	_, err = fmt.Fprintf(p.stdout, "%d backups forgotten; %d packs removed, %d of them rewritten; %s freed, %s kept.\n",
-		len(done.Forgotten), done.Packs, done.Rewritten, mebi(done.Freed), mebi(done.Kept))
+	_, err = fmt.Fprintf(p.stdout, "%s forgotten; %s removed, %d of them rewritten; %s freed, %s kept.\n",
+		counted(int64(len(done.Forgotten)), "backup"), counted(int64(done.Packs), "pack"), done.Rewritten, mebi(done.Freed), mebi(done.Kept))
 	return err
 }
 
@@ -282,6 +290,9 @@ func (c *backupKeyCmd) Run(_ context.Context, p *process, all *cli) error {
 		return err
 	}
 	f, err := os.OpenFile(c.File, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("%s is there already and may be the key of backups, so it is left as it is; name another file", c.File)
+	}
 	if err != nil {
 		return fmt.Errorf("make key file: %w", err)
 	}

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"text/tabwriter"
@@ -11,6 +13,7 @@ import (
 	"poczta.example/poczta/internal/backup"
 	"poczta.example/poczta/internal/backup/holdings"
 	"poczta.example/poczta/internal/backup/place"
+	"poczta.example/poczta/internal/control"
 	"poczta.example/poczta/internal/mua"
 )
 
@@ -28,7 +31,7 @@ type muaBackupCmd struct {
 
 // muaPlace is where a person's backups are.
 type muaPlace struct {
-	To          string `help:"A folder, or s3://BUCKET/PREFIX." required:"" env:"POCZTA_MAIL_BACKUP" placeholder:"PLACE"`
+	To          string `help:"A folder, or s3://BUCKET/PREFIX; that of the scheduled backups, with their key, when none is named." env:"POCZTA_MAIL_BACKUP" placeholder:"PLACE"`
 	KeyFile     string `name:"key-file" help:"Key of encrypted backups." env:"POCZTA_MAIL_BACKUP_KEY" placeholder:"FILE"`
 	Endpoint    string `help:"The S3 server." placeholder:"URL"`
 	Region      string `help:"The bucket's region."`
@@ -37,6 +40,33 @@ type muaPlace struct {
 
 func (m muaPlace) where() place.Place {
 	return place.Place{To: m.To, KeyFile: m.KeyFile, Endpoint: m.Endpoint, Region: m.Region, Credentials: m.Credentials}
+}
+
+// find is where for a command that runs in this process: without --to, the place of the scheduled
+// backups, of which the process is asked that has the mail open. status is zero with --to.
+func (m muaPlace) find(ctx context.Context, p *process, all *cli) (at place.Place, status mua.BackupStatus, err error) {
+	if m.To != "" {
+		return m.where(), status, nil
+	}
+	var out bytes.Buffer
+	if err = callMail(ctx, p, all, []string{"mail", "backup", "schedule", "--show", "--json"}, control.Streams{In: eof{}, Out: &out, Err: p.stderr}); err != nil {
+		return at, status, fmt.Errorf("look where the scheduled backups are: %w; or name the place with --to", err)
+	}
+	if err = json.Unmarshal(out.Bytes(), &status); err != nil {
+		return at, status, fmt.Errorf("look where the scheduled backups are: %w", err)
+	}
+	at, err = status.Place(m.where())
+	return at, status, usage(err)
+}
+
+// open opens the backups that find finds.
+func (m muaPlace) open(ctx context.Context, p *process, all *cli, o place.Options) (*backup.Repository, mua.BackupStatus, func(), error) {
+	at, status, err := m.find(ctx, p, all)
+	if err != nil {
+		return nil, status, nil, err
+	}
+	r, end, err := place.Open(ctx, at, o)
+	return r, status, end, err
 }
 
 type muaBackupCreateCmd struct {
@@ -103,8 +133,8 @@ type muaBackupListCmd struct {
 }
 
 // Run implements local.
-func (c *muaBackupListCmd) Run(ctx context.Context, p *process, _ *cli) error {
-	r, end, err := place.Open(ctx, c.where(), place.Options{})
+func (c *muaBackupListCmd) Run(ctx context.Context, p *process, all *cli) error {
+	r, _, end, err := c.open(ctx, p, all, place.Options{})
 	if err != nil {
 		return err
 	}
@@ -132,9 +162,9 @@ type muaBackupVerifyCmd struct {
 }
 
 // Run implements local.
-func (c *muaBackupVerifyCmd) Run(ctx context.Context, p *process, _ *cli) error {
+func (c *muaBackupVerifyCmd) Run(ctx context.Context, p *process, all *cli) error {
 	show := newBackupProgress(p.stderr)
-	r, end, err := place.Open(ctx, c.where(), place.Options{Progress: show.tell})
+	r, _, end, err := c.open(ctx, p, all, place.Options{Progress: show.tell})
 	if err != nil {
 		return err
 	}
@@ -173,30 +203,49 @@ func (c *muaBackupVerifyCmd) Run(ctx context.Context, p *process, _ *cli) error 
 
 type muaBackupPruneCmd struct {
 	muaPlace
+	asJSON
 	yes
-	Last    int `help:"Keep the newest ones." default:"3"`
-	Daily   int `help:"Keep the newest of each of so many days." default:"14"`
-	Weekly  int `help:"Of so many weeks." default:"8"`
-	Monthly int `help:"Of so many months." default:"24"`
+	Keep   string `help:"Which backups stay, as in backup schedule; its wish for its place, else last=3,daily=14,weekly=8,monthly=24, when nothing is said." placeholder:"RULES"`
+	Forget string `help:"Forget this backup first, whatever the rules say." placeholder:"ID"`
 }
 
 // Run implements local.
-func (c *muaBackupPruneCmd) Run(ctx context.Context, p *process, _ *cli) error {
+func (c *muaBackupPruneCmd) Run(ctx context.Context, p *process, all *cli) error {
 	if err := c.confirm(p, "Old backups will be removed for ever."); err != nil {
 		return err
 	}
 	show := newBackupProgress(p.stderr)
-	r, end, err := place.Open(ctx, c.where(), place.Options{Progress: show.tell})
+	r, status, end, err := c.open(ctx, p, all, place.Options{Progress: show.tell})
 	if err != nil {
 		return err
 	}
 	defer end()
-	done, err := r.Prune(ctx, backup.Rules{Last: c.Last, Daily: c.Daily, Weekly: c.Weekly, Monthly: c.Monthly})
+	keep := mua.DefaultKeep()
+	if status.Schedule != nil {
+		keep = status.Schedule.Keep
+	}
+	if c.Keep != "" {
+		if keep, err = mua.ParseKeep(c.Keep); err != nil {
+			return usage(err)
+		}
+	}
+	if c.Forget != "" {
+		if err := r.Forget(ctx, c.Forget); err != nil {
+			return err
+		}
+	}
+	done, err := r.Prune(ctx, keep)
 	show.end()
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(p.stdout, "%d backups forgotten; %s freed, %s kept.\n", len(done.Forgotten), mebi(done.Freed), mebi(done.Kept))
+	if c.JSON {
+		return printJSON(p.stdout, []backup.Pruned{done})
+	}
+	if c.Forget != "" {
+		fmt.Fprintf(p.stdout, "Backup %s is forgotten.\n", printable(c.Forget))
+	}
+	_, err = fmt.Fprintf(p.stdout, "%s forgotten by the rules; %s freed, %s kept.\n", counted(int64(len(done.Forgotten)), "backup"), mebi(done.Freed), mebi(done.Kept))
 	return err
 }
 
@@ -207,9 +256,9 @@ type muaBackupDrillCmd struct {
 }
 
 // Run implements local.
-func (c *muaBackupDrillCmd) Run(ctx context.Context, p *process, _ *cli) error {
+func (c *muaBackupDrillCmd) Run(ctx context.Context, p *process, all *cli) error {
 	show := newBackupProgress(p.stderr)
-	r, end, err := place.Open(ctx, c.where(), place.Options{Progress: show.tell})
+	r, _, end, err := c.open(ctx, p, all, place.Options{Progress: show.tell})
 	if err != nil {
 		return err
 	}
@@ -259,12 +308,15 @@ func (c *muaBackupRestoreCmd) Run(ctx context.Context, p *process, all *cli) err
 	if !c.All {
 		return runMail(ctx, p, all, c)
 	}
+	if c.To == "" {
+		return fmt.Errorf("%w: name the place of the backups with --to", admin.ErrUsage)
+	}
 	folder, err := all.Mail.folder()
 	if err != nil {
 		return err
 	}
 	show := newBackupProgress(p.stderr)
-	r, end, err := place.Open(ctx, c.where(), place.Options{Progress: show.tell})
+	r, _, end, err := c.open(ctx, p, all, place.Options{Progress: show.tell})
 	if err != nil {
 		return err
 	}

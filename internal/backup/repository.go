@@ -144,7 +144,7 @@ func Open(ctx context.Context, c Config) (*Repository, error) {
 	}
 	switch {
 	case r.format.Encrypted && c.Key.IsZero():
-		return nil, fmt.Errorf("open backup repository: it is encrypted: %w: none was given", ErrKey)
+		return nil, noKey{}
 	case r.format.Encrypted:
 		if r.keys, err = loadKeys(ctx, c.Target, c.Key); err != nil {
 			return nil, fmt.Errorf("open backup repository: %w", err)
@@ -262,3 +262,14 @@ func (r *Repository) check(frame []byte, id ID) ([]byte, error) {
 	}
 	return octets, nil
 }
+
+// noKey says that no key was given for an encrypted repository. It is ErrKey.
+type noKey struct{}
+
+// Error says what to do.
+func (noKey) Error() string {
+	return "open backup repository: it is encrypted, and no key was named; name the key file with --key-file FILE"
+}
+
+// Is makes it ErrKey.
+func (noKey) Is(target error) bool { return target == ErrKey }

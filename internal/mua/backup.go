@@ -70,12 +70,19 @@ func (m *Mail) secretsFile() ([]holdings.File, error) {
 func (d *Desk) BackupCreate(ctx context.Context, p place.Place, version string) error {
 	m := newMeter(d, "backup")
 	defer m.end()
-	r, end, err := place.Open(ctx, d.place(p), place.Options{Make: true, Progress: m.backedUp, Logger: d.Mail.conf.Logger})
+	wish, p, err := d.backups(ctx, p)
+	if err != nil {
+		return err
+	}
+	r, end, err := place.Open(ctx, p, place.Options{Make: true, Progress: m.backedUp, Logger: d.Mail.conf.Logger})
 	if err != nil {
 		return err
 	}
 	defer end()
 	report, err := d.Mail.backUp(ctx, r, version)
+	if err == nil && report.Damaged == 0 && wish.Schedule != nil && wish.Schedule.place() == p {
+		err = d.Mail.noteBackup(ctx, d.Mail.now(), report.Snapshot, false, nil) // the next one is due later
+	}
 	if err != nil {
 		return err
 	}
@@ -102,6 +109,16 @@ func (d *Desk) place(p place.Place) place.Place {
 	return p
 }
 
+// backups is the place that a command means, and what became of the scheduled backups.
+func (d *Desk) backups(ctx context.Context, own place.Place) (BackupStatus, place.Place, error) {
+	s, err := d.Mail.BackupStatus(ctx)
+	if err != nil {
+		return s, own, err
+	}
+	p, err := s.Place(d.place(own))
+	return s, p, err
+}
+
 // backedUp is at for a backup.
 func (m *meter) backedUp(p backup.Progress) {
 	m.at(int(p.Items), int(p.TotalItems), p.Octets, p.TotalOctets, p.Step)
@@ -112,7 +129,11 @@ func (m *meter) backedUp(p backup.Progress) {
 func (d *Desk) BackupRestore(ctx context.Context, p place.Place, id string, at time.Time, sel holdings.Selection, into string) error {
 	m := newMeter(d, "restore")
 	defer m.end()
-	r, end, err := place.Open(ctx, d.place(p), place.Options{Progress: m.backedUp})
+	_, p, err := d.backups(ctx, p)
+	if err != nil {
+		return err
+	}
+	r, end, err := place.Open(ctx, p, place.Options{Progress: m.backedUp})
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,9 @@
 package mua
 
-import "context"
+import (
+	"context"
+	"time"
+)
 
 // ProgressText and Bar are what progress says.
 var (
@@ -12,3 +15,6 @@ var (
 
 // BackupIfDue is one look at the clock for the scheduled backup.
 func (m *Mail) BackupIfDue(ctx context.Context) error { return m.backupIfDue(ctx) }
+
+// Interval is interval.
+func Interval(d time.Duration) string { return interval(d) }

@@ -84,6 +84,40 @@ func (s *Schedule) place() place.Place {
 	return place.Place{To: s.To, KeyFile: s.KeyFile, Endpoint: s.Endpoint, Region: s.Region, Credentials: s.Credentials}
 }
 
+// Place is where a command finds backups: own, or without own.To the place of the scheduled
+// backups, of which own replaces what it names. ErrUsage when there is neither.
+func (s *BackupStatus) Place(own place.Place) (place.Place, error) {
+	if own.To != "" {
+		return own, nil
+	}
+	if s.Schedule == nil {
+		return own, fmt.Errorf("%w: name the place of the backups with --to FOLDER or --to s3://BUCKET/PREFIX; after poczta mail backup schedule --to PLACE it need not be named", ErrUsage)
+	}
+	p := s.Schedule.place()
+	for _, f := range []struct {
+		to  *string
+		own string
+	}{{&p.KeyFile, own.KeyFile}, {&p.Endpoint, own.Endpoint}, {&p.Region, own.Region}, {&p.Credentials, own.Credentials}} {
+		if f.own != "" {
+			*f.to = f.own
+		}
+	}
+	return p, nil
+}
+
+// interval writes a time without the parts that are 0: 24h, 1h30m.
+func interval(d time.Duration) string {
+	text := strings.TrimSuffix(d.String(), "m0s") // 12h0m0s, 1h30m0s
+	switch {
+	case text == d.String():
+	case strings.HasSuffix(text, "h0"):
+		text = strings.TrimSuffix(text, "0")
+	default:
+		text += "m"
+	}
+	return text
+}
+
 func (s *Schedule) every() time.Duration { return time.Duration(s.Every) * time.Second }
 
 func (s *Schedule) validate() error {
@@ -177,8 +211,8 @@ func (s *BackupStatus) isDue(now time.Time) bool {
 	return s.Schedule != nil && (!now.Before(s.due()) || s.Made != nil && s.Made.After(now) || s.tried.After(now))
 }
 
-// schedule stores a wish; nil ends it. A new place is one where none was made yet.
-func (m *Mail) schedule(ctx context.Context, s *Schedule) error {
+// schedule stores a wish; nil ends it. newest is the newest backup of this mail in a new place; nil for none.
+func (m *Mail) schedule(ctx context.Context, s *Schedule, newest *backup.Snapshot) error {
 	if s == nil {
 		return m.Store.DB().Update(ctx, func(tx db.Tx) error {
 			_, err := tx.Exec(`DELETE FROM backup_schedule`)
@@ -193,15 +227,21 @@ func (m *Mail) schedule(ctx context.Context, s *Schedule) error {
 	if err != nil {
 		return err
 	}
+	made := int64(0)
+	if newest == nil {
+		newest = &backup.Snapshot{}
+	} else {
+		made = db.Micros(newest.Time)
+	}
 	same := before.Schedule != nil && before.Schedule.To == s.To && before.Schedule.Endpoint == s.Endpoint
 	return m.Store.DB().Update(ctx, func(tx db.Tx) error {
 		if same {
 			_, err := tx.Exec(`UPDATE backup_schedule SET wish = ?, failed = 0, error = '', tried = 0`, string(text))
 			return err
 		}
-		_, err := tx.Exec(`INSERT INTO backup_schedule (one, wish, since, made, drilled, tried, failed, error, snapshot) VALUES (1, ?, ?, 0, 0, 0, 0, '', '')
-			ON CONFLICT (one) DO UPDATE SET wish = excluded.wish, since = excluded.since, made = 0, drilled = 0, tried = 0, failed = 0, error = '', snapshot = ''`,
-			string(text), db.Micros(m.now()))
+		_, err := tx.Exec(`INSERT INTO backup_schedule (one, wish, since, made, drilled, tried, failed, error, snapshot) VALUES (1, ?, ?, ?, 0, 0, 0, '', ?)
+			ON CONFLICT (one) DO UPDATE SET wish = excluded.wish, since = excluded.since, made = excluded.made, drilled = 0, tried = 0, failed = 0, error = '', snapshot = excluded.snapshot`,
+			string(text), db.Micros(m.now()), made, newest.ID)
 		return err
 	})
 }

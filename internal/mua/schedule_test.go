@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"poczta.example/poczta/internal/backup"
+	"poczta.example/poczta/internal/backup/holdings"
 	"poczta.example/poczta/internal/backup/place"
 	"poczta.example/poczta/internal/mailtest/poppeer"
 	"poczta.example/poczta/internal/mua"
@@ -253,4 +254,49 @@ func (u *until) String() string {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	return u.b.String()
+}
+
+// TestBackupPlace makes a backup by hand, then has them made by themselves there: the newest is known
+// at once, and no command needs the place any more.
+func TestBackupPlace(t *testing.T) {
+	t.Parallel()
+	h, c := scheduled(t)
+	a := h.add(&poppeer.Real{Plain: "127.0.0.1:9"}, profile.Leave)
+	if err := h.desk("", false).BackupCreate(t.Context(), place.Place{}, "test"); !errors.Is(err, mua.ErrUsage) {
+		t.Errorf("without a place: %v", err)
+	}
+	to := filepath.Join(t.TempDir(), "backups")
+	h.must(h.desk("", false).BackupCreate(t.Context(), place.Place{To: to}, "test"))
+	made := c.Now()
+	c.set(made.Add(time.Hour))
+	h.must(h.desk("", false).BackupSchedule(t.Context(), mua.Schedule{To: to, Every: 12 * 3600}))
+	if s, err := h.BackupStatus(t.Context()); err != nil || s.Made == nil || !s.Made.Equal(made) || s.Backup == "" || !s.Next.Equal(made.Add(12*time.Hour)) {
+		t.Errorf("the backup made before the schedule: %+v, %v", s, err)
+	}
+	if !strings.Contains(h.out.String(), "every 12h,") || strings.Contains(h.out.String(), "Newest: never") {
+		t.Errorf("shown: %s", &h.out)
+	}
+	h.must(h.desk("", false).BackupCreate(t.Context(), place.Place{}, "test"))
+	h.must(h.desk("", false).BackupRestore(t.Context(), place.Place{}, "", time.Time{}, holdings.Selection{Account: a.Address}, ""))
+	if s, err := h.BackupStatus(t.Context()); err != nil || s.Made == nil || !s.Made.Equal(c.Now()) {
+		t.Errorf("one made by hand meanwhile: %+v, %v", s, err)
+	}
+	s, err := h.BackupStatus(t.Context())
+	h.must(err)
+	p, err := s.Place(place.Place{KeyFile: "own"})
+	if want := (place.Place{To: to, KeyFile: "own"}); err != nil || p != want {
+		t.Errorf("the place with a key of its own: %+v, %v", p, err)
+	}
+	if p, err = s.Place(place.Place{To: "elsewhere"}); err != nil || p != (place.Place{To: "elsewhere"}) {
+		t.Errorf("another place: %+v, %v", p, err)
+	}
+}
+
+func TestInterval(t *testing.T) {
+	t.Parallel()
+	for d, want := range map[time.Duration]string{24 * time.Hour: "24h", 90 * time.Minute: "1h30m", time.Hour + time.Second: "1h0m1s", 100 * time.Hour: "100h", 10 * time.Minute: "10m"} {
+		if got := mua.Interval(d); got != want {
+			t.Errorf("%s is written %s", d, got)
+		}
+	}
 }

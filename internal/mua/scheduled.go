@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"poczta.example/poczta/internal/backup"
@@ -18,22 +19,42 @@ func (d *Desk) BackupSchedule(ctx context.Context, s Schedule) error {
 	if err := s.validate(); err != nil {
 		return err
 	}
-	_, end, err := place.Open(ctx, p, place.Options{})
+	var newest *backup.Snapshot
+	r, end, err := place.Open(ctx, p, place.Options{})
 	switch {
 	case err == nil:
+		newest, err = d.Mail.newest(ctx, r)
 		end()
+		if err != nil {
+			return fmt.Errorf("%w; nothing was changed", err)
+		}
 	case !errors.Is(err, backup.ErrNoRepository):
 		return fmt.Errorf("%w; nothing was changed", err)
 	}
-	if err := d.Mail.schedule(ctx, &s); err != nil {
+	if err := d.Mail.schedule(ctx, &s, newest); err != nil {
 		return err
 	}
 	return d.BackupScheduled(ctx)
 }
 
+// newest is the newest backup of this mail in a place; nil when there is none. One that can't be
+// read counts as none: verify tells of it.
+func (m *Mail) newest(ctx context.Context, r *backup.Repository) (*backup.Snapshot, error) {
+	all, err := r.List(ctx)
+	if err != nil && !errors.Is(err, backup.ErrDamaged) {
+		return nil, err
+	}
+	for _, s := range slices.Backward(all) {
+		if s.Kind == BackupKind && s.Origin == m.Store.DB().StoreID() {
+			return s, nil
+		}
+	}
+	return nil, nil
+}
+
 // BackupUnschedule ends scheduled backups; those that were made stay.
 func (d *Desk) BackupUnschedule(ctx context.Context) error {
-	if err := d.Mail.schedule(ctx, nil); err != nil {
+	if err := d.Mail.schedule(ctx, nil, nil); err != nil {
 		return err
 	}
 	return d.BackupScheduled(ctx)
@@ -54,7 +75,7 @@ func (d *Desk) BackupScheduled(ctx context.Context) error {
 	}
 	w := s.Schedule
 	d.say(choose(d.Language, "A backup to %s every %s, while poczta mail open or poczta mail sync --watch runs; kept: %s.", "Kopia zapasowa do %s co %s, gdy działa poczta mail open albo poczta mail sync --watch; zostają: %s."),
-		w.To, w.every(), keepRules(w.Keep))
+		w.To, interval(w.every()), keepRules(w.Keep))
 	when := func(t *time.Time) string {
 		if t == nil {
 			return choose(d.Language, "never", "nigdy")
