@@ -68,18 +68,18 @@ const (
 	PatternDomain  = "%EMAILDOMAIN%"
 )
 
-// Server is one way to reach a server.
+// Server is one way to reach a server. It travels as JSON.
 type Server struct {
-	Protocol Protocol
-	Host     string // a name in A-labels and lower case, or an IP address
-	Port     uint16
-	Security Security
+	Protocol Protocol `json:"protocol"`
+	Host     string   `json:"host"` // a name in A-labels and lower case, or an IP address
+	Port     uint16   `json:"port"`
+	Security Security `json:"security"`
 	// Authentications are what the server takes, best first; empty is not said.
-	Authentications []Authentication
+	Authentications []Authentication `json:"authentications,omitempty"`
 	// Username is the login name with patterns; "" is not said.
-	Username string
+	Username string `json:"username,omitempty"`
 	// LeaveOnServer is the provider's advice for POP3: keep mail on the server.
-	LeaveOnServer bool
+	LeaveOnServer bool `json:"leave_on_server,omitempty"`
 }
 
 // Login returns the login name for a person's address: Username with its patterns
@@ -122,12 +122,12 @@ type Link struct {
 	Text string // may be empty
 }
 
-// OAuth says where a provider issues tokens (RFC 6749).
+// OAuth says where a provider issues tokens (RFC 6749). It travels as JSON.
 type OAuth struct {
-	Issuer   string
-	Scope    string
-	AuthURL  string
-	TokenURL string
+	Issuer   string `json:"issuer,omitempty"`
+	Scope    string `json:"scope,omitempty"`
+	AuthURL  string `json:"auth_url"`
+	TokenURL string `json:"token_url"`
 }
 
 // Config is a provider's settings.

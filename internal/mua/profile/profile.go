@@ -242,8 +242,8 @@ func (p *Profiles) List(ctx context.Context) ([]Account, error) {
 			if err := rows.Scan(&id, &text); err != nil {
 				return err
 			}
-			var a Account
-			if err := json.Unmarshal([]byte(text), &a); err != nil {
+			a, err := decode([]byte(text))
+			if err != nil {
 				return fmt.Errorf("settings of account %d: %w", id, err)
 			}
 			a.ID = envelope.AccountID(id)
@@ -255,6 +255,27 @@ func (p *Profiles) List(ctx context.Context) ([]Account, error) {
 		return nil, fmt.Errorf("list accounts: %w", err)
 	}
 	return all, nil
+}
+
+// decode reads an account's settings. Names that JSON takes in any case are read as they were
+// first written, too, and those of OAuth's places are looked for by both.
+func decode(text []byte) (a Account, err error) {
+	if err := json.Unmarshal(text, &a); err != nil || a.OAuth == nil {
+		return a, err
+	}
+	var first struct {
+		OAuth struct{ AuthURL, TokenURL string } `json:"oauth"`
+	}
+	if err := json.Unmarshal(text, &first); err != nil {
+		return a, err
+	}
+	if a.OAuth.AuthURL == "" {
+		a.OAuth.AuthURL = first.OAuth.AuthURL
+	}
+	if a.OAuth.TokenURL == "" {
+		a.OAuth.TokenURL = first.OAuth.TokenURL
+	}
+	return a, nil
 }
 
 // Find returns the account that a person names: by its number, its address or one of its further

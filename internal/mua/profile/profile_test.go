@@ -1,8 +1,10 @@
 package profile_test
 
 import (
+	"encoding/json"
 	"errors"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -143,6 +145,46 @@ func TestWhatIsWrongIsSaid(t *testing.T) {
 	}
 	if all, err := p.List(t.Context()); err != nil || len(all) != 0 {
 		t.Errorf("%d accounts stored, %v", len(all), err)
+	}
+}
+
+// TestSettingsHaveOneSpelling writes all names in lower case, which scripts read, and reads those
+// that were written before.
+func TestSettingsHaveOneSpelling(t *testing.T) {
+	t.Parallel()
+	a := account("ala@example.org")
+	a.OAuth = &clientconfig.OAuth{Issuer: "i", Scope: "s", AuthURL: "https://a/", TokenURL: "https://t/"}
+	a.Incoming.Authentications, a.Incoming.Username, a.Incoming.LeaveOnServer = []clientconfig.Authentication{clientconfig.OAuth2}, "u", true
+	text, err := json.Marshal(a)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range regexp.MustCompile(`"[^"]*":`).FindAllString(string(text), -1) {
+		if name != strings.ToLower(name) {
+			t.Errorf("%s in %s", name, text)
+		}
+	}
+	d := dbtest.SQLite(t)
+	if err := db.Migrate(t.Context(), d, []db.Component{profile.Schema}); err != nil {
+		t.Fatal(err)
+	}
+	old := `{"address":"a@x","incoming":{"Protocol":"pop3","Host":"h","Port":995,"Security":"ssl","Authentications":["OAuth2"],"Username":"","LeaveOnServer":false,"login":"l"},"oauth":{"Issuer":"i","Scope":"s","AuthURL":"https://a/","TokenURL":"https://t/"}}`
+	err = d.Update(t.Context(), func(tx db.Tx) error {
+		_, err := tx.Exec(`INSERT INTO profile (id, address, place, settings) VALUES (1, 'a@x', 1, ?)`, old)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	all, err := profile.New(d).List(t.Context())
+	if err != nil || len(all) != 1 {
+		t.Fatalf("%+v, %v", all, err)
+	}
+	want := profile.Account{ID: 1, Address: "a@x", OAuth: a.OAuth, Incoming: profile.Server{Login: "l",
+		Server: clientconfig.Server{Protocol: clientconfig.POP3, Host: "h", Port: 995, Security: clientconfig.TLS, Authentications: []clientconfig.Authentication{clientconfig.OAuth2}}}}
+	want.Incoming.Security, want.Incoming.Authentications = "ssl", []clientconfig.Authentication{"OAuth2"}
+	if diff := cmp.Diff(want, all[0]); diff != "" {
+		t.Error(diff)
 	}
 }
 
