@@ -167,6 +167,11 @@ func parse(args []string, stdout, stderr io.Writer) (c *cli, cmd any, err error)
 	if err != nil {
 		return nil, nil, fmt.Errorf("command line: %w", err)
 	}
+	if len(args) > 0 && args[0] == "mail" { // has no configuration file
+		for _, f := range k.Model.Flags {
+			f.Hidden = f.Hidden || f.Name == "config"
+		}
+	}
 	kctx, err := k.Parse(settle(k.Model.Node, args))
 	if helped {
 		return nil, nil, errHelp

@@ -17,6 +17,7 @@ type muaCmd struct {
 	Cwd            string `hidden:"" help:"Where relative paths begin."`
 	Lang           string `hidden:"" help:"Language of what is said."`
 	Terminal       bool   `hidden:"" help:"Draw progress."`
+	known          string `kong:"-"` // the passphrase, once this process has asked for it
 
 	Add        muaAddCmd      `cmd:"" help:"Set up an account from its address: finds the servers, tries them, saves."`
 	Accounts   muaAccountsCmd `cmd:"" help:"List the accounts."`
@@ -28,6 +29,7 @@ type muaCmd struct {
 	Sync       muaSyncCmd     `cmd:"" help:"Fetch new mail."`
 	Open       muaOpenCmd     `cmd:"" help:"Read and write in your browser; fetches and sends meanwhile."`
 	Folders    muaFoldersCmd  `cmd:"" help:"List the folders."`
+	Folder     muaFolderCmd   `cmd:"" help:"Make, rename or remove a folder."`
 	List       muaListCmd     `cmd:"" help:"List letters."`
 	Read       muaReadCmd     `cmd:"" help:"Show a letter."`
 	Search     muaSearchCmd   `cmd:"" help:"Find letters, by their text and that of their attachments."`
@@ -43,6 +45,7 @@ type muaCmd struct {
 	Import     muaImportCmd   `cmd:"" help:"Add letters from an mbox file, a Maildir, .eml files or a Thunderbird profile."`
 	Backup     muaBackupCmd   `cmd:"" help:"Backups of your mail: make, list, verify, restore, drill."`
 	Submit     muaSubmitCmd   `cmd:"" hidden:"" help:"What sendmail asks."`
+	Ready      muaReadyCmd    `cmd:"" hidden:"" help:"Whether add could save."`
 	SaveNew    muaSaveNewCmd  `cmd:"" hidden:"" help:"What add has tried."`
 	SaveSecret muaSecretCmd   `cmd:"" hidden:"" help:"What password and login have got."`
 }

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -20,6 +21,7 @@ import (
 	"poczta.example/poczta/internal/mua"
 	"poczta.example/poczta/internal/mua/oauth"
 	"poczta.example/poczta/internal/mua/profile"
+	"poczta.example/poczta/internal/mua/store"
 )
 
 // serverFlags name an account's servers by hand.
@@ -108,6 +110,9 @@ func (c *muaAddCmd) Run(ctx context.Context, p *process, all *cli) error {
 	if w.OAuth, err = c.provider(p); err != nil {
 		return err
 	}
+	if err := ready(ctx, p, all, c.Address); err != nil {
+		return err
+	}
 	s := &mua.Setup{Language: all.Mail.language(), Person: &person{p: p, passwordFile: c.PasswordFile, yes: c.Yes, language: all.Mail.language()}}
 	n, err := s.Account(ctx, w)
 	if err != nil {
@@ -124,6 +129,25 @@ func saveMail(ctx context.Context, p *process, c *cli, n mua.NewAccount, words .
 	}
 	return callMail(ctx, p, c, slices.Concat([]string{"mail"}, words), control.Streams{In: bytes.NewReader(text), Out: p.stdout, Err: p.stderr})
 }
+
+// ready asks, before a person is asked for a password and it goes to servers, whether it could be
+// saved. Where there is no mail yet, nothing stands in the way, and nothing is made.
+func ready(ctx context.Context, p *process, c *cli, address string) error {
+	folder, err := c.Mail.folder()
+	if err != nil {
+		return err
+	}
+	if _, err := os.Stat(filepath.Join(folder, store.DatabaseFile)); errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	return callMail(ctx, p, c, []string{"mail", "ready", "--", address}, control.Streams{In: eof{}, Out: io.Discard, Err: p.stderr})
+}
+
+type muaReadyCmd struct {
+	Address string `arg:"" optional:""`
+}
+
+func (c *muaReadyCmd) Do(ctx context.Context, d *mua.Desk) error { return d.Ready(ctx, c.Address) }
 
 type muaSaveNewCmd struct{}
 
@@ -151,6 +175,9 @@ func (c *muaPasswordCmd) Run(ctx context.Context, p *process, all *cli) error {
 	defer context.AfterFunc(ctx, p.release)()
 	a, err := findAccount(ctx, p, all, c.Account)
 	if err != nil {
+		return err
+	}
+	if err := ready(ctx, p, all, ""); err != nil {
 		return err
 	}
 	who := &person{p: p, passwordFile: c.PasswordFile, language: all.Mail.language()}

@@ -267,6 +267,9 @@ func (h *holder) command(ctx context.Context, args []string, s control.Streams) 
 // passphrase asks for that of the encrypted file of secrets.
 func (p *process) passphrase(c *cli) func(fresh bool) (string, error) {
 	return func(fresh bool) (string, error) {
+		if c.Mail.known != "" && !fresh { // it was asked for a moment ago
+			return c.Mail.known, nil
+		}
 		if name := c.Mail.PassphraseFile; name != "" {
 			f, err := p.open(name)
 			if err != nil {
@@ -277,6 +280,7 @@ func (p *process) passphrase(c *cli) func(fresh bool) (string, error) {
 			if err != nil {
 				return "", fmt.Errorf("the passphrase in the first line of %s: %w", name, err)
 			}
+			c.Mail.known = text
 			return text, nil
 		}
 		f, ok := p.stdin.(*os.File)
@@ -286,7 +290,9 @@ func (p *process) passphrase(c *cli) func(fresh bool) (string, error) {
 		pl := c.Mail.language() == "pl"
 		text := map[bool]string{false: "Passphrase of the file with your passwords: ", true: "Hasło do pliku z hasłami: "}[pl]
 		if !fresh {
-			return hidden(f, p.stderr, text)
+			var err error
+			c.Mail.known, err = hidden(f, p.stderr, text)
+			return c.Mail.known, err
 		}
 		fmt.Fprintln(p.stderr, map[bool]string{false: "There is no keyring here, so your mail passwords are kept in a file encrypted with a passphrase. Choose one, and remember it.",
 			true: "Nie ma tu systemowego pęku kluczy, więc hasła do poczty będą w pliku zaszyfrowanym hasłem. Wybierz je i zapamiętaj."}[pl])

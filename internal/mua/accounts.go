@@ -8,10 +8,12 @@ import (
 	"io"
 	"net"
 	"strconv"
+	"strings"
 	"time"
 
 	"poczta.example/poczta/internal/clientconfig"
 	"poczta.example/poczta/internal/envelope"
+	"poczta.example/poczta/internal/mua/fetch"
 	"poczta.example/poczta/internal/mua/line"
 	"poczta.example/poczta/internal/mua/outbox"
 	"poczta.example/poczta/internal/mua/page"
@@ -44,7 +46,7 @@ func (d *Desk) AccountAdd(ctx context.Context) (err error) {
 	}
 	defer func() {
 		if err != nil { // an account without its secrets is of no use
-			err = errors.Join(err, d.Mail.Secrets.Forget(&a), d.Mail.Accounts.Remove(context.WithoutCancel(ctx), a.ID))
+			err = together(err, d.Mail.Secrets.Forget(&a), d.Mail.Accounts.Remove(context.WithoutCancel(ctx), a.ID))
 		}
 	}()
 	if err := d.keep(&a, &n); err != nil {
@@ -54,7 +56,7 @@ func (d *Desk) AccountAdd(ctx context.Context) (err error) {
 		return err
 	}
 	d.say(choose(d.Language, "The account %s is set up; its password lies in %s.", "Konto %s jest gotowe; jego hasło leży tu: %s."), a.Address, d.Mail.Secrets.Where())
-	d.say(choose(d.Language, "Mail that was fetched is kept on the server: %s. Fetch it now: poczta mail sync", "Pobrana poczta pozostaje na serwerze: %s. Pobierz ją: poczta mail sync"), keepText(a.Policy))
+	d.say("%s %s", policyText(a.Policy, d.Language), choose(d.Language, "Fetch your mail now: poczta mail sync", "Pobierz pocztę: poczta mail sync"))
 	return nil
 }
 
@@ -67,7 +69,56 @@ func (d *Desk) keep(a *profile.Account, n *NewAccount) error {
 	if n.Token != nil {
 		errs = append(errs, d.Mail.Secrets.SetToken(a, *n.Token), d.Mail.Secrets.SetClientSecret(a, n.ClientSecret))
 	}
-	return errors.Join(errs...)
+	return together(errs...)
+}
+
+// Ready looks, before a person is asked for anything, whether an account can be saved: that there
+// is none with this address ("" is not looked for), and that the vault opens.
+func (d *Desk) Ready(ctx context.Context, addr string) error {
+	if addr != "" {
+		list, err := d.Mail.Accounts.List(ctx)
+		if err != nil {
+			return err
+		}
+		for _, a := range list {
+			if strings.EqualFold(a.Address, addr) {
+				return fmt.Errorf("%s: %w; poczta mail server and poczta mail password change it", a.Address, profile.ErrExists)
+			}
+		}
+	}
+	return d.Mail.Secrets.open()
+}
+
+// briefly writes a time without the parts that are nothing: 5m, not 5m0s.
+func briefly(d time.Duration) string {
+	s := d.String()
+	if strings.HasSuffix(s, "m0s") {
+		s = strings.TrimSuffix(s, "0s")
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = strings.TrimSuffix(s, "0m")
+	}
+	return s
+}
+
+// policyText says in sentences what becomes of mail on the server.
+func policyText(p profile.Policy, language string) string {
+	var text []string
+	switch p.Keep {
+	case profile.Days:
+		text = append(text, fmt.Sprintf(choose(language, "Mail is deleted on the server once it has been here for %d days.", "Poczta jest usuwana z serwera, gdy leży tu od %d dni."), p.Days))
+	case profile.Fetched:
+		text = append(text, choose(language, "Mail is deleted on the server once it is here.", "Poczta jest usuwana z serwera, gdy już tu leży."))
+	default:
+		text = append(text, choose(language, "Everything stays on the server.", "Wszystko zostaje na serwerze."))
+	}
+	if p.Follow {
+		text = append(text, choose(language, "What you delete here for good is deleted there, too.", "Co usuniesz tu na zawsze, jest usuwane i tam."))
+	}
+	if p.HeadersAbove > 0 {
+		text = append(text, fmt.Sprintf(choose(language, "Of letters over %s only the header section comes, until you read them.", "Z listów powyżej %s przychodzi tylko nagłówek, dopóki ich nie otworzysz."), size(p.HeadersAbove)))
+	}
+	return strings.Join(text, " ")
 }
 
 func keepText(p profile.Policy) string {
@@ -302,6 +353,9 @@ func (c PolicyChange) Apply(p *profile.Policy) error {
 		p.HeadersAbove = *c.HeadersAbove
 	}
 	if c.Every != nil {
+		if *c.Every != 0 && *c.Every < fetch.LeastEvery {
+			return fmt.Errorf("%w: --every %s is too often for servers; say %s or more", ErrUsage, *c.Every, fetch.LeastEvery)
+		}
 		p.Every = int(*c.Every / time.Second)
 	}
 	return nil
@@ -330,7 +384,15 @@ func (d *Desk) Policy(ctx context.Context, who string, c PolicyChange) error {
 	if d.JSON {
 		return d.encode(a.Policy)
 	}
-	d.say("%s: on the server: %s.", a.Address, keepText(a.Policy))
+	every := fetch.DefaultEvery
+	if a.Policy.Every > 0 {
+		every = time.Duration(a.Policy.Every) * time.Second
+	}
+	looks := fmt.Sprintf("poczta mail sync --watch and open look every %s.", briefly(every))
+	if a.Paused {
+		looks = "It is not fetched by itself; --resume changes that."
+	}
+	d.say("%s: %s %s", a.Address, policyText(a.Policy, ""), looks)
 	return nil
 }
 

@@ -8,6 +8,7 @@ import (
 	"poczta.example/poczta/internal/body"
 	"poczta.example/poczta/internal/db"
 	"poczta.example/poczta/internal/disk"
+	"poczta.example/poczta/internal/mua/vault"
 )
 
 // Advice says in a sentence what a person can do about a failure of their disk or folder, in
@@ -28,6 +29,9 @@ func Advice(err error, language string) string {
 	case errors.Is(err, db.ErrNewer):
 		return choose(language, "A newer version of this program has changed the folder of your mail: use that one.",
 			"Katalog poczty zmieniła nowsza wersja tego programu: użyj jej.")
+	case errors.Is(err, vault.ErrPassphrase):
+		return choose(language, "It is the one that you chose when the first password was saved. Nobody can find it out: without it, remove secrets.age and enter your passwords again with poczta mail password.",
+			"To hasło wybrane przy zapisie pierwszego hasła do poczty. Nikt go nie odzyska: bez niego usuń secrets.age i podaj hasła jeszcze raz przez poczta mail password.")
 	case errors.Is(err, fs.ErrPermission):
 		return choose(language, "Is it a file or folder of another user? Work as that user, or name a folder of your own with --data.",
 			"Czy to plik lub katalog innego użytkownika? Pracuj jako on albo podaj własny katalog przez --data.")

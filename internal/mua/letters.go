@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"poczta.example/poczta/internal/envelope"
 	"poczta.example/poczta/internal/mailbox"
 	"poczta.example/poczta/internal/mua/store"
 )
@@ -31,8 +32,19 @@ func (d *Desk) Folders(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	accounts, err := d.Mail.Accounts.List(ctx)
+	if err != nil {
+		return err
+	}
+	known := map[envelope.AccountID]bool{}
+	for _, a := range accounts {
+		known[a.ID] = true
+	}
 	rows := make([]FolderRow, 0, len(list))
 	for _, f := range list {
+		if !known[f.Account] && f.Messages == 0 && (!d.JSON || f.Retained == 0) {
+			continue // of an account that was removed nothing is left to see
+		}
 		rows = append(rows, FolderRow{name(f.Account), f.Name, f.Messages, f.Unread, f.Octets, f.Retained})
 	}
 	return table(d, rows, "ACCOUNT\tFOLDER\tLETTERS\tUNREAD\tSIZE", func(r FolderRow) string {

@@ -125,7 +125,24 @@ func (s *Secrets) open() error {
 
 // Forget removes all secrets of an account.
 func (s *Secrets) Forget(a *profile.Account) error {
-	return errors.Join(s.v.Remove(incoming(a)), s.v.Remove(outgoing(a)), s.v.Remove(token(a)), s.v.Remove(client(a)))
+	return together(s.v.Remove(incoming(a)), s.v.Remove(outgoing(a)), s.v.Remove(token(a)), s.v.Remove(client(a)))
+}
+
+// together joins errors, each of the same words once: a vault that does not open says so to
+// whatever is asked of it.
+func together(errs ...error) error {
+	said := map[string]bool{}
+	var out []error
+	for _, err := range errs {
+		if err != nil && !said[err.Error()] {
+			said[err.Error()] = true
+			out = append(out, err)
+		}
+	}
+	if len(out) == 1 {
+		return out[0]
+	}
+	return errors.Join(out...)
 }
 
 // Provider is where an account's tokens come from.

@@ -10,6 +10,7 @@ import (
 
 	"poczta.example/poczta/internal/mua/fetch"
 	"poczta.example/poczta/internal/mua/profile"
+	"poczta.example/poczta/internal/mua/vault"
 )
 
 // SyncRow is what came of one account's fetch.
@@ -149,6 +150,9 @@ func (d *Desk) round(a profile.Account, r fetch.Result, err error) {
 func (d *Desk) Watch(ctx context.Context) error {
 	list, err := d.Mail.Accounts.List(ctx)
 	if err != nil {
+		return err
+	}
+	if err := d.unlocked(list, false); errors.Is(err, vault.ErrPassphrase) {
 		return err
 	}
 	d.say(choose(d.Language, "Watching %d accounts; Ctrl-C ends.", "Konta obserwowane: %d; Ctrl-C kończy."), len(list))
