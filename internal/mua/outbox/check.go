@@ -9,6 +9,7 @@ import (
 
 	"poczta.example/poczta/internal/address"
 	"poczta.example/poczta/internal/db"
+	"poczta.example/poczta/internal/envelope"
 	"poczta.example/poczta/internal/mua/profile"
 	"poczta.example/poczta/internal/resolver"
 )
@@ -22,13 +23,18 @@ type Problem struct {
 	Text    string `json:"text"` // a sentence
 }
 
-// Check says which recipients a letter can't reach: what is no address, and domains that DNS says
-// take no mail. Where DNS does not answer, nothing is said.
-func (o *Outbox) Check(ctx context.Context, recipients []string) []Problem {
+// Check says which recipients a letter of an account can't reach: what is no address, and domains
+// that DNS says take no mail. Where DNS does not answer, nothing is said. The account's own domain is
+// its server's matter; an account that is not there has none.
+func (o *Outbox) Check(ctx context.Context, id envelope.AccountID, recipients []string) ([]Problem, error) {
 	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
+	a, err := o.account(ctx, id)
+	if err != nil && !errors.Is(err, profile.ErrNotFound) {
+		return nil, err
+	}
 	var all []Problem
-	said := map[string]string{}
+	said := map[string]string{ownDomain(&a): ""}
 	for _, s := range recipients {
 		a, err := address.Parse(strings.TrimSpace(s))
 		if err != nil {
@@ -43,7 +49,16 @@ func (o *Outbox) Check(ctx context.Context, recipients []string) []Problem {
 			all = append(all, Problem{Address: s, Text: said[d]})
 		}
 	}
-	return all
+	return all, nil
+}
+
+// ownDomain is the domain of an account's address, "" for none.
+func ownDomain(a *profile.Account) string {
+	own, err := address.Parse(a.Address)
+	if err != nil {
+		return ""
+	}
+	return own.Domain().String()
 }
 
 // refuses says why a domain takes no mail, "" when it does or when that is not known.
@@ -76,11 +91,7 @@ func (o *Outbox) refuseDomains(ctx context.Context, a *profile.Account, r *row) 
 	}
 	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
-	own := ""
-	if own1, err := address.Parse(a.Address); err == nil {
-		own = own1.Domain().String()
-	}
-	said := map[string]string{own: ""}
+	said := map[string]string{ownDomain(a): ""}
 	for i := range r.recipients {
 		p := &r.recipients[i]
 		to, err := address.Parse(p.path)

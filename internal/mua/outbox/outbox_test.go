@@ -270,11 +270,21 @@ func TestDomains(t *testing.T) {
 	h := newHouse(t, peer.Config{}, func(c *outbox.Config) { c.Resolver = zone })
 	to := []string{"a@them.example", "b@null.example", "c@bare.example", "d@text.example", "e@slow.example", "f@no.example", "g@peer.example"}
 	var bad []string
-	for _, p := range h.Check(t.Context(), append(to, "nobody")) {
-		bad = append(bad, p.Address)
-	}
-	if diff := cmp.Diff([]string{"b@null.example", "d@text.example", "f@no.example", "g@peer.example", "nobody"}, bad); diff != "" {
-		t.Errorf("Check (-want +got):\n%s", diff)
+	for name, tt := range map[string]struct {
+		account envelope.AccountID
+		want    []string
+	}{
+		"our own domain is our server's matter": {h.account.ID, []string{"b@null.example", "d@text.example", "f@no.example", "nobody"}},
+		"no account":                            {99, []string{"b@null.example", "d@text.example", "f@no.example", "g@peer.example", "nobody"}},
+	} {
+		bad = nil
+		problems, err := h.Check(t.Context(), tt.account, append(to, "nobody"))
+		for _, p := range problems {
+			bad = append(bad, p.Address)
+		}
+		if diff := cmp.Diff(tt.want, bad); err != nil || diff != "" {
+			t.Errorf("%s: Check: %v (-want +got):\n%s", name, err, diff)
+		}
 	}
 	id := h.put(outbox.Letter{Recipients: to})
 	if err := h.flush(); err != nil {

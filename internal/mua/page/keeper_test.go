@@ -204,6 +204,7 @@ func TestSetupRefused(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)
 	h.keeper.with = func(_ context.Context, who page.Person, n page.NewAccount) error {
+		who.Say("https://autoconfig.example.org/: there is nothing")
 		if yes, err := who.Confirm("Really?"); err != nil || !yes {
 			return errors.Join(err, fmt.Errorf("told: %w", page.ErrUnconfirmed))
 		}
@@ -222,7 +223,10 @@ func TestSetupRefused(t *testing.T) {
 	_, to = h.post("/accounts/new", url.Values{"address": {"nowa@example.org"}, "again": {strings.TrimPrefix(to, "/talk/")}})
 	h.talk(to, "Really?")
 	h.post(to, url.Values{"do": {"yes"}})
-	h.talk(to, "No servers for fetching and sending were found")
+	body := h.talk(to, "No servers for fetching and sending were found")
+	if button, list := strings.Index(body, ">Change and try again</a>"), strings.Index(body, "<summary>What was done"); button < 0 || list < button {
+		t.Errorf("the way back stands at %d, what was done at %d: %s", button, list, body)
+	}
 	// What was agreed to is not asked again, and the password is still known.
 	_, to = h.post("/accounts/new", url.Values{"address": {"nowa@example.org"}, "again": {strings.TrimPrefix(to, "/talk/")}, "in_host": {"pop.example.org"}, "out_host": {"smtp.example.org"}, "out_security": {"starttls"}})
 	h.talk(to, `data-done="1"`)

@@ -108,3 +108,20 @@ func FuzzText(f *testing.F) {
 		}
 	})
 }
+
+func TestVerdict(t *testing.T) {
+	t.Parallel()
+	for in, want := range map[string][2]string{
+		`deliver; score=1.2; rule="default"`:                  {"no junk (points: 1.2).", "to nie spam (punkty: 1.2)."},
+		`deliver; score=-3.0; rule="score -3.0 is below 4.0"`: {"no junk (points: -3.0).", "to nie spam (punkty: -3.0)."},
+		`junk; score=8.0; rule="no \"win\" here"`:             {"junk (points: 8.0), by the rule “no \"win\" here”.", "spam (punkty: 8.0), według reguły „no \"win\" here”."},
+		`tag; score=4.5; rule=""`:                             {"suspicious (points: 4.5).", "podejrzany (punkty: 4.5)."},
+		`quarantine; score=9.9; rule="macro"`:                 {"was set apart (points: 9.9), by the rule “macro”.", "był zatrzymany w kwarantannie (punkty: 9.9), według reguły „macro”."},
+		"something else":                                      {"something else", "something else"},
+		"":                                                    {"", ""},
+	} {
+		if got := [2]string{english.verdict(in), polish.verdict(in)}; got != want {
+			t.Errorf("%q: %q", in, got)
+		}
+	}
+}

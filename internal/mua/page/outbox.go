@@ -5,14 +5,16 @@ import (
 	"strings"
 	"time"
 
+	"poczta.example/poczta/internal/envelope"
 	"poczta.example/poczta/internal/mua/compose"
 	"poczta.example/poczta/internal/mua/store"
 )
 
 // Outbox keeps letters until they are sent; see Through.
 type Outbox interface {
-	// Check says in a language which recipients can't be reached, a sentence each.
-	Check(ctx context.Context, recipients []string, language string) []string
+	// Check says in a language which recipients of an account's letter can't be reached, a sentence
+	// each.
+	Check(ctx context.Context, account envelope.AccountID, recipients []string, language string) ([]string, error)
 	// Put stores a letter durably to be sent; the copy in Sent is its own business.
 	Put(ctx context.Context, d *compose.Draft, s Sending) error
 	// List are the letters that are not done with, the newest first. What they say is in a language.

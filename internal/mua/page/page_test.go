@@ -23,6 +23,7 @@ import (
 	"poczta.example/poczta/internal/body"
 	"poczta.example/poczta/internal/clientconfig"
 	"poczta.example/poczta/internal/db"
+	"poczta.example/poczta/internal/envelope"
 	"poczta.example/poczta/internal/mailbox"
 	"poczta.example/poczta/internal/mua/compose"
 	"poczta.example/poczta/internal/mua/fetch"
@@ -62,14 +63,14 @@ type tray struct {
 	fail  error
 }
 
-func (o *tray) Check(_ context.Context, recipients []string, language string) []string {
+func (o *tray) Check(_ context.Context, _ envelope.AccountID, recipients []string, language string) ([]string, error) {
 	var all []string
 	for _, r := range recipients {
 		if strings.HasSuffix(r, "@nowhere.example") {
 			all = append(all, map[string]string{"en": r + ": the domain takes no mail.", "pl": r + ": ta domena nie przyjmuje poczty."}[language])
 		}
 	}
-	return all
+	return all, nil
 }
 
 func (o *tray) Put(_ context.Context, d *compose.Draft, s page.Sending) error {

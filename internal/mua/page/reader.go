@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"html/template"
 	"io"
+	"regexp"
 	"strings"
 	"time"
 
@@ -145,7 +146,7 @@ func (v *visit) fields(l *letterView, header []byte) {
 		if r, err := authres.Parse(f.Value()); err == nil && trusted(a, r.ID) {
 			l.Trusted = r.ID
 			l.Checks = checks(r)
-			l.Verdict = field("X-Poczta-Verdict")
+			l.Verdict = v.t.verdict(field("X-Poczta-Verdict"))
 		}
 		return
 	}
@@ -162,6 +163,22 @@ func trusted(a profile.Account, id string) bool {
 		}
 	}
 	return false
+}
+
+// verdictField is what a Poczta server's filter writes: deliver; score=1.2; rule="default".
+var verdictField = regexp.MustCompile(`^(deliver|tag|junk|quarantine); score=(-?[0-9.]+); rule="(.*)"$`)
+
+// verdict says in words what a filter thought of a letter; what is not understood stays as it is.
+func (t *words) verdict(field string) string {
+	m := verdictField.FindStringSubmatch(field)
+	if m == nil {
+		return field
+	}
+	about, rule := t.say(verdicts[m[1]], m[2]), strings.ReplaceAll(m[3], `\"`, `"`)
+	if rule != "" && rule != "default" && !strings.HasPrefix(rule, "score") {
+		about += t.say(sayRule, rule)
+	}
+	return about + "."
 }
 
 // checks are the methods that a person has heard of.
@@ -186,7 +203,7 @@ func (v *visit) content(l *letterView, o *store.Letter, w where) {
 		if i == maxFiles {
 			break
 		}
-		l.Files = append(l.Files, v.file(l.ID, o.Root, f))
+		l.Files = append(l.Files, v.file(l.ID, o, f))
 	}
 	for _, b := range bodies {
 		l.HasHTML = l.HasHTML || b.html != nil
@@ -297,15 +314,36 @@ func number(root, p *mime.Part) int {
 	return -1
 }
 
-func (v *visit) file(id store.LetterID, root, p *mime.Part) fileView {
+func (v *visit) file(id store.LetterID, o *store.Letter, p *mime.Part) fileView {
+	root := o.Root
 	n := number(root, p)
 	f := fileView{Name: fileName(p, n), Type: p.Type + "/" + p.Subtype, URL: fmt.Sprintf("/letter/%d/part/%d", id, n)}
 	octets := p.End - p.Body
 	if p.Encoding == mime.Base64 {
 		octets = octets * 3 / 4 * 76 / 78 // lines of 76 and their ends
 	}
-	f.Size = size(octets)
+	f.Size = size(counted(octets, func() (io.ReadCloser, error) { return io.NopCloser(p.Open(o)), nil }))
 	return f
+}
+
+// maxCounted is up to which size files are read to be counted: those above are estimated.
+const maxCounted = 64 << 10
+
+// counted is a file's size by its octets where that is known about.
+func counted(about int64, open func() (io.ReadCloser, error)) int64 {
+	if about > maxCounted {
+		return about
+	}
+	r, err := open()
+	if err != nil {
+		return about
+	}
+	defer r.Close()
+	n, err := io.Copy(io.Discard, io.LimitReader(r, 2*maxCounted))
+	if err != nil {
+		return about
+	}
+	return n
 }
 
 // safe makes all HTML of a letter safe, one body below the other.

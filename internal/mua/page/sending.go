@@ -25,12 +25,13 @@ type through struct {
 }
 
 // Check implements Outbox.
-func (t *through) Check(ctx context.Context, recipients []string, language string) []string {
+func (t *through) Check(ctx context.Context, account envelope.AccountID, recipients []string, language string) ([]string, error) {
+	problems, err := t.o.Check(ctx, account, recipients)
 	var all []string
-	for _, p := range t.o.Check(ctx, recipients) {
+	for _, p := range problems {
 		all = append(all, p.Words(language))
 	}
-	return all
+	return all, err
 }
 
 // Put implements Outbox.

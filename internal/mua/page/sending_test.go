@@ -55,6 +55,7 @@ func TestThrough(t *testing.T) {
 
 	form := url.Values{"from": {h.from()}, "forward": {fmt.Sprint(files)}, "to": {"ewa@example.net"}, "bcc": {"tajny@example.net"}, "subject": {"Fwd: Umowa"}, "text": {"Zobacz umowę."}, "do": {"save"}}
 	_, to := h.write(form, map[string]string{"mój.txt": "zażółć"})
+	h.shows(to, `mój.txt</bdi> <span class="quiet">10 B</span>`)
 	form.Set("draft", strings.TrimPrefix(to, "/write?draft="))
 	form.Set("do", "send")
 	form.Set("notify", "1")

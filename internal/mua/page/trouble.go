@@ -50,12 +50,12 @@ var sentinels = []struct {
 	err error
 	is  saying
 }{
-	{ErrNoServers, saying{"No servers for fetching and sending were found. Your provider's help pages name them: enter them below, under “Servers by hand”.", "Nie znaleziono serwerów do pobierania i wysyłania. Podają je strony pomocy dostawcy: wpisz je niżej, w „Serwery podane ręcznie”."}},
-	{ErrUnconfirmed, saying{"No server was confirmed, so nothing was sent and nothing is saved. You can enter the servers below, under “Servers by hand”.", "Nie potwierdzono żadnego serwera, więc nic nie wysłano ani nie zapisano. Serwery możesz wpisać niżej, w „Serwery podane ręcznie”."}},
+	{ErrNoServers, saying{"No servers for fetching and sending were found. Your provider's help pages name them: press “Change and try again” and enter them under “Servers by hand”.", "Nie znaleziono serwerów do pobierania i wysyłania. Podają je strony pomocy dostawcy: naciśnij „Popraw i spróbuj jeszcze raz” i wpisz je w „Serwery podane ręcznie”."}},
+	{ErrUnconfirmed, saying{"No server was confirmed, so nothing was sent and nothing is saved. You can press “Change and try again” and enter the servers under “Servers by hand”.", "Nie potwierdzono żadnego serwera, więc nic nie wysłano ani nie zapisano. Możesz nacisnąć „Popraw i spróbuj jeszcze raz” i wpisać serwery w „Serwery podane ręcznie”."}},
 	{ErrCredentials, saying{"The password or the login name was refused, and was not tried again. Nothing is saved. Many providers want an app password for mail programs.", "Serwer odrzucił hasło albo nazwę logowania; nie próbowano ponownie i nic nie zapisano. Wielu dostawców wymaga osobnego hasła dla programów pocztowych."}},
 	{ErrNoPassword, saying{"No password was given.", "Nie podano hasła."}},
-	{ErrNoLogin, saying{"The login to both servers did not succeed; what was tried stands here. Nothing is saved.", "Nie udało się zalogować do obu serwerów; przebieg prób widać tutaj. Nic nie zapisano."}},
-	{ErrNoClient, saying{"This provider takes no passwords but a login in the browser (OAuth2), from programs that are registered there. Enter the client id that you got for this program below, under “Login in the browser”.", "Ten dostawca nie przyjmuje haseł, tylko logowanie w przeglądarce (OAuth2) z zarejestrowanych u niego programów. Wpisz identyfikator klienta uzyskany dla tego programu niżej, w „Logowanie w przeglądarce”."}},
+	{ErrNoLogin, saying{"The login to both servers did not succeed; what was tried stands below. Nothing is saved.", "Nie udało się zalogować do obu serwerów; przebieg prób jest niżej. Nic nie zapisano."}},
+	{ErrNoClient, saying{"This provider takes no passwords but a login in the browser (OAuth2), from programs that are registered there. Press “Change and try again” and enter the client id that you got for this program under “Login in the browser”.", "Ten dostawca nie przyjmuje haseł, tylko logowanie w przeglądarce (OAuth2) z zarejestrowanych u niego programów. Naciśnij „Popraw i spróbuj jeszcze raz” i wpisz identyfikator klienta uzyskany dla tego programu w „Logowanie w przeglądarce”."}},
 	{ErrUnsent, saying{"Letters of this account wait in the outbox. Send them, or take them back, before you remove it.", "Listy z tego konta czekają w skrzynce nadawczej. Wyślij je albo cofnij, zanim usuniesz konto."}},
 	{errLeftAlone, saying{"It was stopped; nothing is saved.", "Przerwano; nic nie zapisano."}},
 	{vault.ErrLocked, saying{"Your passwords are locked: enter the passphrase.", "Hasła są zamknięte: podaj hasło do ich pliku."}},
@@ -227,6 +227,16 @@ func (t *words) certificate(err error) string {
 	}
 	return t.say(certInvalid)
 }
+
+// verdicts are what a server's filter thought, by its word for it.
+var verdicts = map[string]saying{
+	"deliver":    {"no junk (points: %s)", "to nie spam (punkty: %s)"},
+	"tag":        {"suspicious (points: %s)", "podejrzany (punkty: %s)"},
+	"junk":       {"junk (points: %s)", "spam (punkty: %s)"},
+	"quarantine": {"was set apart (points: %s)", "był zatrzymany w kwarantannie (punkty: %s)"},
+}
+
+var sayRule = saying{", by the rule “%s”", ", według reguły „%s”"}
 
 // ruleSayings are what the store says of rules that can't be carried out.
 var ruleSayings = []struct {

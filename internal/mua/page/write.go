@@ -171,7 +171,7 @@ func (v *visit) sheet(d *compose.Draft, w wish) (*writeView, error) {
 	for i, a := range d.Attachments {
 		file := fileView{Name: a.Name, Type: a.Type, URL: strconv.Itoa(i)}
 		if a.Octets >= 0 {
-			file.Size = size(a.Octets)
+			file.Size = size(counted(a.Octets, a.Open))
 		}
 		view.Files = append(view.Files, file)
 	}
@@ -379,8 +379,12 @@ func (v *visit) send(d *compose.Draft, q wish) error {
 	}
 	if !fatal && !s.Anyway {
 		ctx, cancel := context.WithTimeout(v.r.Context(), checkTime)
-		problems = append(problems, v.p.cfg.Outbox.Check(ctx, d.Recipients(), v.t.Lang)...)
+		unreached, err := v.p.cfg.Outbox.Check(ctx, d.Account, d.Recipients(), v.t.Lang)
 		cancel()
+		if err != nil {
+			return err
+		}
+		problems = append(problems, unreached...)
 	}
 	if len(problems) > 0 && (fatal || !s.Anyway) {
 		return v.again(d, q, problems, !fatal)
