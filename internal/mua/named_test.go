@@ -171,3 +171,45 @@ func TestSendRefused(t *testing.T) {
 		t.Errorf("outbox: %+v, %v", items, err)
 	}
 }
+
+// TestFolders makes, renames and removes folders.
+func TestFolders(t *testing.T) {
+	t.Parallel()
+	h, ctx := newHouse(t), t.Context()
+	h.settle(3)
+	h.must(h.desk("", false).RuleAdd(ctx, store.Rule{Name: "old", Move: "Work/Old"}, nil))
+	all := h.rows(mua.Listing{})
+	for _, c := range []struct {
+		name       string
+		do         func(*mua.Desk) error
+		says, fail string // "" for none
+	}{
+		{"make", func(d *mua.Desk) error { return d.FolderMake(ctx, "ala", " Work / Old ") }, "The folder Work/Old is made.", ""},
+		{"make it again", func(d *mua.Desk) error { return d.FolderMake(ctx, "", "Work/Old") }, "", "there is a folder Work/Old already"},
+		{"make one like INBOX", func(d *mua.Desk) error { return d.FolderMake(ctx, "", "inbox") }, "", "there is a folder inbox already"},
+		{"make one without a name", func(d *mua.Desk) error { return d.FolderMake(ctx, "", " ") }, "", "can't be a folder's name"},
+		{"move there", func(d *mua.Desk) error {
+			return d.Move(ctx, "Work/Old", []string{fmt.Sprint(all[0].ID), fmt.Sprint(all[1].ID)})
+		}, "2 letters moved", ""},
+		{"rename into itself", func(d *mua.Desk) error { return d.FolderRename(ctx, "", "Work/Old", "Work/Old/er") }, "", "would lie in itself"},
+		{"rename one that is not there", func(d *mua.Desk) error { return d.FolderRename(ctx, "", "Nope", "Yes") }, "", `there is no folder "Nope"`},
+		{"rename INBOX", func(d *mua.Desk) error { return d.FolderRename(ctx, "", "INBOX", "Mine") }, "", "every account has the folder INBOX"},
+		{"rename", func(d *mua.Desk) error { return d.FolderRename(ctx, "", "Work/Old", "Done") }, "The folder Work/Old is now Done.", ""},
+		{"its rule followed", func(d *mua.Desk) error { return d.Rules(ctx) }, "move to Done", ""},
+		{"remove Trash", func(d *mua.Desk) error { return d.FolderRemove(ctx, "", "Trash") }, "", "every account has the folder Trash"},
+		{"remove the outbox", func(d *mua.Desk) error { return d.FolderRemove(ctx, "", "Outbox") }, "", "is the outbox's"},
+		{"remove", func(d *mua.Desk) error { return d.FolderRemove(ctx, "", "Done") }, "The folder Done is removed; what lay there is in Trash: 2 letters.", ""},
+		{"remove it again", func(d *mua.Desk) error { return d.FolderRemove(ctx, "", "Done") }, "", `there is no folder "Done"`},
+	} {
+		err := c.do(h.desk("", false))
+		if c.fail == "" && err != nil || c.fail != "" && (err == nil || !strings.Contains(err.Error(), c.fail)) {
+			t.Errorf("%s: %v, want %q", c.name, err, c.fail)
+		}
+		if !strings.Contains(h.out.String(), c.says) || c.says == "" && h.out.Len() > 0 {
+			t.Errorf("%s: says %q, want %q", c.name, &h.out, c.says)
+		}
+	}
+	if got := h.rows(mua.Listing{Folder: store.Trash}); len(got) != 2 {
+		t.Errorf("in Trash: %+v", got)
+	}
+}

@@ -1,6 +1,7 @@
 package page
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"slices"
@@ -139,7 +140,7 @@ func (v *visit) foldered() error {
 	if err != nil {
 		return err
 	}
-	folder, name := f.Get("folder"), folderName(f.Get("name"))
+	folder, name := f.Get("folder"), FolderName(f.Get("name"))
 	said := ""
 	switch do := f.Get("do"); do {
 	case "make":
@@ -152,13 +153,11 @@ func (v *visit) foldered() error {
 			return v.redirect("/folders")
 		}
 		if err = v.nameable(name); err == nil {
-			err = v.rename(a.ID, folder, name)
+			err = RenameFolder(ctx, v.p.cfg.Store, a.ID, len(v.accounts) == 1, folder, name)
 		}
 		said = v.t.about(v.t.FolderRenamed, v.t.folder(name))
 	case "remove":
-		if err = v.changeable(folder); err == nil {
-			err = v.p.cfg.Store.RemoveFolder(ctx, a.ID, folder)
-		}
+		err = RemoveFolder(ctx, v.p.cfg.Store, a.ID, folder)
 		said = v.t.about(v.t.FolderRemoved, v.t.folder(folder))
 	default:
 		return errRequest
@@ -170,8 +169,8 @@ func (v *visit) foldered() error {
 	return v.redirect("/folders")
 }
 
-// folderName is a name as a person typed it: blanks beside slashes are no part of it.
-func folderName(s string) string {
+// FolderName is a name as a person typed it: blanks beside slashes are no part of it.
+func FolderName(s string) string {
 	parts := strings.Split(strings.TrimSpace(s), "/")
 	for i, p := range parts {
 		parts[i] = strings.Join(strings.Fields(p), " ")
@@ -179,20 +178,30 @@ func folderName(s string) string {
 	return strings.Join(parts, "/")
 }
 
-// errReserved is the folder of the outbox, errWithin a folder that would lie in itself.
+// ErrReserved is the folder of the outbox, ErrWithin a folder that would lie in itself.
 var (
-	errReserved = errors.New("this folder is the outbox's")
-	errWithin   = errors.New("the folder would lie in itself")
+	ErrReserved = errors.New("this folder is the outbox's")
+	ErrWithin   = errors.New("the folder would lie in itself")
 )
 
-// nameable checks a name for a folder to be. A folder that is named like a standard one in other
-// letters would be taken for it.
+// nameable checks a name for a folder to be, as the page shows folders.
 func (v *visit) nameable(name string) error {
+	for _, s := range append(store.Standard(), outbox.Folder) {
+		if name != "" && strings.EqualFold(v.t.folder(s), name) {
+			return mailbox.ErrExists
+		}
+	}
+	return CheckFolder(name)
+}
+
+// CheckFolder checks a name for a folder to be. A folder that is named like a standard one in other
+// letters would be taken for it. mailbox.ErrBadName, mailbox.ErrExists.
+func CheckFolder(name string) error {
 	if name == "" {
 		return mailbox.ErrBadName
 	}
 	for _, s := range append(store.Standard(), outbox.Folder) {
-		if strings.EqualFold(s, name) || strings.EqualFold(v.t.folder(s), name) {
+		if strings.EqualFold(s, name) {
 			return mailbox.ErrExists
 		}
 	}
@@ -200,23 +209,26 @@ func (v *visit) nameable(name string) error {
 	return err
 }
 
-func (v *visit) changeable(name string) error {
+// RemoveFolder removes a folder with those in it; their letters go to Trash. ErrReserved,
+// store.ErrStandard, store.ErrNotFound.
+func RemoveFolder(ctx context.Context, s *store.Store, account envelope.AccountID, name string) error {
 	if within(name, outbox.Folder) {
-		return errReserved
+		return ErrReserved
 	}
-	return nil
+	return s.RemoveFolder(ctx, account, name)
 }
 
-// rename renames a folder with those in it, and has the rules that file there know.
-func (v *visit) rename(account envelope.AccountID, from, to string) error {
-	ctx := v.r.Context()
-	if err := v.changeable(from); err != nil {
-		return err
+// RenameFolder renames a folder with those in it, and has the rules that file there for this account
+// alone know; so do those for all, where it is the only one. The name was checked by CheckFolder.
+// ErrReserved, ErrWithin, mailbox.ErrExists, store.ErrStandard, store.ErrNotFound.
+func RenameFolder(ctx context.Context, s *store.Store, account envelope.AccountID, only bool, from, to string) error {
+	if within(from, outbox.Folder) {
+		return ErrReserved
 	}
 	if within(to, from) {
-		return errWithin
+		return ErrWithin
 	}
-	all, err := v.p.cfg.Store.Folders(ctx)
+	all, err := s.Folders(ctx)
 	if err != nil {
 		return err
 	}
@@ -225,18 +237,18 @@ func (v *visit) rename(account envelope.AccountID, from, to string) error {
 			return mailbox.ErrExists
 		}
 	}
-	if err := v.p.cfg.Store.RenameFolder(ctx, account, from, to); err != nil {
+	if err := s.RenameFolder(ctx, account, from, to); err != nil {
 		return err
 	}
-	rules, err := v.p.cfg.Store.Rules(ctx)
+	rules, err := s.Rules(ctx)
 	if err != nil {
 		return err
 	}
 	for _, r := range rules {
-		if len(r.Accounts) == 1 && r.Accounts[0] == account || len(r.Accounts) == 0 && len(v.accounts) == 1 {
+		if len(r.Accounts) == 1 && r.Accounts[0] == account || len(r.Accounts) == 0 && only {
 			if within(r.Move, from) {
 				r.Move = to + strings.TrimPrefix(r.Move, from)
-				if _, err := v.p.cfg.Store.SaveRule(ctx, r); err != nil {
+				if _, err := s.SaveRule(ctx, r); err != nil {
 					return err
 				}
 			}
@@ -248,9 +260,9 @@ func (v *visit) rename(account envelope.AccountID, from, to string) error {
 // folderTrouble says why a folder is as it was.
 func (v *visit) folderTrouble(err error, name string) string {
 	switch {
-	case errors.Is(err, errReserved):
+	case errors.Is(err, ErrReserved):
 		return v.t.FolderReserved
-	case errors.Is(err, errWithin):
+	case errors.Is(err, ErrWithin):
 		return v.t.FolderWithin
 	case errors.Is(err, mailbox.ErrExists):
 		return v.t.trouble(mailbox.ErrExists) + " (" + name + ")"
