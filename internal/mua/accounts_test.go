@@ -148,3 +148,24 @@ func TestFoldersOfARemovedAccountGo(t *testing.T) {
 		t.Errorf("removed twice: %v", err)
 	}
 }
+
+// TestOutboxNamesTheAccount lists as JSON by address, as all other lists do; and with two accounts
+// it is said how one is named.
+func TestOutboxNamesTheAccount(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	h.must(h.desk(saved(t, "ala@house.example"), false).AccountAdd(t.Context()))
+	text := "At one?"
+	w := mua.Writing{To: []string{"ola@house.example"}, Subject: "Lunch", Text: &text, Wait: time.Hour, Unchecked: true}
+	h.must(h.desk("", false).Send(t.Context(), w))
+	h.must(h.desk("", true).Outgoing(t.Context()))
+	var rows []map[string]any
+	h.must(json.Unmarshal(h.out.Bytes(), &rows))
+	if len(rows) != 1 || rows[0]["account"] != "ala@house.example" || rows[0]["subject"] != "Lunch" {
+		t.Errorf("outbox: %s", &h.out)
+	}
+	h.must(h.desk(saved(t, "ewa@house.example"), false).AccountAdd(t.Context()))
+	if err := h.desk("", false).Send(t.Context(), w); !errors.Is(err, profile.ErrNotFound) || err.Error() != "there are 2 accounts; name one with --from: ala@house.example, ewa@house.example" {
+		t.Errorf("from nobody: %v", err)
+	}
+}

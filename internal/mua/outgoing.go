@@ -9,13 +9,27 @@ import (
 	"poczta.example/poczta/internal/mua/store"
 )
 
+// OutgoingRow is a letter of the outbox in lists.
+type OutgoingRow struct {
+	Account string `json:"account"` // its address, in place of the Item's number
+	outbox.Item
+}
+
 // Outgoing lists the outbox.
 func (d *Desk) Outgoing(ctx context.Context) error {
 	list, err := d.Mail.Outbox.List(ctx)
 	if err != nil {
 		return err
 	}
-	return table(d, list, "ID\tSTATE\tWRITTEN\tTO\tSUBJECT\tNEXT\tWHY", func(i outbox.Item) string {
+	name, err := d.names(ctx)
+	if err != nil {
+		return err
+	}
+	rows := make([]OutgoingRow, 0, len(list))
+	for _, i := range list {
+		rows = append(rows, OutgoingRow{name(i.Account), i})
+	}
+	return table(d, rows, "ID\tSTATE\tWRITTEN\tTO\tSUBJECT\tNEXT\tWHY", func(i OutgoingRow) string {
 		to := make([]string, 0, len(i.Recipients))
 		for _, r := range i.Recipients {
 			to = append(to, r.Address)
