@@ -102,7 +102,7 @@ func furnish(h *house) (news, files store.LetterID) {
 		h.t.Fatal(err)
 	}
 	h.outbox.items = []page.Item{
-		{ID: "2", State: page.Perhaps, From: "ala@example.org", Recipients: []string{"ewa@example.net", "jan@example.net"}, Subject: "Zaproszenie", At: today.Add(-20 * time.Minute), Attempts: 1, Says: []string{"The connection was lost after the final dot."}},
+		{ID: "2", State: page.Perhaps, From: "ala@example.org", Recipients: []string{"ewa@example.net", "jan@example.net"}, Subject: "Zaproszenie", At: today.Add(-20 * time.Minute), Attempts: 1, Says: []string{"The connection was lost before the server confirmed the letter."}},
 		{ID: "1", State: page.Waiting, From: "ala@example.org", Recipients: []string{"biuro@example.com"}, Subject: "Oferta", At: today.Add(-3 * time.Hour), Next: today.Add(4 * time.Minute), Attempts: 2},
 	}
 	h.index()

@@ -2,11 +2,16 @@ package page
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
 	"poczta.example/poczta/internal/envelope"
 	"poczta.example/poczta/internal/mua/compose"
+	"poczta.example/poczta/internal/mua/outbox"
 	"poczta.example/poczta/internal/mua/store"
 )
 
@@ -19,6 +24,8 @@ type Outbox interface {
 	Put(ctx context.Context, d *compose.Draft, s Sending) error
 	// List are the letters that are not done with, the newest first. What they say is in a language.
 	List(ctx context.Context, language string) ([]Item, error)
+	// Item is a letter that was put there, also one that is done with. outbox.ErrNotFound.
+	Item(ctx context.Context, id, language string) (Item, error)
 	// Do does what a person decided: it gets ID of an Item.
 	Do(ctx context.Context, id string, c Decision) error
 	// Fates say in plain words of a language what became of a letter; none is not known.
@@ -81,26 +88,59 @@ type outboxView struct {
 type itemView struct {
 	Item
 	Status, To, AtText, Machine, NextText string
+	Soon                                  string // in how many seconds it is sent
+	Key                                   string // another when more than Soon has changed
 	Decide, CanRetry, CanUndo             bool
 }
 
-// outbox shows what is to be sent.
-func (v *visit) outbox() error {
-	f, err := v.full(v.t.Outbox, "outbox", where{})
-	if err != nil {
-		return err
+// maxFollowed is how many letters our script follows.
+const maxFollowed = 100
+
+// outbox shows what is to be sent. Our script asks again and again, with the letters that it shows:
+// what became of those that are done with since is told.
+func (v *visit) outbox() (err error) {
+	part := v.r.Header.Get("X-Poczta-Part") == "queue"
+	view := outboxView{frame: v.bare(v.t.Outbox)}
+	if !part {
+		if view.frame, err = v.full(v.t.Outbox, "outbox", where{}); err != nil {
+			return err
+		}
 	}
-	view := outboxView{frame: f}
 	if v.p.cfg.Outbox != nil {
 		items, err := v.p.cfg.Outbox.List(v.r.Context(), v.t.Lang)
 		if err != nil {
+			return err
+		}
+		if items, err = v.followed(items); err != nil {
 			return err
 		}
 		for _, i := range items {
 			view.Items = append(view.Items, v.item(i))
 		}
 	}
+	if part {
+		return v.show("queue", view)
+	}
 	return v.show("outbox.html", view)
+}
+
+// followed puts those letters that the script shows, and that are done with, to the others.
+func (v *visit) followed(items []Item) ([]Item, error) {
+	was := strings.FieldsFunc(v.r.URL.Query().Get("was"), func(r rune) bool { return r == ',' })
+	for _, id := range was[:min(len(was), maxFollowed)] {
+		if slices.ContainsFunc(items, func(i Item) bool { return i.ID == id }) {
+			continue
+		}
+		i, err := v.p.cfg.Outbox.Item(v.r.Context(), id, v.t.Lang)
+		if errors.Is(err, outbox.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	return items, nil
 }
 
 func (v *visit) item(i Item) itemView {
@@ -110,9 +150,17 @@ func (v *visit) item(i Item) itemView {
 	if view.Subject == "" {
 		view.Subject = v.t.NoSubject
 	}
-	if !i.Next.IsZero() {
+	left := i.Next.Sub(v.p.cfg.Now())
+	switch {
+	case i.Next.IsZero():
+	case i.State == Waiting && left <= 0:
+		view.Soon = v.t.SentNow
+	case i.State == Waiting && i.Attempts == 0 && left < time.Minute:
+		view.Soon = v.t.about(v.t.SentIn, strconv.Itoa(int((left+time.Second-1)/time.Second)))
+	default:
 		view.NextText = v.t.long(i.Next.In(v.p.cfg.Zone))
 	}
+	view.Key = fmt.Sprint(i.State, i.Attempts, i.Recipients, i.Says, view.NextText)
 	view.Decide = i.State == Perhaps
 	view.CanRetry = i.State == Waiting || i.State == Refused
 	view.CanUndo = i.State == Waiting || i.State == Refused

@@ -14,6 +14,7 @@ import (
 	"net/http/cookiejar"
 	"net/http/httptest"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -27,6 +28,7 @@ import (
 	"poczta.example/poczta/internal/mailbox"
 	"poczta.example/poczta/internal/mua/compose"
 	"poczta.example/poczta/internal/mua/fetch"
+	"poczta.example/poczta/internal/mua/outbox"
 	"poczta.example/poczta/internal/mua/page"
 	"poczta.example/poczta/internal/mua/profile"
 	"poczta.example/poczta/internal/mua/store"
@@ -57,6 +59,7 @@ type house struct {
 type tray struct {
 	mu    sync.Mutex
 	items []page.Item
+	gone  []page.Item // that are done with
 	sent  []*compose.Draft
 	how   []page.Sending
 	done  []string
@@ -83,10 +86,28 @@ func (o *tray) Put(_ context.Context, d *compose.Draft, s page.Sending) error {
 	return nil
 }
 
-func (o *tray) List(context.Context, string) ([]page.Item, error) {
+func (o *tray) List(_ context.Context, language string) ([]page.Item, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return o.items, nil
+	all := slices.Clone(o.items)
+	for i := range all {
+		all[i].Says = slices.Clone(all[i].Says)
+		for k, s := range all[i].Says {
+			all[i].Says[k] = outbox.Say(s, language)
+		}
+	}
+	return all, nil
+}
+
+func (o *tray) Item(_ context.Context, id, _ string) (page.Item, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, i := range o.gone {
+		if i.ID == id {
+			return i, nil
+		}
+	}
+	return page.Item{}, outbox.ErrNotFound
 }
 
 func (o *tray) Do(_ context.Context, id string, c page.Decision) error {

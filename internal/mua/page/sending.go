@@ -61,19 +61,34 @@ func (t *through) List(ctx context.Context, language string) ([]Item, error) {
 	items, err := t.o.List(ctx)
 	var all []Item
 	for _, i := range slices.Backward(items) {
-		it := Item{ID: strconv.FormatInt(int64(i.ID), 10), State: state(i.State), Subject: i.Subject, At: i.Created, Next: i.Next}
-		if i.Reason != "" {
-			it.Says = append(it.Says, outbox.Say(i.Reason, language))
-		}
-		for _, r := range i.Recipients {
-			it.Recipients = append(it.Recipients, r.Address)
-			if r.Reply != "" {
-				it.Says = append(it.Says, r.Address+": "+r.Words(language))
-			}
-		}
-		all = append(all, it)
+		all = append(all, itemOf(i, language))
 	}
 	return all, err
+}
+
+// Item implements Outbox.
+func (t *through) Item(ctx context.Context, id, language string) (Item, error) {
+	n, err := strconv.ParseInt(id, 10, 64)
+	if err != nil {
+		return Item{}, outbox.ErrNotFound
+	}
+	i, err := t.o.Item(ctx, outbox.ID(n))
+	return itemOf(i, language), err
+}
+
+// itemOf is an outbox's letter as the page shows it.
+func itemOf(i outbox.Item, language string) Item {
+	it := Item{ID: strconv.FormatInt(int64(i.ID), 10), State: state(i.State), Subject: i.Subject, At: i.Created, Next: i.Next}
+	if i.Reason != "" {
+		it.Says = append(it.Says, outbox.Say(i.Reason, language))
+	}
+	for _, r := range i.Recipients {
+		it.Recipients = append(it.Recipients, r.Address)
+		if r.Reply != "" {
+			it.Says = append(it.Says, r.Address+": "+r.Words(language))
+		}
+	}
+	return it
 }
 
 // state is an outbox's state as the page shows it.

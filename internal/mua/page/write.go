@@ -399,7 +399,11 @@ func (v *visit) send(d *compose.Draft, q wish) error {
 			return err
 		}
 	}
-	v.say(flash{Text: v.t.InOutbox})
+	text := v.t.InOutbox
+	if s.At.IsZero() {
+		text = v.t.SentSoon
+	}
+	v.say(flash{Text: text})
 	return v.redirect("/outbox")
 }
 

@@ -115,6 +115,32 @@ if (fetching) {
   look(1000);
 }
 
+// The outbox: what becomes of letters shows by itself. A letter that waits stays as it is but for the
+// seconds, so that its buttons can be pressed.
+const queue = $("#queue");
+if (queue) {
+  const cards = from => $$(".card", from), ids = from => cards(from).map(c => c.dataset.id + " " + c.dataset.key).join();
+  const follow = () => setTimeout(() => {
+    if (document.hidden) { follow(); return; }
+    part(location.pathname + "?was=" + cards(queue).map(c => c.dataset.id).join(), "queue", doc => {
+      if (ids(queue) === ids(doc)) $$(".soon", doc).forEach((s, i) => { const here = $$(".soon", queue)[i]; if (here && here.textContent !== s.textContent) here.textContent = s.textContent; });
+      else changed(doc);
+      follow();
+    }, () => setTimeout(follow, 20000));
+  }, 2000);
+  const changed = doc => {
+    const before = new Map(cards(queue).map(c => [c.dataset.id, c.dataset.key])), had = document.activeElement?.closest?.("#queue .card")?.dataset.id, pressed = document.activeElement?.value;
+    const news = cards(doc).filter(c => before.has(c.dataset.id) && before.get(c.dataset.id) !== c.dataset.key).map(c => $("h2", c).textContent + ": " + $(".state", c).textContent);
+    put(queue, doc);
+    if (had) (cards(queue).filter(c => c.dataset.id === had).flatMap(c => $$("button", c)).find(b => b.value === pressed) || $("#outbox-title")).focus();
+    const flash = $("#flash"), box = document.createElement("div");
+    box.className = "notice";
+    box.textContent = news.join("; ");
+    if (news.length) flash.replaceChildren(box);
+  };
+  follow();
+}
+
 // Picking.
 document.addEventListener("change", e => {
   if (e.target.id === "pick-all") for (const c of $$("#rows input[name=pick]")) c.checked = e.target.checked;
