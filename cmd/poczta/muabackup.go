@@ -174,14 +174,7 @@ func (c *muaBackupVerifyCmd) Run(ctx context.Context, p *process, all *cli) erro
 		verify = r.Repair
 	}
 	var rows []faultRow
-	v, err := verify(ctx, func(f backup.Fault) {
-		if c.JSON {
-			rows = append(rows, faultRow{f, fmt.Sprintf("%x", f.Key)})
-			return
-		}
-		show.end()
-		fmt.Fprintln(p.stdout, printable(f.Text()))
-	})
+	v, err := verify(ctx, func(f backup.Fault) { rows = append(rows, faultRow{f, fmt.Sprintf("%x", f.Key)}) })
 	show.end()
 	if err != nil {
 		return err
@@ -189,16 +182,12 @@ func (c *muaBackupVerifyCmd) Run(ctx context.Context, p *process, all *cli) erro
 	if c.JSON {
 		err = printJSON(p.stdout, rows)
 	} else {
-		_, err = fmt.Fprintf(p.stdout, "%d backups with %d items; %s read.\n", v.Snapshots, v.Items, mebi(v.Octets))
+		if err = explainFaults(ctx, p.stdout, r, rows); err != nil {
+			return err
+		}
+		_, err = fmt.Fprintf(p.stdout, "%s with %s; %s read.\n", counted(int64(v.Snapshots), "backup"), counted(v.Items, "item"), mebi(v.Octets))
 	}
-	switch {
-	case err != nil || v.Faults == 0:
-	case c.Repair:
-		err = fmt.Errorf("the backups had %d faults; make a new backup now, which stores again what is still here, then verify", v.Faults)
-	default:
-		err = fmt.Errorf("the backups have %d faults; verify again with --repair, then make a new backup, which stores again what is still here", v.Faults)
-	}
-	return err
+	return errors.Join(err, faultsFound(&v, c.Repair, "poczta mail backup"))
 }
 
 type muaBackupPruneCmd struct {

@@ -132,14 +132,16 @@ func (p *pruning) run(ctx context.Context, rules Rules) error {
 	p.live = newMarks(p.r.index)
 	all, err := p.r.List(ctx)
 	if err != nil {
-		return fmt.Errorf("nothing is removed while a backup can't be read (poczta backup verify tells more; poczta backup prune --forget ID gives it up): %w", err)
+		return fmt.Errorf("nothing is removed while a backup can't be read (verify tells more; prune --forget ID gives it up): %w", err)
 	}
 	gone := rules.Keep(all)
 	for _, s := range all {
 		if slices.Contains(gone, s) {
 			continue
 		}
-		if err := p.mark(ctx, s); err != nil {
+		if err := p.mark(ctx, s); errors.Is(err, ErrDamaged) {
+			return fmt.Errorf("nothing is removed while a backup can't be read (verify tells more; prune --forget %s gives it up): %w", s.ID, err)
+		} else if err != nil {
 			return err
 		}
 	}

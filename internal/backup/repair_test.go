@@ -2,6 +2,8 @@ package backup_test
 
 import (
 	"bytes"
+	"context"
+	"slices"
 	"strings"
 	"testing"
 
@@ -58,4 +60,47 @@ func TestRepair(t *testing.T) {
 			t.Errorf("only %d damages were tried", tried)
 		}
 	})
+}
+
+// TestBeyondRepair damages all packs of a backup whose source loses a letter before the next one: Verify
+// says that a new backup may heal it, and after that one that no other does. It can be forgotten.
+func TestBeyondRepair(t *testing.T) {
+	t.Parallel()
+	one := newShelf(5, 40)
+	m, now := newMemory(), clock()
+	r := open(t, m, backup.Key{}, now)
+	first := create(t, r, one)
+	for name, o := range m.objects {
+		if strings.HasPrefix(name, "packs/") {
+			o = bytes.Clone(o)
+			o[len(o)/2] ^= 1
+			m.objects[name] = o
+		}
+	}
+	verify := func(fn func(context.Context, func(backup.Fault)) (backup.Verification, error)) backup.Verification {
+		t.Helper()
+		v, err := fn(t.Context(), func(backup.Fault) {})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
+	v := verify(r.Repair)
+	if v.Damaged == 0 || !slices.Equal(v.Broken, []string{first.Snapshot}) || !slices.Equal(v.Healable, v.Broken) || v.Beyond() != nil {
+		t.Fatalf("damaged: %+v", v)
+	}
+	other := newShelf(6, 40)
+	second := create(t, r, other)
+	v = verify(r.Verify)
+	if v.Damaged != 0 || v.Faults == 0 || !slices.Equal(v.Broken, []string{first.Snapshot}) || v.Healable != nil || !slices.Equal(v.Beyond(), v.Broken) {
+		t.Errorf("after a new backup of what has changed: %+v", v)
+	}
+	if err := r.Forget(t.Context(), first.Snapshot); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.Prune(t.Context(), backup.Rules{}); err != nil {
+		t.Error(err)
+	}
+	sound(t, r)
+	holds(t, r, second.Snapshot, other)
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"strings"
 )
 
@@ -27,6 +28,22 @@ type Verification struct {
 	Octets    int64 `json:"octets"`  // read from the target
 	Garbage   int64 `json:"garbage"` // octets of packs that no snapshot needs
 	Faults    int64 `json:"faults"`
+	Damaged   int64 `json:"damaged"` // of the faults, those of objects: Repair has the index forget them
+	// Broken are the snapshots with faults, the oldest first, and Healable those of them that have no
+	// whole snapshot of the same store behind them: only what Create finds can heal them.
+	Broken   []string `json:"broken,omitempty"`
+	Healable []string `json:"healable,omitempty"`
+}
+
+// Beyond are the snapshots whose faults no new backup heals: the newest of the same store is whole,
+// so all that the store still has lies in the repository, and what they lack is not there.
+func (v *Verification) Beyond() (ids []string) {
+	for _, id := range v.Broken {
+		if !slices.Contains(v.Healable, id) {
+			ids = append(ids, id)
+		}
+	}
+	return ids
 }
 
 // Verify reads every octet of the repository and compares every hash: of each pack with
@@ -45,7 +62,7 @@ func (r *Repository) Verify(ctx context.Context, fn func(Fault)) (Verification, 
 }
 
 func newVerifier(r *Repository, fn func(Fault)) *verifier {
-	return &verifier{r: r, fn: fn, bad: make(map[ID]bool), broken: make(map[ID]bool), good: make(map[ID]bool)}
+	return &verifier{r: r, fn: fn, bad: make(map[ID]bool), broken: make(map[ID]bool), good: make(map[ID]bool), whole: make(map[string]bool)}
 }
 
 // run does all of Verify.
@@ -69,6 +86,14 @@ func (v *verifier) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	for _, s := range v.walked {
+		if s.faults > 0 {
+			v.result.Broken = append(v.result.Broken, s.id)
+			if !v.whole[s.store] {
+				v.result.Healable = append(v.result.Healable, s.id)
+			}
+		}
+	}
 	v.result.Garbage = v.garbage()
 	return nil
 }
@@ -82,10 +107,21 @@ type verifier struct {
 	broken map[ID]bool // packs that are not what they were
 	good   map[ID]bool // leaves and lists with nothing wrong in them and below
 	seen   *marks      // chunks that some snapshot names
+	walked []walked
+	whole  map[string]bool // stores whose newest snapshot has no faults
+}
+
+// walked is a snapshot that was walked.
+type walked struct {
+	id, store string
+	faults    int64
 }
 
 func (v *verifier) fault(f Fault) {
 	v.result.Faults++
+	if f.Snapshot == "" {
+		v.result.Damaged++
+	}
 	v.fn(f)
 }
 
@@ -193,16 +229,20 @@ func (v *verifier) snapshot(ctx context.Context, name string) error {
 		return nil
 	case errors.Is(err, ErrDamaged):
 		v.fault(Fault{Object: snapshotFolder + name, Snapshot: name, Problem: "the backup is damaged as a whole"})
+		v.walked, v.whole[name] = append(v.walked, walked{id: name, store: name, faults: 1}), true // nothing heals it
 		return nil
 	case err != nil:
 		return err
 	}
 	v.result.Snapshots++
+	before := v.result.Faults
 	for _, sec := range s.sections {
 		if err := v.section(ctx, s, sec); err != nil {
 			return err
 		}
 	}
+	w := walked{id: s.ID, store: s.Kind + "\x00" + s.Origin, faults: v.result.Faults - before}
+	v.walked, v.whole[w.store] = append(v.walked, w), w.faults == 0
 	return nil
 }
 

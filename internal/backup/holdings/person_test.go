@@ -2,9 +2,14 @@ package holdings_test
 
 import (
 	"context"
+	"encoding/binary"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"poczta.example/poczta/internal/backup"
 	"poczta.example/poczta/internal/backup/holdings"
@@ -149,5 +154,52 @@ func TestPartial(t *testing.T) {
 	})
 	if err != nil || listed != 8 {
 		t.Errorf("%d letters listed: %v", listed, err)
+	}
+}
+
+// TestExplain says of faults which letters they concern.
+func TestExplain(t *testing.T) {
+	t.Parallel()
+	h := open(t, dbtest.SQLite(t))
+	h.furnish(t, 2)
+	for i := range 9 {
+		h.put(t, i%2, h.letter(t, i, 500))
+	}
+	r := repository(t, disk.NewFault(5))
+	s := h.save(t, r)
+	var faults []backup.Fault
+	mark := func(mailboxes ...string) {
+		t.Helper()
+		err := holdings.Find(t.Context(), r, s, holdings.Selection{Account: login(1)}, false, func(l holdings.Letter) error {
+			if slices.Contains(mailboxes, l.Mailbox) {
+				faults = append(faults, backup.Fault{Snapshot: s.ID, Section: "bodies", Key: l.Body[:], Items: 1, Problem: "gone"})
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	mark("INBOX", "Zażółć")
+	key := binary.BigEndian.AppendUint64(nil, uint64(h.ids[0])^1<<63)
+	key = binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(key, 77^1<<63), 1^1<<63)
+	faults = append(faults, backup.Fault{Snapshot: s.ID, Section: "table/entry", Key: key, Items: 232, Problem: "gone"}, backup.Fault{Snapshot: s.ID, Section: "bodies", Key: make([]byte, 16), Items: 1},
+		backup.Fault{Snapshot: s.ID, Section: "files", Problem: "gone"}, backup.Fault{Snapshot: "another", Section: "bodies", Key: []byte{1}, Items: 9}, backup.Fault{Object: "packs/1", Problem: "gone"})
+	got, err := holdings.Explain(t.Context(), r, s, faults)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []holdings.Trouble{
+		{Snapshot: s.ID, Time: s.Time, Account: login(0), Mailbox: "mailbox 77", Letters: 232},
+		{Snapshot: s.ID, Time: s.Time, Account: login(1), Mailbox: "INBOX", Letters: 1, Examples: []string{"uid-3"}},
+		{Snapshot: s.ID, Time: s.Time, Account: login(1), Mailbox: "Zażółć", Letters: 1, Examples: []string{"uid-5"}},
+		{Snapshot: s.ID, Time: s.Time, What: "files: gone"},
+		{Snapshot: s.ID, Time: s.Time, What: "the octets of 1 messages can't be read, which are in no mailbox, or the backup does not know in which"},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("trouble (-want +got):\n%s", diff)
+	}
+	if text := got[1].Text(); !strings.HasSuffix(text, "can't give back 1 letter of person1@example.org in INBOX: uid-3.") {
+		t.Error(text)
 	}
 }

@@ -1,0 +1,236 @@
+package holdings
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"poczta.example/poczta/internal/backup"
+	"poczta.example/poczta/internal/mailbox"
+	"poczta.example/poczta/internal/message"
+)
+
+// Trouble is what faults of a backup mean: letters of one mailbox that it can't give back, or,
+// without Mailbox, something else.
+type Trouble struct {
+	Snapshot string    `json:"snapshot"`
+	Time     time.Time `json:"time"`
+	Account  string    `json:"account,omitempty"`
+	Mailbox  string    `json:"mailbox,omitempty"`
+	Letters  int64     `json:"letters,omitempty"`
+	Examples []string  `json:"examples,omitempty"` // subjects or unique-ids of at most 3 of them
+	What     string    `json:"what,omitempty"`     // when it is something else
+}
+
+// Text is the trouble in a sentence.
+func (t *Trouble) Text() string {
+	if t.Mailbox == "" {
+		return fmt.Sprintf("The backup of %s (%s): %s.", t.Time.Local().Format(time.DateTime), t.Snapshot, t.What)
+	}
+	count := "1 letter"
+	if t.Letters != 1 {
+		count = fmt.Sprintf("%d letters", t.Letters)
+	}
+	text := fmt.Sprintf("The backup of %s (%s) can't give back %s of %s in %s", t.Time.Local().Format(time.DateTime), t.Snapshot, count, t.Account, t.Mailbox)
+	if len(t.Examples) > 0 {
+		text += ": " + strings.Join(t.Examples, "; ")
+		if int64(len(t.Examples)) < t.Letters {
+			text += "; …"
+		}
+	}
+	return text + "."
+}
+
+// maxExamples is how many letters a Trouble names.
+const maxExamples = 3
+
+// Explain says what the faults that Verify found in one snapshot mean for people. Faults of other
+// snapshots, and of objects alone, are passed over; what the damage hides is said without names.
+func Explain(ctx context.Context, r *backup.Repository, s *backup.Snapshot, faults []backup.Fault) ([]Trouble, error) {
+	f, err := readFacts(s)
+	if err != nil {
+		return nil, err
+	}
+	x := &explaining{finder: finder{r: r, s: s, facts: f}, lost: make(map[message.ID]bool), logins: make(map[int64]string), names: make(map[[2]int64]string), where: make(map[[2]int64]*Trouble)}
+	if err := x.directory(ctx); err != nil {
+		return nil, err
+	}
+	for i := range faults {
+		if faults[i].Snapshot == s.ID {
+			x.fault(&faults[i])
+		}
+	}
+	if len(x.lost) > 0 {
+		for _, table := range []string{"entry", "retained"} {
+			if err := x.bodies(ctx, table); err != nil {
+				return nil, err
+			}
+		}
+	}
+	if len(x.lost) > 0 {
+		x.other(fmt.Sprintf("the octets of %d messages can't be read, which are in no mailbox, or the backup does not know in which", len(x.lost)))
+	}
+	return x.all(), nil
+}
+
+// explaining is one run of Explain.
+type explaining struct {
+	finder
+	lost   map[message.ID]bool // bodies that can't be read
+	logins map[int64]string    // of accounts
+	names  map[[2]int64]string // of mailboxes, by account and number
+	where  map[[2]int64]*Trouble
+	more   []Trouble
+}
+
+// tolerant forgives damage: what can't be read is what Explain is about.
+func tolerant(err error) error {
+	if errors.Is(err, backup.ErrDamaged) || errors.Is(err, backup.ErrNotFound) {
+		return nil
+	}
+	return err
+}
+
+// directory reads the names of accounts and mailboxes.
+func (x *explaining) directory(ctx context.Context) error {
+	all, err := Accounts(ctx, x.r, x.s)
+	for _, a := range all {
+		x.logins[int64(a.ID)] = a.Login
+	}
+	if err = tolerant(err); err != nil {
+		return err
+	}
+	return tolerant(x.each(ctx, "mailbox", func(r *row) error {
+		x.names[[2]int64{r.int("account"), r.int("number")}] = r.text("name")
+		return r.err
+	}))
+}
+
+// each calls fn for the rows of a table, of all accounts.
+func (x *explaining) each(ctx context.Context, name string, fn func(*row) error) error {
+	t, err := x.facts.table(name)
+	if err != nil {
+		return err
+	}
+	at := columns(t)
+	return x.r.Items(ctx, x.s, tablePrefix+name, nil, nil, func(it backup.Stored) error {
+		data, err := rowOctets(ctx, it)
+		if err != nil {
+			return err
+		}
+		r, err := newRow(at, data)
+		if err != nil {
+			return err
+		}
+		return fn(r)
+	})
+}
+
+// of is the trouble of a mailbox.
+func (x *explaining) of(account, number int64) *Trouble {
+	key := [2]int64{account, number}
+	t := x.where[key]
+	if t == nil {
+		t = &Trouble{Snapshot: x.s.ID, Time: x.s.Time, Account: x.logins[account], Mailbox: x.names[key]}
+		if t.Account == "" {
+			t.Account = fmt.Sprintf("account %d", account)
+		}
+		if t.Mailbox == "" {
+			t.Mailbox = fmt.Sprintf("mailbox %d", number)
+		}
+		x.where[key] = t
+	}
+	return t
+}
+
+func (x *explaining) other(what string) {
+	x.more = append(x.more, Trouble{Snapshot: x.s.ID, Time: x.s.Time, What: what})
+}
+
+// fault takes one fault in. A leaf of entries is told of by the mailbox of its first one.
+func (x *explaining) fault(f *backup.Fault) {
+	table, _ := strings.CutPrefix(f.Section, tablePrefix)
+	switch {
+	case (table == "entry" || table == "retained") && len(f.Key) >= 16:
+		x.of(keyInt(f.Key), keyInt(f.Key[8:])).Letters += max(1, f.Items)
+	case f.Section == sectionBodies && f.Items == 1 && len(f.Key) == len(message.ID{}):
+		x.lost[message.ID(f.Key)] = true
+	case f.Section == sectionBodies && f.Items > 1:
+		x.other(fmt.Sprintf("the octets of %d messages can't be found", f.Items))
+	case f.Key != nil:
+		x.other(fmt.Sprintf("%d items of %s can't be read", max(1, f.Items), f.Section))
+	case f.Section != "":
+		x.other(f.Section + ": " + f.Problem)
+	default:
+		x.other(f.Problem)
+	}
+}
+
+// keyInt reads a number of a primary key; appendKey wrote it.
+func keyInt(key []byte) int64 { return int64(binary.BigEndian.Uint64(key) ^ 1<<63) }
+
+// bodies finds the letters of a table whose octets can't be read.
+func (x *explaining) bodies(ctx context.Context, table string) error {
+	found := make(map[[3]int64]*Trouble)
+	gone := make(map[message.ID]bool)
+	err := x.each(ctx, table, func(r *row) error {
+		id := r.blob("body")
+		if r.err != nil || len(id) != len(message.ID{}) || !x.lost[message.ID(id)] {
+			return r.err
+		}
+		gone[message.ID(id)] = true
+		account, number, uid := r.int("account"), r.int("number"), r.int("uid")
+		unique, err := mailbox.UniqueIDOf(r.blob("unique_id"), message.ID(id))
+		if err = errors.Join(err, r.err); err != nil {
+			return err
+		}
+		t := x.of(account, number)
+		if t.Letters++; len(t.Examples) < maxExamples {
+			t.Examples = append(t.Examples, unique)
+			found[[3]int64{account, number, uid}] = t
+		}
+		return nil
+	})
+	if err = tolerant(err); err != nil {
+		return err
+	}
+	for id := range gone {
+		delete(x.lost, id)
+	}
+	return x.subjects(ctx, found)
+}
+
+// subjects puts subjects in the place of unique-ids, in a person's backup, which knows them.
+func (x *explaining) subjects(ctx context.Context, found map[[3]int64]*Trouble) error {
+	t, err := x.facts.table(tableLetter)
+	at := columns(t)
+	if _, ok := at["subject"]; err != nil || !ok || len(found) == 0 {
+		return nil //nolint:nilerr // a server's backup has no such table
+	}
+	subjects := make(map[*Trouble][]string)
+	err = x.each(ctx, tableLetter, func(r *row) error {
+		if t := found[[3]int64{r.int("account"), r.int("number"), r.int("uid")}]; t != nil && r.text("subject") != "" {
+			subjects[t] = append(subjects[t], fmt.Sprintf("%q", r.text("subject")))
+		}
+		return r.err
+	})
+	for t, list := range subjects {
+		t.Examples = list
+	}
+	return tolerant(err)
+}
+
+// all is what was found: mailboxes by account and name, then the rest.
+func (x *explaining) all() (list []Trouble) {
+	for _, t := range x.where {
+		list = append(list, *t)
+	}
+	slices.SortFunc(list, func(a, b Trouble) int {
+		return strings.Compare(a.Account+"\x00"+a.Mailbox, b.Account+"\x00"+b.Mailbox)
+	})
+	return append(list, x.more...)
+}
