@@ -97,14 +97,14 @@ func run(ctx context.Context, p *process) int {
 		case local:
 			err = cmd.Run(ctx, p, c)
 		case desk:
-			return report(p.stderr, runDesk(ctx, p, c, cmd))
+			err = runDesk(ctx, p, c, cmd)
 		case maildesk:
-			return report(p.stderr, runMail(ctx, p, c, cmd))
+			err = runMail(ctx, p, c, cmd)
 		default:
 			err = fmt.Errorf("%w: name a command; poczta --help lists them", admin.ErrUsage)
 		}
 	}
-	return report(p.stderr, err)
+	return report(p.stderr, stopped(ctx, err))
 }
 
 // exitCode is the outcome of a command that has told its errors already.
@@ -112,6 +112,28 @@ type exitCode int
 
 // Error implements error.
 func (e exitCode) Error() string { return fmt.Sprintf("exit %d", int(e)) }
+
+// stopped says what an error means of a command that was interrupted (ctx has ended): that it was,
+// in the command's own words where it has some, and whatever else went wrong.
+func stopped(ctx context.Context, err error) error {
+	if err == nil || ctx.Err() == nil || !errors.Is(err, context.Canceled) {
+		return err
+	}
+	if code, ok := errors.AsType[exitCode](err); ok {
+		return code
+	}
+	first := "stopped before the end; run it again to do the rest"
+	var others []string
+	for line := range strings.SplitSeq(err.Error(), "\n") {
+		switch {
+		case strings.HasPrefix(line, "stopped"):
+			first = strings.TrimSuffix(line, ": "+context.Canceled.Error())
+		case !strings.Contains(line, context.Canceled.Error()):
+			others = append(others, line)
+		}
+	}
+	return errors.New(strings.Join(append([]string{first}, others...), "\n"))
+}
 
 // report prints an error as one sentence and returns the exit code.
 func report(w io.Writer, err error) int {
