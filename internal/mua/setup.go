@@ -75,6 +75,11 @@ func (s *Setup) Account(ctx context.Context, w Wish) (NewAccount, error) {
 	if err != nil {
 		return NewAccount{}, fmt.Errorf("%w: %q is not an address: %w; write as in ala@example.org", ErrUsage, w.Address, err)
 	}
+	for flag, sum := range map[string]string{"--accept": w.Accept, "--accept-outgoing": w.AcceptOutgoing} {
+		if _, err := fingerprint(flag, sum); err != nil {
+			return NewAccount{}, err
+		}
+	}
 	now := time.Now
 	if s.Now != nil {
 		now = s.Now

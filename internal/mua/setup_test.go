@@ -159,7 +159,7 @@ func TestWishes(t *testing.T) {
 		{"unknown security", mua.Wish{Address: "a@b.example", Incoming: "pop.b.example", Outgoing: "smtp.b.example", Security: "some"}, true, "say tls, starttls or none"},
 		{"a fingerprint that is none", mua.Wish{Address: "a@b.example", Incoming: "127.0.0.1:1", Outgoing: "127.0.0.1:1", Accept: "AB:CD"}, true, "64 hexadecimal digits"},
 		{"no TLS far away", mua.Wish{Address: "a@b.example", Incoming: "192.0.2.1:110", Outgoing: "192.0.2.1:25", Security: "none"}, false, "only a server on this computer"},
-		{"nobody listens", mua.Wish{Address: "a@b.example", Incoming: "127.0.0.1:1", Outgoing: "127.0.0.1:1"}, false, "connection refused"},
+		{"nobody listens", mua.Wish{Address: "a@b.example", Incoming: "127.0.0.1:1", Outgoing: "127.0.0.1:1"}, false, "nobody listens at 127.0.0.1:1: look whether host and port are right; nothing is saved"},
 		{"no provider for a token", mua.Wish{Address: "a@b.example", Incoming: "127.0.0.1:1", Outgoing: "127.0.0.1:1", OAuth: oauth.Provider{ClientID: "x"}}, false, "--auth-url"},
 		{"nothing is found", mua.Wish{Address: "a@b.example"}, false, "no POP3 and SMTP servers were found"},
 	} {

@@ -54,11 +54,11 @@ func unreached(s *profile.Server, err error) error {
 	switch {
 	case errors.Is(err, context.Canceled):
 	case ok && dns.IsNotFound:
-		return &trouble{fmt.Sprintf("there is no host named %s; is it spelled right?", s.Host), err}
+		return &trouble{fmt.Sprintf("there is no host named %s: look how it is spelled", s.Host), err}
 	case errors.Is(err, refusals[0]), errors.Is(err, refusals[1]):
-		return &trouble{fmt.Sprintf("nobody listens at %s; are its host and port right?", place), err}
+		return &trouble{fmt.Sprintf("nobody listens at %s: look whether host and port are right", place), err}
 	case errors.Is(err, os.ErrDeadlineExceeded), !ok && errors.As(err, &late) && late.Timeout():
-		return &trouble{fmt.Sprintf("no answer from %s; are its host and port right, and is there a network that lets you through?", place), err}
+		return &trouble{fmt.Sprintf("no answer from %s: look whether host and port are right, and whether the network lets you through", place), err}
 	}
 	return fmt.Errorf("connect to %s: %w", s.Host, err)
 }

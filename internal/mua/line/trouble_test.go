@@ -46,9 +46,9 @@ func TestWrongPortsAreSaidWithARemedy(t *testing.T) {
 		"the same, outgoing":             {open, "127.0.0.1", clientconfig.TLS, true, []string{"does not begin with TLS", "--outgoing-security starttls"}, nil},
 		"STARTTLS to a port with TLS":    {begins, "127.0.0.1", clientconfig.StartTLS, false, []string{"says nothing", "--security tls"}, nil},
 		"no TLS to a port with, going":   {begins, "127.0.0.1", clientconfig.Plain, true, []string{"says nothing", "--outgoing-security tls"}, nil},
-		"nobody listens":                 {none, "127.0.0.1", clientconfig.TLS, false, []string{"nobody listens at " + none, "host and port"}, syscall.ECONNREFUSED},
+		"nobody listens":                 {none, "127.0.0.1", clientconfig.TLS, false, []string{"nobody listens at " + none, "host and port are right"}, syscall.ECONNREFUSED},
 		"nobody listens, outgoing":       {none, "127.0.0.1", clientconfig.Plain, true, []string{"nobody listens at " + none}, syscall.ECONNREFUSED},
-		"no such host":                   {none, "no-host.invalid", clientconfig.TLS, false, []string{"no host named no-host.invalid", "spelled"}, nil},
+		"no such host":                   {none, "no-host.invalid", clientconfig.TLS, false, []string{"no host named no-host.invalid", "how it is spelled"}, nil},
 		"no answer to the connection":    {none, "late.invalid", clientconfig.TLS, false, []string{"no answer from late.invalid:"}, context.DeadlineExceeded},
 		"the network's own word is kept": {none, "odd.invalid", clientconfig.TLS, false, []string{"connect to odd.invalid: ", "odd indeed"}, nil},
 	} {
