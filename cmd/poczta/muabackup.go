@@ -271,8 +271,11 @@ type muaBackupRestoreCmd struct {
 	Into      string `help:"Into this account, instead of the one of the same name." placeholder:"ADDRESS"`
 	Folder    string `help:"Only of this folder."`
 	MessageID string `name:"message-id" help:"Only letters with this Message-ID." placeholder:"ID"`
-	Text      string `help:"Only letters with this in Subject, From, To or Cc." placeholder:"WORDS"`
+	Text      string `help:"Only letters with this in Subject, From, To or Cc; their text is not looked at." placeholder:"WORDS"`
+	Since     string `help:"Only letters received at or after this time." placeholder:"TIME"`
+	Before    string `help:"Only letters received before this time." placeholder:"TIME"`
 	Deleted   bool   `help:"Those that were deleted by then, but could be restored, too."`
+	DryRun    bool   `name:"dry-run" help:"Only list what would be restored."`
 }
 
 // Help implements kong's HelpProvider.
@@ -290,12 +293,15 @@ func (c *muaBackupRestoreCmd) Run(ctx context.Context, p *process, all *cli) err
 	if c.All == (c.Account != "") {
 		return fmt.Errorf("%w: name an account of the backup, or --all", admin.ErrUsage)
 	}
-	at, err := parseTime("at", c.At, true)
+	o, err := c.selection()
 	if err != nil {
 		return err
 	}
 	if !c.All {
 		return runMail(ctx, p, all, c)
+	}
+	if c.Into+c.Folder+c.MessageID+c.Text+c.Since+c.Before != "" || c.Deleted || c.DryRun {
+		return fmt.Errorf("%w: --all restores everything; it goes with --id, --at and the place of the backups alone", admin.ErrUsage)
 	}
 	if c.To == "" {
 		return fmt.Errorf("%w: name the place of the backups with --to", admin.ErrUsage)
@@ -310,7 +316,7 @@ func (c *muaBackupRestoreCmd) Run(ctx context.Context, p *process, all *cli) err
 		return err
 	}
 	defer end()
-	done, err := mua.Restore(ctx, r, c.ID, at, mua.Config{Folder: folder, Ask: p.passphrase(all), VaultFile: all.Mail.SecretsFile}, show.tell)
+	done, err := mua.Restore(ctx, r, o.ID, o.At, mua.Config{Folder: folder, Ask: p.passphrase(all), VaultFile: all.Mail.SecretsFile}, show.tell)
 	show.end()
 	if err != nil {
 		return err
@@ -318,7 +324,7 @@ func (c *muaBackupRestoreCmd) Run(ctx context.Context, p *process, all *cli) err
 	if c.JSON {
 		return printJSON(p.stdout, []holdings.Restored{done})
 	}
-	fmt.Fprintf(p.stdout, "Restored from backup %s of %s into %s: %d letters.\n", done.Snapshot, done.Time.Local().Format(time.DateTime), folder, done.Messages)
+	fmt.Fprintf(p.stdout, "Restored from backup %s of %s into %s: %s.\n", done.Snapshot, done.Time.Local().Format(time.DateTime), folder, counted(done.Messages, "letter"))
 	_, err = fmt.Fprintln(p.stdout, "Passwords that lay in a keyring are not in backups: poczta mail password ACCOUNT. What waited in the outbox is held: poczta mail outbox.")
 	return err
 }
@@ -326,9 +332,25 @@ func (c *muaBackupRestoreCmd) Run(ctx context.Context, p *process, all *cli) err
 // Do implements maildesk: one account's letters, over open mail.
 func (c *muaBackupRestoreCmd) Do(ctx context.Context, d *mua.Desk) error {
 	d.JSON = c.JSON
-	at, err := parseTime("at", c.At, true)
+	o, err := c.selection()
 	if err != nil {
 		return err
 	}
-	return d.BackupRestore(ctx, c.where(), c.ID, at, holdings.Selection{Account: c.Account, Mailbox: c.Folder, MessageID: c.MessageID, Text: c.Text, Removed: c.Deleted}, c.Into)
+	return d.BackupRestore(ctx, c.where(), o)
+}
+
+// selection reads the flags.
+func (c *muaBackupRestoreCmd) selection() (o mua.BackupRestoring, err error) {
+	o = mua.BackupRestoring{ID: c.ID, Into: c.Into, List: c.DryRun, Selection: holdings.Selection{Account: c.Account, Mailbox: c.Folder, MessageID: c.MessageID, Text: c.Text, Removed: c.Deleted}}
+	if c.ID != "" && c.At != "" {
+		return o, fmt.Errorf("%w: --id names a backup already; leave --at out", admin.ErrUsage)
+	}
+	if o.At, err = parseTime("at", c.At, true); err != nil {
+		return o, err
+	}
+	if o.Since, err = parseTime("since", c.Since, false); err != nil {
+		return o, err
+	}
+	o.Before, err = parseTime("before", c.Before, false)
+	return o, err
 }

@@ -124,59 +124,6 @@ func (m *meter) backedUp(p backup.Progress) {
 	m.at(int(p.Items), int(p.TotalItems), p.Octets, p.TotalOctets, p.Step)
 }
 
-// BackupRestore brings letters of one account of a backup back into an account here: those that it
-// has already are left as they are.
-func (d *Desk) BackupRestore(ctx context.Context, p place.Place, id string, at time.Time, sel holdings.Selection, into string) error {
-	m := newMeter(d, "restore")
-	defer m.end()
-	_, p, err := d.backups(ctx, p)
-	if err != nil {
-		return err
-	}
-	r, end, err := place.Open(ctx, p, place.Options{Progress: m.backedUp})
-	if err != nil {
-		return err
-	}
-	defer end()
-	s, err := snapshot(ctx, r, id, "", at)
-	if err != nil {
-		return err
-	}
-	if into == "" {
-		into = sel.Account
-	}
-	a, err := d.account(ctx, into)
-	if err != nil {
-		return err
-	}
-	done, err := holdings.Mail(ctx, r, s, sel, holdings.Mailroom{Body: d.Mail.Store.Body(), Mailboxes: d.Mail.Store.Mailboxes(), Account: a.ID, Login: a.Address, Progress: m.backedUp})
-	if err != nil {
-		return err
-	}
-	if err := d.Mail.Store.Reconcile(ctx); err != nil {
-		return err
-	}
-	if err := d.index(ctx); err != nil {
-		return err
-	}
-	m.end()
-	return d.restored(done)
-}
-
-func (d *Desk) restored(done holdings.Restored) error {
-	if d.JSON {
-		return d.encode(done)
-	}
-	d.say("Restored from backup %s of %s: %d letters; %d were here already.", done.Snapshot, done.Time.Local().Format(time.DateTime), done.Messages, done.Duplicates)
-	if done.Partial > 0 {
-		d.say("%d left out, of which only the header section was there when the backup was made.", done.Partial)
-	}
-	if done.Lost > 0 {
-		return fmt.Errorf("%d letters can't be read from the backup; all others are here", done.Lost)
-	}
-	return nil
-}
-
 // snapshot is the backup that a person means: by id, or the newest at or before a time.
 func snapshot(ctx context.Context, r *backup.Repository, id, kind string, at time.Time) (*backup.Snapshot, error) {
 	if id != "" {

@@ -103,7 +103,7 @@ func TestBackupOfOneLetter(t *testing.T) {
 		h.must(h.desk("", false).Delete(t.Context(), gone))
 	}
 	before := h.rows(mua.Listing{})
-	h.must(h.desk("", false).BackupRestore(t.Context(), at, "", time.Time{}, holdings.Selection{Account: a.Address}, ""))
+	h.must(h.desk("", false).BackupRestore(t.Context(), at, mua.BackupRestoring{Selection: holdings.Selection{Account: a.Address}}))
 	after := h.rows(mua.Listing{})
 	if len(before) != 5 || len(after) != 6 {
 		t.Errorf("%d letters before, %d after: want 5 and 6", len(before), len(after))
@@ -157,7 +157,7 @@ func TestBackupAt(t *testing.T) {
 		}
 		n.must(n.Close())
 	}
-	h.must(h.desk("", false).BackupRestore(t.Context(), at, "", old.Add(time.Hour), holdings.Selection{Account: "ala@house.example", MessageID: "first@example.org"}, ""))
+	h.must(h.desk("", false).BackupRestore(t.Context(), at, mua.BackupRestoring{Selection: holdings.Selection{Account: "ala@house.example", MessageID: "first@example.org"}, At: old.Add(time.Hour)}))
 	if got := h.rows(mua.Listing{}); len(got) != 2 {
 		t.Errorf("after the letter came back: %+v", got)
 	}
@@ -179,9 +179,31 @@ func TestBackupOfHeaders(t *testing.T) {
 	h.must(h.desk(string(text), false).AccountAdd(t.Context()))
 	at := place.Place{To: filepath.Join(t.TempDir(), "backups")}
 	h.must(h.desk("", false).BackupCreate(t.Context(), at, "test"))
-	h.must(h.desk("", false).BackupRestore(t.Context(), at, "", time.Time{}, holdings.Selection{Account: a.Address}, other.Address))
-	if !bytes.Contains(h.out.Bytes(), []byte("1 letters; 0 were here already")) || !bytes.Contains(h.out.Bytes(), []byte("5 left out")) {
+	h.must(h.desk("", false).BackupRestore(t.Context(), at, mua.BackupRestoring{Selection: holdings.Selection{Account: a.Address}, Into: other.Address}))
+	if !bytes.Contains(h.out.Bytes(), []byte("1 letter; 0 were here already")) || !bytes.Contains(h.out.Bytes(), []byte("5 left out")) {
 		t.Errorf("restored: %s", &h.out)
+	}
+	var listed []struct {
+		Subject string
+		Partial bool `json:"headers_only"`
+	}
+	h.must(h.desk("", true).BackupRestore(t.Context(), at, mua.BackupRestoring{Selection: holdings.Selection{Account: a.Address}, List: true}))
+	h.must(json.Unmarshal(h.out.Bytes(), &listed))
+	for _, l := range listed {
+		if l.Partial == (l.Subject == "Żółw") {
+			t.Errorf("listed %+v", l)
+		}
+	}
+	if len(listed) != 6 {
+		t.Errorf("%d letters listed", len(listed))
+	}
+	for name, sel := range map[string]holdings.Selection{"text": {Text: "pelican"}, "since": {Since: time.Now().AddDate(9, 0, 0)}, "before": {Before: time.Unix(0, 0)}} {
+		for _, list := range []bool{false, true} {
+			sel.Account = a.Address
+			if err := h.desk("", false).BackupRestore(t.Context(), at, mua.BackupRestoring{Selection: sel, List: list}); err == nil || !strings.Contains(err.Error(), "no letter of the backup matches") {
+				t.Errorf("%s that nothing has: %v", name, err)
+			}
+		}
 	}
 	got := h.rows(mua.Listing{Accounts: []string{other.Address}})
 	if len(got) != 1 || got[0].Partial || got[0].Subject != "Żółw" {

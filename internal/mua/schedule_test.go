@@ -277,7 +277,9 @@ func TestBackupPlace(t *testing.T) {
 		t.Errorf("shown: %s", &h.out)
 	}
 	h.must(h.desk("", false).BackupCreate(t.Context(), place.Place{}, "test"))
-	h.must(h.desk("", false).BackupRestore(t.Context(), place.Place{}, "", time.Time{}, holdings.Selection{Account: a.Address}, ""))
+	if err := h.desk("", false).BackupRestore(t.Context(), place.Place{}, mua.BackupRestoring{Selection: holdings.Selection{Account: a.Address}}); err == nil || !strings.Contains(err.Error(), "no letter of the backup matches") {
+		t.Errorf("restored from a backup without letters: %v", err)
+	}
 	if s, err := h.BackupStatus(t.Context()); err != nil || s.Made == nil || !s.Made.Equal(c.Now()) {
 		t.Errorf("one made by hand meanwhile: %+v, %v", s, err)
 	}
