@@ -255,7 +255,7 @@ func (c *muaReadCmd) Do(ctx context.Context, d *mua.Desk) error {
 }
 
 type muaSearchCmd struct {
-	Words []string `arg:"" help:"What to find."`
+	Words []string `arg:"" help:"What to find." minus:""`
 	letterFlags
 	asJSON
 	Everywhere bool `help:"Trash and Junk too."`
@@ -268,13 +268,16 @@ func (c *muaSearchCmd) Help() string {
 
   poczta mail search invoice march
   poczta mail search '"kind regards" from:ola after:2026-01-01'
-  poczta mail search 'subject:holiday has:attachment -draft'`
+  poczta mail search subject:holiday has:attachment -draft`
 }
 
 func (c *muaSearchCmd) Do(ctx context.Context, d *mua.Desk) error {
 	d.JSON = c.JSON
 	l := c.listing()
-	l.Text, l.Everyone, l.Limit = strings.Join(c.Words, " "), c.Everywhere, c.Limit
+	l.Text, l.Everyone, l.Limit = strings.TrimSpace(strings.Join(c.Words, " ")), c.Everywhere, c.Limit
+	if l.Text == "" {
+		return fmt.Errorf("%w: say what to find", mua.ErrUsage)
+	}
 	return d.List(ctx, l)
 }
 
@@ -335,10 +338,16 @@ func (c *muaExportCmd) Do(ctx context.Context, d *mua.Desk) error {
 type muaImportCmd struct {
 	Path    string `arg:"" help:"An mbox file, a Maildir, an .eml file or a folder of them, or a Thunderbird profile."`
 	Account string `help:"The account that gets them; may be left out when there is only one."`
-	Folder  string `help:"Put all into this folder."`
+	Folder  string `help:"Put all into this folder, also what lies in others already."`
 	Below   string `help:"Put the folders that are there below this one."`
 	Only    string `help:"Of a Thunderbird profile, only this account of it, as in pop.example.org."`
 	asJSON
+}
+
+// Help implements kong's HelpProvider.
+func (c *muaImportCmd) Help() string {
+	return `It may be stopped and repeated: no folder gets a letter twice. What goes to INBOX is left out where it lies
+in another folder of the account already; with --folder or --below only that folder is looked into.`
 }
 
 func (c *muaImportCmd) lasts() {}

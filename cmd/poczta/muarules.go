@@ -71,7 +71,7 @@ func (c *muaRulesAddCmd) Do(ctx context.Context, d *mua.Desk) error {
 }
 
 type muaRulesRemoveCmd struct {
-	Rules []int64 `arg:"" name:"rule" help:"Their numbers."`
+	Rules []string `arg:"" name:"rule" help:"Their numbers or names."`
 }
 
 func (c *muaRulesRemoveCmd) Do(ctx context.Context, d *mua.Desk) error {
@@ -79,7 +79,7 @@ func (c *muaRulesRemoveCmd) Do(ctx context.Context, d *mua.Desk) error {
 }
 
 type muaRulesOrderCmd struct {
-	Rules []int64 `arg:"" name:"rule" help:"Their numbers, the first first; those not named follow."`
+	Rules []string `arg:"" name:"rule" help:"Their numbers or names, the first first; those not named follow."`
 }
 
 func (c *muaRulesOrderCmd) Do(ctx context.Context, d *mua.Desk) error {

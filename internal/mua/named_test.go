@@ -1,6 +1,7 @@
 package mua_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -211,5 +212,57 @@ func TestFolders(t *testing.T) {
 	}
 	if got := h.rows(mua.Listing{Folder: store.Trash}); len(got) != 2 {
 		t.Errorf("in Trash: %+v", got)
+	}
+}
+
+// TestRulesByName removes and orders rules by what people call them.
+func TestRulesByName(t *testing.T) {
+	t.Parallel()
+	h, ctx := newHouse(t), t.Context()
+	h.settle(1)
+	for _, name := range []string{"Invoices", "Lists", "twice", "Twice"} {
+		h.must(h.desk("", false).RuleAdd(ctx, store.Rule{Name: name, Flag: true}, nil))
+	}
+	h.must(h.desk("", false).RuleOrder(ctx, []string{"lists", "lists"}))
+	rules, err := h.Store.Rules(ctx)
+	h.must(err)
+	if rules[0].Name != "Lists" || len(rules) != 4 {
+		t.Errorf("order: %+v", rules)
+	}
+	for word, want := range map[string]error{"nope": store.ErrNotFound, "77": store.ErrNotFound, "twice": mua.ErrUsage} {
+		if err := h.desk("", false).RuleRemove(ctx, []string{"Lists", word}); !errors.Is(err, want) {
+			t.Errorf("remove %s: %v", word, err)
+		}
+	}
+	h.must(h.desk("", false).RuleRemove(ctx, []string{"invoices", fmt.Sprint(rules[0].ID)}))
+	if rules, err = h.Store.Rules(ctx); err != nil || len(rules) != 2 {
+		t.Errorf("left: %+v, %v", rules, err)
+	}
+}
+
+// TestExportStopped leaves nothing, and says so.
+func TestExportStopped(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	h.settle(3)
+	ctx, stop := context.WithCancel(t.Context())
+	path := filepath.Join(t.TempDir(), "box")
+	d := h.desk("", false)
+	d.Path = func(p string) string { stop(); return p } // Ctrl-C before the first letter
+	if err := d.Export(ctx, path, "mbox", mua.Listing{}); !errors.Is(err, context.Canceled) || err.Error() != "stopped; nothing was written" {
+		t.Errorf("stopped: %v", err)
+	}
+	if _, err := os.Stat(path); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("left: %v", err)
+	}
+	if err := h.desk("", false).Export(t.Context(), path, "mbox", mua.Listing{Folder: "Nope"}); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("no such folder: %v", err)
+	}
+	if _, err := os.Stat(path); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("made for nothing: %v", err)
+	}
+	h.must(h.desk("", false).Export(t.Context(), path, "mbox", mua.Listing{Folder: "Archive"}))
+	if !strings.Contains(h.err.String(), "Nothing was found.") {
+		t.Errorf("an empty folder: %s", &h.err)
 	}
 }

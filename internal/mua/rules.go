@@ -2,7 +2,10 @@ package mua
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
+	"strconv"
 	"strings"
 
 	"poczta.example/poczta/internal/mua/store"
@@ -67,20 +70,63 @@ func (d *Desk) RuleAdd(ctx context.Context, r store.Rule, accounts []string) (er
 	return nil
 }
 
-// RuleRemove removes rules.
-func (d *Desk) RuleRemove(ctx context.Context, numbers []int64) error {
-	for _, n := range numbers {
-		if err := d.Mail.Store.RemoveRule(ctx, n); err != nil {
-			return fmt.Errorf("rule %d: %w", n, err)
+// RuleRemove removes rules, each named by its number or its name.
+func (d *Desk) RuleRemove(ctx context.Context, words []string) error {
+	found, err := d.rulesNamed(ctx, words)
+	if err != nil {
+		return err
+	}
+	for _, r := range found {
+		if err := d.Mail.Store.RemoveRule(ctx, r.ID); err != nil && !errors.Is(err, store.ErrNotFound) {
+			return fmt.Errorf("rule %d: %w", r.ID, err)
 		}
-		d.say("Rule %d is removed.", n)
+		d.say("Rule %d, %s, is removed.", r.ID, r.Name)
 	}
 	return nil
 }
 
-// RuleOrder puts rules into an order; those not named follow.
-func (d *Desk) RuleOrder(ctx context.Context, numbers []int64) error {
+// RuleOrder puts rules, named as for RuleRemove, into an order; those not named follow.
+func (d *Desk) RuleOrder(ctx context.Context, words []string) error {
+	found, err := d.rulesNamed(ctx, words)
+	if err != nil {
+		return err
+	}
+	numbers := make([]int64, len(found))
+	for i, r := range found {
+		numbers[i] = r.ID
+	}
 	return d.Mail.Store.OrderRules(ctx, numbers)
+}
+
+// rulesNamed finds rules by their numbers or names, each once.
+func (d *Desk) rulesNamed(ctx context.Context, words []string) ([]store.Rule, error) {
+	all, err := d.Mail.Store.Rules(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var found []store.Rule
+	for _, w := range words {
+		n, _ := strconv.ParseInt(strings.TrimPrefix(w, "#"), 10, 64)
+		var named []store.Rule
+		for _, r := range all {
+			if r.ID == n {
+				named = []store.Rule{r}
+				break
+			}
+			if strings.EqualFold(r.Name, w) {
+				named = append(named, r)
+			}
+		}
+		switch {
+		case len(named) == 0:
+			return nil, &explained{fmt.Sprintf("there is no rule %s; poczta mail rules list shows them", w), store.ErrNotFound}
+		case len(named) > 1:
+			return nil, fmt.Errorf("%w: %d rules are named %s; name one by its number, as poczta mail rules list shows it", ErrUsage, len(named), w)
+		case !slices.ContainsFunc(found, func(r store.Rule) bool { return r.ID == named[0].ID }):
+			found = append(found, named[0])
+		}
+	}
+	return found, nil
 }
 
 // RulesApply files the letters of a folder as if they arrived now.

@@ -31,23 +31,35 @@ func (d *Desk) Export(ctx context.Context, path, format string, l Listing) error
 	done, err := d.Mail.Store.Export(ctx, q, w, func(t store.Transfer) { m.at(t.Letters, 0, t.Octets, 0, "") })
 	m.end()
 	if err = errors.Join(err, w.Close()); err != nil {
-		discard()
+		whole := discard()
+		switch {
+		case ctx.Err() == nil:
+		case whole:
+			err = &explained{"stopped; nothing was written", err}
+		default:
+			err = &explained{fmt.Sprintf("stopped after %s", count(done.Letters)), err}
+		}
 		return err
+	}
+	if path != "-" && !d.JSON {
+		d.nothing(done.Letters + done.Partial + done.Failed)
 	}
 	return d.transferred(done, "written")
 }
 
-// create makes what letters are written into. discard takes away what is not whole.
-func (d *Desk) create(path, format string) (w mailfile.Writer, discard func(), err error) {
+// create makes what letters are written into. discard takes away what is not whole, and reports
+// whether nothing is left.
+func (d *Desk) create(path, format string) (w mailfile.Writer, discard func() bool, err error) {
 	if path == "-" {
 		if format != "mbox" {
 			return nil, nil, fmt.Errorf("%w: only --format mbox can be written to the standard output", ErrUsage)
 		}
-		return mailfile.NewMboxWriter(d.Out), func() {}, nil
+		return mailfile.NewMboxWriter(d.Out), func() bool { return false }, nil
 	}
 	path = d.path(path)
-	remains := func() {
+	remains := func() bool {
 		fmt.Fprintf(d.Err, "%s holds only a part of the mail; remove it before the next try\n", path)
+		return false
 	}
 	switch format {
 	case "maildir":
@@ -61,11 +73,7 @@ func (d *Desk) create(path, format string) (w mailfile.Writer, discard func(), e
 		return nil, nil, fmt.Errorf("%w: --format %q; say mbox, maildir or eml", ErrUsage, format)
 	}
 	w, gone, err := mailfile.CreateMbox(path)
-	return w, func() {
-		if err := gone(); err != nil {
-			remains()
-		}
-	}, err
+	return w, func() bool { return gone() == nil || remains() }, err
 }
 
 func (d *Desk) transferred(t store.Transfer, what string) error {
@@ -74,7 +82,7 @@ func (d *Desk) transferred(t store.Transfer, what string) error {
 			return err
 		}
 	} else {
-		text := fmt.Sprintf("%d letters %s, %s", t.Letters, what, size(t.Octets))
+		text := fmt.Sprintf("%s %s, %s", count(t.Letters), what, size(t.Octets))
 		if t.Duplicates > 0 {
 			text += fmt.Sprintf("; %d were here already", t.Duplicates)
 		}
@@ -100,7 +108,7 @@ type ImportFrom struct {
 }
 
 // Import reads an mbox file, a Maildir, .eml files or a Thunderbird profile into an account. It may
-// be stopped and repeated; nothing comes twice.
+// be stopped and repeated: nothing comes twice into a folder, nor into INBOX what lies in another.
 func (d *Desk) Import(ctx context.Context, from ImportFrom) error {
 	a, err := d.account(ctx, from.Account)
 	if err != nil {
@@ -138,7 +146,10 @@ func (d *Desk) Import(ctx context.Context, from ImportFrom) error {
 	m.end()
 	if err != nil {
 		if done.Letters > 0 {
-			fmt.Fprintf(d.Err, "%d letters are here; run the same command again to go on, nothing comes twice.\n", done.Letters)
+			fmt.Fprintf(d.Err, "%s imported; run the same command again to go on, nothing comes twice.\n", count(done.Letters))
+		}
+		if ctx.Err() != nil {
+			err = &explained{"stopped; run the same command again, and it goes on where it was", err}
 		}
 		return err
 	}

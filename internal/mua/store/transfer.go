@@ -75,7 +75,8 @@ const importBatch = 8 << 20
 
 // Import reads mail files (mbox, Maildir, .eml: package mailfile) into an account, past the rules. What is
 // there already, in the same folder with the same content, or was imported there before, is left out: it may
-// be stopped and repeated. What can't be read is told in the outcome and does not stop it. Letters
+// be stopped and repeated. So is what would go to INBOX by its source, and lay in any folder but Trash when
+// the import began: it was filed since. What can't be read is told in the outcome and does not stop it. Letters
 // marked as deleted go to Trash.
 func (s *Store) Import(ctx context.Context, account envelope.AccountID, path string, o ImportOptions) (Transfer, error) {
 	if err := o.check(); err != nil {
@@ -145,10 +146,11 @@ type importer struct {
 	batch   []mailbox.Import
 	octets  int64
 	buf     []byte
+	before  LetterID // the last letter that was there when it began
 }
 
 func (s *Store) importer(account envelope.AccountID, o ImportOptions) *importer {
-	return &importer{s: s, account: account, o: o, buf: make([]byte, 64<<10)}
+	return &importer{s: s, account: account, o: o, buf: make([]byte, 64<<10), before: LetterID(s.lastID.Load())}
 }
 
 // add stages a letter. An error is one that stops the import.
@@ -179,7 +181,11 @@ func (im *importer) add(ctx context.Context, m *mailfile.Message, r io.Reader) e
 	if m.Flags&mailfile.Deleted != 0 {
 		one.Mailbox = Trash
 	}
-	there, err := im.s.there(ctx, im.account, &one)
+	filed := LetterID(0)
+	if im.o.Folder == "" && im.o.Below == "" && one.Mailbox == Inbox {
+		filed = im.before
+	}
+	there, err := im.s.there(ctx, im.account, &one, filed)
 	if err != nil {
 		staged.Discard()
 		return err
@@ -226,10 +232,11 @@ func (im *importer) discard() {
 	im.batch, im.octets = im.batch[:0], 0
 }
 
-// there reports whether a letter of the same content lies in the folder already, however it came there. It
+// there reports whether a letter of the same content lies in the folder already, however it came there, or,
+// up to the letter filed, in another but Trash. It
 // is found by its Message-ID; one without is known by import_key alone. A time of receipt that the file does not know is the
 // letter's date.
-func (s *Store) there(ctx context.Context, account envelope.AccountID, im *mailbox.Import) (bool, error) {
+func (s *Store) there(ctx context.Context, account envelope.AccountID, im *mailbox.Import, filed LetterID) (bool, error) {
 	h, err := readHeader(im.Staged, im.Staged.Octets())
 	if err != nil {
 		return false, err
@@ -240,11 +247,27 @@ func (s *Store) there(ctx context.Context, account envelope.AccountID, im *mailb
 	if h.messageID == "" {
 		return false, nil
 	}
-	sum, found := im.Staged.SHA256(), false
+	// Most lie where their date says: a thread may be long.
+	near := rankOf(dateOf(&h, im.Received))
+	found, err := s.alike(ctx, account, im, h.messageID, filed, near, near+nearby)
+	if err != nil || found {
+		return found, err
+	}
+	return s.alike(ctx, account, im, h.messageID, filed, 0, 1<<62)
+}
+
+// nearby is how many ranks a letter may stand behind its date, where many bear the same.
+const nearby = 4096
+
+// alike is there for letters between two ranks.
+func (s *Store) alike(ctx context.Context, account envelope.AccountID, im *mailbox.Import, messageID string, filed LetterID, from, to int64) (found bool, err error) {
+	sum := im.Staged.SHA256()
 	err = s.view(ctx, func(tx db.Tx) error {
 		found = false
 		rows, err := tx.Query(`SELECT l.number, l.uid FROM letter l INDEXED BY letter_thread JOIN mailbox m ON m.account = l.account AND m.number = l.number
-			WHERE l.thread = (SELECT thread FROM thread_key WHERE key = ?) AND l.message_id = ? AND l.account = ? AND m.name = ? AND l.removed = 0 AND l.octets = ? LIMIT 20`, hash64("id", h.messageID), h.messageID, int64(account), im.Mailbox, im.Staged.Octets())
+			WHERE l.thread = (SELECT thread FROM thread_key WHERE key = ?) AND l.rank >= ? AND l.rank <= ? AND l.message_id = ? AND l.account = ?
+			AND (m.name = ? OR l.id <= ? AND m.name <> ?) AND l.removed = 0 AND l.octets = ? LIMIT 20`,
+			hash64("id", messageID), from, to, messageID, int64(account), im.Mailbox, int64(filed), Trash, im.Staged.Octets())
 		if err != nil {
 			return err
 		}

@@ -113,6 +113,20 @@ func TestRoundTrip(t *testing.T) {
 	if in, err := h.Import(t.Context(), ala, path, store.ImportOptions{}); err != nil || in.Duplicates != 1 {
 		t.Errorf("a letter that is there: %+v, %v", in, err)
 	}
+	// what was filed since is not taken for a new one
+	b.WriteString("more\r\n")
+	if err := os.WriteFile(path, b.Bytes(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if in, err := h.Import(t.Context(), ala, path, store.ImportOptions{Folder: "Filed"}); err != nil || in.Letters != 1 {
+		t.Errorf("into a folder: %+v, %v", in, err)
+	}
+	if in, err := h.Import(t.Context(), ala, path, store.ImportOptions{}); err != nil || in.Duplicates != 1 {
+		t.Errorf("what lies in a folder: %+v, %v", in, err)
+	}
+	if in, err := h.Import(t.Context(), ala, path, store.ImportOptions{Folder: "Second"}); err != nil || in.Letters != 1 {
+		t.Errorf("into another folder: %+v, %v", in, err)
+	}
 	if in, err := h.Import(t.Context(), ala, path, store.ImportOptions{Below: "Old"}); err != nil || in.Letters != 1 || !slices.ContainsFunc(h.described(ala), func(s string) bool { return strings.HasPrefix(s, "Old two") }) {
 		t.Errorf("below a folder: %+v, %v", in, err)
 	}
