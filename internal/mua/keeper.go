@@ -150,6 +150,8 @@ func (k keeper) Lock() (page.Lock, error) {
 	switch {
 	case err != nil || !locked || known:
 		return page.Unlocked, err
+	case fresh && k.m.conf.Ask != nil && !k.m.conf.AtTerminal: // it was given, as in a file
+		return page.Unlocked, nil
 	case fresh:
 		return page.Fresh, nil
 	}

@@ -323,3 +323,28 @@ func fetched(t *testing.T, m *mua.Mail, n int) {
 		}
 	}
 }
+
+// TestGivenPassphrase: who gave the passphrase of the encrypted file with the command (in a file) is
+// not asked to choose another on the page.
+func TestGivenPassphrase(t *testing.T) {
+	t.Parallel()
+	for name, terminal := range map[string]bool{"in a file": false, "nobody gave it": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			zone, err := resolver.NewZone("house.example. A 127.0.0.1")
+			if err != nil {
+				t.Fatal(err)
+			}
+			m, err := mua.Open(t.Context(), mua.Config{Folder: t.TempDir(), Resolver: zone, Keyring: noRing{}, AtTerminal: terminal, Ask: func(bool) (string, error) { return "correct horse", nil }})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer m.Close()
+			v, end := visit(t, m)
+			if _, body, at := v.get("/mail"); at != "/accounts/new" || strings.Contains(body, `name="passphrase2"`) != terminal {
+				t.Errorf("%s asks for a passphrase: %v", at, !terminal)
+			}
+			end()
+		})
+	}
+}
