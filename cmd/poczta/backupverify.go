@@ -56,7 +56,7 @@ func (c *backupVerifyCmd) Run(ctx context.Context, p *process, all *cli) error {
 
 // garbage says how much could be freed.
 func garbage(octets int64) string {
-	if octets == 0 {
+	if octets < 1<<16 { // less than 0.1 MiB: what prune frees is not worth a word
 		return ""
 	}
 	return "; " + mebi(octets) + " is needed by no backup"
@@ -109,7 +109,7 @@ func faultsFound(v *backup.Verification, repaired bool, command string) error {
 		text += "; verify again with --repair"
 	}
 	if len(v.Healable) > 0 {
-		text += "; make a new backup then, which stores again what is still here, and verify"
+		text += "; make a new backup, which stores again what is still here, then verify"
 	}
 	if lost := v.Beyond(); len(lost) > 0 {
 		text += fmt.Sprintf("; what is missing in %s can't be got back: the newest backup is whole, so it was not here any more; all else can be restored; %s prune --forget %s forgets it",

@@ -1,6 +1,7 @@
 package holdings_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"path/filepath"
@@ -201,5 +202,35 @@ func TestExplain(t *testing.T) {
 	}
 	if text := got[1].Text(); !strings.HasSuffix(text, "can't give back 1 letter of person1@example.org in INBOX: uid-3.") {
 		t.Error(text)
+	}
+}
+
+// TestExplainLeaf says of a leaf of bodies that can't be read whose letters it held.
+func TestExplainLeaf(t *testing.T) {
+	t.Parallel()
+	h := open(t, dbtest.SQLite(t))
+	h.furnish(t, 1)
+	for i := range 7 {
+		h.put(t, 0, h.letter(t, 3*i, 500)) // all into the INBOX
+	}
+	r := repository(t, disk.NewFault(5))
+	s := h.save(t, r)
+	var ids [][]byte
+	err := holdings.Find(t.Context(), r, s, holdings.Selection{Account: login(0)}, false, func(l holdings.Letter) error {
+		ids = append(ids, bytes.Clone(l.Body[:]))
+		return nil
+	})
+	if err != nil || len(ids) != 7 {
+		t.Fatalf("%d letters: %v", len(ids), err)
+	}
+	slices.SortFunc(ids, bytes.Compare)
+	first := ids[2]
+	got, err := holdings.Explain(t.Context(), r, s, []backup.Fault{{Snapshot: s.ID, Section: "bodies", Key: first, Items: 4, Problem: "gone"}})
+	if err != nil || len(got) != 1 || got[0].Letters != 4 || got[0].Mailbox != "INBOX" || len(got[0].Examples) != 3 {
+		t.Errorf("a leaf of 4: %+v, %v", got, err)
+	}
+	got, err = holdings.Explain(t.Context(), r, s, []backup.Fault{{Snapshot: s.ID, Section: "bodies", Key: first, Items: 9, Problem: "gone"}})
+	if err != nil || len(got) != 2 || got[0].Letters != 5 || !strings.Contains(got[1].What, "4 more messages") {
+		t.Errorf("a leaf of 9: %+v, %v", got, err)
 	}
 }

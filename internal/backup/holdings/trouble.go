@@ -1,6 +1,7 @@
 package holdings
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -64,6 +65,11 @@ func Explain(ctx context.Context, r *backup.Repository, s *backup.Snapshot, faul
 			x.fault(&faults[i])
 		}
 	}
+	if len(x.leaves) > 0 {
+		if err := x.spread(ctx); err != nil {
+			return nil, err
+		}
+	}
 	if len(x.lost) > 0 {
 		for _, table := range []string{"entry", "retained"} {
 			if err := x.bodies(ctx, table); err != nil {
@@ -81,6 +87,7 @@ func Explain(ctx context.Context, r *backup.Repository, s *backup.Snapshot, faul
 type explaining struct {
 	finder
 	lost   map[message.ID]bool // bodies that can't be read
+	leaves []backup.Fault      // of bodies: more than one
 	logins map[int64]string    // of accounts
 	names  map[[2]int64]string // of mailboxes, by account and number
 	where  map[[2]int64]*Trouble
@@ -160,7 +167,7 @@ func (x *explaining) fault(f *backup.Fault) {
 	case f.Section == sectionBodies && f.Items == 1 && len(f.Key) == len(message.ID{}):
 		x.lost[message.ID(f.Key)] = true
 	case f.Section == sectionBodies && f.Items > 1:
-		x.other(fmt.Sprintf("the octets of %d messages can't be found", f.Items))
+		x.leaves = append(x.leaves, *f)
 	case f.Key != nil:
 		x.other(fmt.Sprintf("%d items of %s can't be read", max(1, f.Items), f.Section))
 	case f.Section != "":
@@ -168,6 +175,37 @@ func (x *explaining) fault(f *backup.Fault) {
 	default:
 		x.other(f.Problem)
 	}
+}
+
+// spread finds the bodies of leaves that can't be read: those that follow the first one, of all that
+// mailboxes name. What else names bodies, as a queue does, may make it miss some.
+func (x *explaining) spread(ctx context.Context) error {
+	var ids []message.ID
+	for _, table := range []string{"entry", "retained"} {
+		err := x.each(ctx, table, func(r *row) error {
+			if id := r.blob("body"); len(id) == len(message.ID{}) {
+				ids = append(ids, message.ID(id))
+			}
+			return r.err
+		})
+		if err = tolerant(err); err != nil {
+			return err
+		}
+	}
+	order := func(a, b message.ID) int { return bytes.Compare(a[:], b[:]) }
+	slices.SortFunc(ids, order)
+	ids = slices.Compact(ids)
+	for _, f := range x.leaves {
+		from, _ := slices.BinarySearchFunc(ids, f.Key, func(id message.ID, key []byte) int { return bytes.Compare(id[:], key) })
+		here := ids[from:min(int64(len(ids)), int64(from)+f.Items)]
+		for _, id := range here {
+			x.lost[id] = true
+		}
+		if more := f.Items - int64(len(here)); more > 0 {
+			x.other(fmt.Sprintf("the octets of %d more messages can't be found", more))
+		}
+	}
+	return nil
 }
 
 // keyInt reads a number of a primary key; appendKey wrote it.
