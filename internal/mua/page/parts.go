@@ -211,3 +211,23 @@ func cleanName(s string) string {
 	}
 	return strings.Trim(s, ". ")
 }
+
+// maxCounted is up to which size files are read to be counted: those above are estimated.
+const maxCounted = 64 << 10
+
+// counted is a file's size by its octets where that is known about.
+func counted(about int64, open func() (io.ReadCloser, error)) int64 {
+	if about > maxCounted {
+		return about
+	}
+	r, err := open()
+	if err != nil {
+		return about
+	}
+	defer r.Close()
+	n, err := io.Copy(io.Discard, io.LimitReader(r, 2*maxCounted))
+	if err != nil {
+		return about
+	}
+	return n
+}

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"html/template"
 	"io"
-	"regexp"
 	"strings"
 	"time"
 
@@ -165,22 +164,6 @@ func trusted(a profile.Account, id string) bool {
 	return false
 }
 
-// verdictField is what a Poczta server's filter writes: deliver; score=1.2; rule="default".
-var verdictField = regexp.MustCompile(`^(deliver|tag|junk|quarantine); score=(-?[0-9.]+); rule="(.*)"$`)
-
-// verdict says in words what a filter thought of a letter; what is not understood stays as it is.
-func (t *words) verdict(field string) string {
-	m := verdictField.FindStringSubmatch(field)
-	if m == nil {
-		return field
-	}
-	about, rule := t.say(verdicts[m[1]], m[2]), strings.ReplaceAll(m[3], `\"`, `"`)
-	if rule != "" && rule != "default" && !strings.HasPrefix(rule, "score") {
-		about += t.say(sayRule, rule)
-	}
-	return about + "."
-}
-
 // checks are the methods that a person has heard of.
 func checks(f authres.Field) (all []check) {
 	for _, r := range f.Results {
@@ -324,26 +307,6 @@ func (v *visit) file(id store.LetterID, o *store.Letter, p *mime.Part) fileView 
 	}
 	f.Size = size(counted(octets, func() (io.ReadCloser, error) { return io.NopCloser(p.Open(o)), nil }))
 	return f
-}
-
-// maxCounted is up to which size files are read to be counted: those above are estimated.
-const maxCounted = 64 << 10
-
-// counted is a file's size by its octets where that is known about.
-func counted(about int64, open func() (io.ReadCloser, error)) int64 {
-	if about > maxCounted {
-		return about
-	}
-	r, err := open()
-	if err != nil {
-		return about
-	}
-	defer r.Close()
-	n, err := io.Copy(io.Discard, io.LimitReader(r, 2*maxCounted))
-	if err != nil {
-		return about
-	}
-	return n
 }
 
 // safe makes all HTML of a letter safe, one body below the other.

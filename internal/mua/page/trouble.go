@@ -228,16 +228,6 @@ func (t *words) certificate(err error) string {
 	return t.say(certInvalid)
 }
 
-// verdicts are what a server's filter thought, by its word for it.
-var verdicts = map[string]saying{
-	"deliver":    {"no junk (points: %s)", "to nie spam (punkty: %s)"},
-	"tag":        {"suspicious (points: %s)", "podejrzany (punkty: %s)"},
-	"junk":       {"junk (points: %s)", "spam (punkty: %s)"},
-	"quarantine": {"was set apart (points: %s)", "był zatrzymany w kwarantannie (punkty: %s)"},
-}
-
-var sayRule = saying{", by the rule “%s”", ", według reguły „%s”"}
-
 // ruleSayings are what the store says of rules that can't be carried out.
 var ruleSayings = []struct {
 	re *regexp.Regexp
