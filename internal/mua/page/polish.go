@@ -121,7 +121,7 @@ var polish = words{
 	CannotSend:        "Wysyłanie nie jest tu ustawione; list pozostaje szkicem.",
 	NoAccount:         "Nie ma jeszcze konta. Dodaj je w ustawieniach.",
 	InOutbox:          "List jest w kolejce do wysłania.",
-	SentSoon:          "List jest w skrzynce nadawczej i wyjdzie za 10 sekund. Do tej chwili można go tu cofnąć.",
+	SentSoon:          "List jest w kolejce do wysłania i wyjdzie za 10 sekund. Do tej chwili można go tu cofnąć.",
 	SentIn:            "wyjdzie za %s s",
 	SentNow:           "wychodzi",
 	OutboxEmpty:       "Nic nie czeka na wysłanie.",
