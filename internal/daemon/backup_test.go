@@ -2,6 +2,7 @@ package daemon_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"net/http"
 	"net/http/httptest"
@@ -103,6 +104,15 @@ func TestBackupToBucket(t *testing.T) {
 	}
 	if _, err := daemon.Restore(t.Context(), c, daemon.RoomOptions{}, to, s, nil); !errors.Is(err, holdings.ErrNotEmpty) {
 		t.Errorf("restore over what is there: %v", err)
+	}
+	c.Data = filepath.Join(folder, "half")
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel() // it is broken off before the database has a table
+	if _, err := daemon.Restore(ctx, c, daemon.RoomOptions{}, to, s, nil); err == nil {
+		t.Error("a restore that was broken off has no error")
+	}
+	if _, err := daemon.OpenRooms(t.Context(), c, daemon.RoomOptions{}); !errors.Is(err, holdings.ErrUnfinished) {
+		t.Errorf("a restore that was broken off at its begin is opened: %v", err)
 	}
 	c.Data = filepath.Join(folder, "new")
 	if _, err := daemon.Restore(t.Context(), c, daemon.RoomOptions{}, to, s, nil); err != nil {

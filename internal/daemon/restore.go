@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"path"
 	"strings"
 	"time"
@@ -42,9 +43,29 @@ func Restore(ctx context.Context, c *config.Config, o RoomOptions, from *backup.
 	}
 	done, err = r.restore(ctx, from, s, progress)
 	if err == nil && c.Store.Engine != "postgresql" {
-		_, err = r.Snapshot(ctx, time.Now()) // for store rebuild
+		if err = r.restored(); err == nil {
+			_, err = r.Snapshot(ctx, time.Now()) // for store rebuild
+		}
 	}
 	return done, err
+}
+
+// restored takes the mark of a restore from the data folder.
+func (r *Rooms) restored() error {
+	if err := r.Files.Remove(restoringFile); err != nil {
+		return fmt.Errorf("unmark data folder: %w", err)
+	}
+	return r.Files.SyncDir(".")
+}
+
+// unfinished is holdings.ErrUnfinished when a restore into the data folder was broken off.
+func (r *Rooms) unfinished() error {
+	if _, err := r.Files.Stat(restoringFile); err == nil {
+		return fmt.Errorf("open data folder %s: %w", r.Config.Data, holdings.ErrUnfinished)
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("open data folder: %w", err)
+	}
+	return nil
 }
 
 // openEmpty opens a database and a body store that have nothing in them.
@@ -61,6 +82,10 @@ func (r *Rooms) openEmpty(ctx context.Context, o RoomOptions) error {
 	} else {
 		if _, err := r.Files.Stat(DatabaseFile); err == nil {
 			return fmt.Errorf("%w: %s has a database; name an empty data folder, or move that one away, also when it is what a restore has left that was broken off", holdings.ErrNotEmpty, r.Config.Data)
+		}
+		// A database without tables yet says nothing of the restore; this does.
+		if err := disk.WriteFile(r.Files, restoringFile, []byte("poczta backup restore works here, or was broken off\n")); err != nil {
+			return fmt.Errorf("mark data folder: %w", err)
 		}
 		d, err := db.OpenSQLite(ctx, db.SQLiteConfig{Path: r.Config.Sub(DatabaseFile), SnapshotDir: r.Config.Sub(SnapshotFolder), Logger: o.Logger})
 		if err != nil {

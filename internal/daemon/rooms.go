@@ -41,6 +41,7 @@ const (
 	SnapshotFolder = "snapshots"
 	tlsFolder      = "tls"
 	lockFile       = "lock"
+	restoringFile  = "restoring" // while a restore makes the database
 	snapshotForm   = "20060102T150405.000Z.db"
 )
 
@@ -152,6 +153,9 @@ func (r *Rooms) lock(beside bool) error {
 func (r *Rooms) openDB(ctx context.Context, o RoomOptions) error {
 	if r.Config.Store.Engine == "postgresql" {
 		return r.openPostgres(ctx, o)
+	}
+	if err := r.unfinished(); err != nil {
+		return err
 	}
 	if err := r.Files.MkdirAll(SnapshotFolder); err != nil {
 		return fmt.Errorf("make snapshot folder: %w", err)
