@@ -73,7 +73,7 @@ func (m *mortal) instant(name string) time.Duration {
 }
 
 // killed runs a command and kills it by kill, at a random instant, unless it has ended before.
-func (m *mortal) killed(name string, kill func(*exec.Cmd), args ...string) (err error, said string) {
+func (m *mortal) killed(name string, kill func(*exec.Cmd), args ...string) (said string, err error) {
 	m.t.Helper()
 	cmd, out := m.start(args...)
 	ended := make(chan error, 1)
@@ -85,7 +85,7 @@ func (m *mortal) killed(name string, kill func(*exec.Cmd), args ...string) (err 
 		m.kills++
 		err = <-ended
 	}
-	return err, out.String()
+	return out.String(), err
 }
 
 // itself kills the command's own process.
@@ -254,7 +254,7 @@ func (b *backedUp) restoresAll() {
 		if err := os.RemoveAll(data + "2"); err != nil {
 			t.Fatal(err)
 		}
-		if err, _ := b.killed("all", itself, args...); err == nil {
+		if _, err := b.killed("all", itself, args...); err == nil {
 			continue
 		}
 		cmd, out := b.mortal.start(args...)
@@ -340,10 +340,10 @@ func TestMailBackupKilled(t *testing.T) {
 	}
 	for range 2 {
 		m.does("create", "mail", "backup", "create")
-		_, _ = m.killed("verify", itself, "mail", "backup", "prune", "--yes", "--last", "1", "--daily", "0", "--weekly", "0", "--monthly", "0")
+		_, _ = m.killed("verify", itself, "mail", "backup", "prune", "--yes", "--keep", "last=1")
 		m.does("verify", "mail", "backup", "verify")
 	}
-	m.does("prune", "mail", "backup", "prune", "--yes", "--last", "1", "--daily", "0", "--weekly", "0", "--monthly", "0")
+	m.does("prune", "mail", "backup", "prune", "--yes", "--keep", "last=1")
 	m.restoresMail(mail, want)
 	if m.kills < 4 {
 		t.Errorf("only %d commands were killed", m.kills)
@@ -362,7 +362,7 @@ func (m *mortal) restoresMail(mail string, want []mua.LetterRow) {
 		if err := os.RemoveAll(fresh); err != nil {
 			t.Fatal(err)
 		}
-		if err, _ := m.killed("all", itself, all...); err != nil {
+		if _, err := m.killed("all", itself, all...); err != nil {
 			if _, err := os.Stat(fresh); err == nil {
 				continue // killed behind the last step: it must be whole, see below
 			}
