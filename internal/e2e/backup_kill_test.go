@@ -476,7 +476,7 @@ func TestMailBackupSchedule(t *testing.T) {
 		t.Errorf("damage was not found: %v\n%s", err, bad)
 	}
 	cmd, bad = m.start(append([]string{"mail", "backup", "verify", "--repair"}, place...)...)
-	if err := cmd.Wait(); err == nil || !strings.Contains(bad.String(), "make a new backup now") {
+	if err := cmd.Wait(); err == nil || !strings.Contains(bad.String(), "make a new backup, which stores again") {
 		t.Errorf("repair: %v\n%s", err, bad)
 	}
 	m.does("create", append([]string{"mail", "backup", "create"}, place...)...)
