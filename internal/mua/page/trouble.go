@@ -57,6 +57,8 @@ var sentinels = []struct {
 	{ErrNoLogin, saying{"The login to both servers did not succeed; what was tried stands below. Nothing is saved.", "Nie udało się zalogować do obu serwerów; przebieg prób jest niżej. Nic nie zapisano."}},
 	{ErrNoClient, saying{"This provider takes no passwords but a login in the browser (OAuth2), from programs that are registered there. Press “Change and try again” and enter the client id that you got for this program under “Login in the browser”.", "Ten dostawca nie przyjmuje haseł, tylko logowanie w przeglądarce (OAuth2) z zarejestrowanych u niego programów. Naciśnij „Popraw i spróbuj jeszcze raz” i wpisz identyfikator klienta uzyskany dla tego programu w „Logowanie w przeglądarce”."}},
 	{ErrUnsent, saying{"Letters of this account wait in the outbox. Send them, or take them back, before you remove it.", "Listy z tego konta czekają w skrzynce nadawczej. Wyślij je albo cofnij, zanim usuniesz konto."}},
+	{ErrReserved, saying{"This folder is the outbox's: what waits to be sent lies there.", "Ten folder należy do skrzynki nadawczej: leżą w nim listy, które czekają na wysłanie."}},
+	{ErrWithin, saying{"A folder can't be moved into itself.", "Folderu nie można przenieść do niego samego."}},
 	{errLeftAlone, saying{"It was stopped; nothing is saved.", "Przerwano; nic nie zapisano."}},
 	{vault.ErrLocked, saying{"Your passwords are locked: enter the passphrase.", "Hasła są zamknięte: podaj hasło do ich pliku."}},
 	{vault.ErrPassphrase, saying{"The passphrase is wrong.", "To nie jest hasło do tego pliku."}},
