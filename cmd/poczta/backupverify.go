@@ -32,26 +32,36 @@ func (c *backupVerifyCmd) Run(ctx context.Context, p *process, all *cli) error {
 		return err
 	}
 	defer end()
-	var rows []faultRow
+	v, err := verifyBackups(ctx, p, r, c.Repair, c.JSON, show, func(v *backup.Verification) string {
+		return fmt.Sprintf("%s, %s, %s read%s", counted(int64(v.Packs), "pack"), counted(v.Chunks, "chunk"), mebi(v.Octets), garbage(v.Garbage))
+	})
+	if v == nil {
+		return err
+	}
+	return errors.Join(err, faultsFound(v, c.Repair, "poczta backup"))
+}
+
+// verifyBackups verifies, or repairs, and prints the faults and how much was read, as read says it.
+// Nil when nothing can be said of the backups.
+func verifyBackups(ctx context.Context, p *process, r *backup.Repository, repair, asJSON bool, show *backupProgress, read func(*backup.Verification) string) (*backup.Verification, error) {
 	verify := r.Verify
-	if c.Repair {
+	if repair {
 		verify = r.Repair
 	}
+	var rows []faultRow
 	v, err := verify(ctx, func(f backup.Fault) { rows = append(rows, faultRow{f, fmt.Sprintf("%x", f.Key)}) })
 	show.end()
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if c.JSON {
-		err = printJSON(p.stdout, rows)
-	} else {
-		if err = explainFaults(ctx, p.stdout, r, rows); err != nil {
-			return err
-		}
-		_, err = fmt.Fprintf(p.stdout, "%s with %s; %s, %s, %s read%s.\n", counted(int64(v.Snapshots), "backup"), counted(v.Items, "item"),
-			counted(int64(v.Packs), "pack"), counted(v.Chunks, "chunk"), mebi(v.Octets), garbage(v.Garbage))
+	if asJSON {
+		return &v, printJSON(p.stdout, rows)
 	}
-	return errors.Join(err, faultsFound(&v, c.Repair, "poczta backup"))
+	if err := explainFaults(ctx, p.stdout, r, rows); err != nil {
+		return &v, err
+	}
+	_, err = fmt.Fprintf(p.stdout, "%s with %s; %s.\n", counted(int64(v.Snapshots), "backup"), counted(v.Items, "item"), read(&v))
+	return &v, err
 }
 
 // garbage says how much could be freed.

@@ -169,25 +169,11 @@ func (c *muaBackupVerifyCmd) Run(ctx context.Context, p *process, all *cli) erro
 		return err
 	}
 	defer end()
-	verify := r.Verify
-	if c.Repair {
-		verify = r.Repair
-	}
-	var rows []faultRow
-	v, err := verify(ctx, func(f backup.Fault) { rows = append(rows, faultRow{f, fmt.Sprintf("%x", f.Key)}) })
-	show.end()
-	if err != nil {
+	v, err := verifyBackups(ctx, p, r, c.Repair, c.JSON, show, func(v *backup.Verification) string { return mebi(v.Octets) + " read" })
+	if v == nil {
 		return err
 	}
-	if c.JSON {
-		err = printJSON(p.stdout, rows)
-	} else {
-		if err = explainFaults(ctx, p.stdout, r, rows); err != nil {
-			return err
-		}
-		_, err = fmt.Fprintf(p.stdout, "%s with %s; %s read.\n", counted(int64(v.Snapshots), "backup"), counted(v.Items, "item"), mebi(v.Octets))
-	}
-	return errors.Join(err, faultsFound(&v, c.Repair, "poczta mail backup"))
+	return errors.Join(err, faultsFound(v, c.Repair, "poczta mail backup"))
 }
 
 type muaBackupPruneCmd struct {

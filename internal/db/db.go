@@ -65,6 +65,22 @@ type Rows interface {
 	Close() error
 }
 
+// againTries is how often Again tries.
+const againTries = 5
+
+// Again calls view, which reads by Views, up to five times while the time of one was up
+// (ErrTooLong), as when the machine stood still or slept: work that is long, or that would take the
+// failure for damage, must not end by it. Not for Views that are long by themselves.
+func Again(view func() error) error {
+	var err error
+	for range againTries {
+		if err = view(); !errors.Is(err, ErrTooLong) {
+			return err
+		}
+	}
+	return err
+}
+
 // Database is what domain packages need of an engine. *SQLite and *Postgres
 // implement it. Safe for concurrent use.
 type Database interface {

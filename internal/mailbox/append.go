@@ -160,19 +160,9 @@ func (in *incoming) setKey() {
 	in.key = append(append([]byte{'h'}, in.sum[:]...), in.Source...)
 }
 
-// lookTries is how often an import asks again after a view that took too long,
-// as when the machine stood still: it must not end a long import.
-const lookTries = 5
-
 // look is a View that is tried again when its time was up; fn may run again.
 func (s *Store) look(ctx context.Context, fn func(db.Tx) error) error {
-	var err error
-	for range lookTries {
-		if err = s.cfg.DB.View(ctx, fn); !errors.Is(err, db.ErrTooLong) {
-			return err
-		}
-	}
-	return err
+	return db.Again(func() error { return s.cfg.DB.View(ctx, fn) })
 }
 
 // markKnown finds duplicates before their bodies are stored again. What it

@@ -90,13 +90,18 @@ type finder struct {
 
 // rows calls fn for the account's rows of a table.
 func (w *finder) rows(ctx context.Context, name string, fn func(*row) error) error {
-	t, err := w.facts.table(name)
+	from := accountKey(w.account.ID)
+	return storedRows(ctx, w.r, w.s, w.facts, name, from, keyAfter(from), fn)
+}
+
+// storedRows calls fn for the rows of a table in a backup, with keys from from on and before to; nil is no bound.
+func storedRows(ctx context.Context, r *backup.Repository, s *backup.Snapshot, f facts, name string, from, to []byte, fn func(*row) error) error {
+	t, err := f.table(name)
 	if err != nil {
 		return err
 	}
 	at := columns(t)
-	from := accountKey(w.account.ID)
-	return w.r.Items(ctx, w.s, tablePrefix+name, from, keyAfter(from), func(it backup.Stored) error {
+	return r.Items(ctx, s, tablePrefix+name, from, to, func(it backup.Stored) error {
 		data, err := rowOctets(ctx, it)
 		if err != nil {
 			return err
@@ -228,22 +233,9 @@ func rowsBetween(ctx context.Context, r *backup.Repository, s *backup.Snapshot, 
 	if err != nil {
 		return err
 	}
-	t, err := f.table(table)
-	if err != nil {
-		return err
-	}
-	at := columns(t)
-	return r.Items(ctx, s, tablePrefix+table, from, to, func(it backup.Stored) error {
-		data, err := rowOctets(ctx, it)
-		if err != nil {
-			return err
-		}
-		row, err := newRow(at, data)
-		if err != nil {
-			return err
-		}
-		values := make(map[string]any, len(at))
-		for name, i := range at {
+	return storedRows(ctx, r, s, f, table, from, to, func(row *row) error {
+		values := make(map[string]any, len(row.at))
+		for name, i := range row.at {
 			values[name] = row.values[i]
 		}
 		return fn(values)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"slices"
 
-	"poczta.example/poczta/internal/backup"
 	"poczta.example/poczta/internal/db"
 	"poczta.example/poczta/internal/mailbox"
 )
@@ -38,19 +37,10 @@ func (w *finder) partials(ctx context.Context) (map[place]bool, error) {
 	if i < 0 {
 		return all, nil
 	}
-	at := columns(w.facts.Tables[i])
-	if _, ok := at["whole"]; !ok {
+	if _, ok := columns(w.facts.Tables[i])["whole"]; !ok {
 		return all, nil // another table of that name
 	}
-	err := w.r.Items(ctx, w.s, tablePrefix+tableLetter, nil, nil, func(it backup.Stored) error {
-		data, err := rowOctets(ctx, it)
-		if err != nil {
-			return err
-		}
-		r, err := newRow(at, data)
-		if err != nil {
-			return err
-		}
+	err := storedRows(ctx, w.r, w.s, w.facts, tableLetter, nil, nil, func(r *row) error {
 		if r.int("account") == int64(w.account.ID) && r.int("whole") != 0 {
 			all[place{r.int("number"), mailbox.UID(r.uint32("uid"))}] = true
 		}

@@ -119,22 +119,7 @@ func (x *explaining) directory(ctx context.Context) error {
 
 // each calls fn for the rows of a table, of all accounts.
 func (x *explaining) each(ctx context.Context, name string, fn func(*row) error) error {
-	t, err := x.facts.table(name)
-	if err != nil {
-		return err
-	}
-	at := columns(t)
-	return x.r.Items(ctx, x.s, tablePrefix+name, nil, nil, func(it backup.Stored) error {
-		data, err := rowOctets(ctx, it)
-		if err != nil {
-			return err
-		}
-		r, err := newRow(at, data)
-		if err != nil {
-			return err
-		}
-		return fn(r)
-	})
+	return storedRows(ctx, x.r, x.s, x.facts, name, nil, nil, fn)
 }
 
 // of is the trouble of a mailbox.

@@ -259,12 +259,7 @@ func RenameFolder(ctx context.Context, s *store.Store, account envelope.AccountI
 
 // folderTrouble says why a folder is as it was.
 func (v *visit) folderTrouble(err error, name string) string {
-	switch {
-	case errors.Is(err, ErrReserved):
-		return v.t.FolderReserved
-	case errors.Is(err, ErrWithin):
-		return v.t.FolderWithin
-	case errors.Is(err, mailbox.ErrExists):
+	if errors.Is(err, mailbox.ErrExists) {
 		return v.t.trouble(mailbox.ErrExists) + " (" + name + ")"
 	}
 	return v.t.trouble(err)

@@ -316,8 +316,6 @@ var polish = words{
 	FolderMade:        "Folder %s utworzono.",
 	FolderRenamed:     "Folder nazywa się teraz %s.",
 	FolderRemoved:     "Folder %s usunięto; jego listy są w koszu.",
-	FolderReserved:    "W tym folderze leżą listy czekające na wysłanie: nie da się go utworzyć, przemianować ani usunąć.",
-	FolderWithin:      "Folderu nie da się przenieść do niego samego.",
 	NoFolders:         "Nie ma jeszcze własnych folderów.",
 	SearchTry:         "Na przykład:",
 	SearchWord:        "Nie rozumiem wyszukiwania: „%s”.",

@@ -42,7 +42,7 @@ type words struct {
 	AccountRemoved, BadAddress, BadHost, BadServer, BadPort, PlainFar, KeyAndCertificate, BadDays                                string
 	BadNumber, ManageFolders, FoldersText, NewFolder, FolderName, MakeFolder, Rename, RenameOf                                   string
 	RemoveFolder, RemoveFolderTitle, RemoveFolderText, RemoveFolderBelow, RemoveFolderRules, RemoveFolderYes, Cancel, FolderMade string
-	FolderRenamed, FolderRemoved, FolderReserved, FolderWithin, NoFolders, SearchTry, SearchWord, FrameOut                       string
+	FolderRenamed, FolderRemoved, NoFolders, SearchTry, SearchWord, FrameOut                                                     string
 	NoAccountYet, NothingYet, Fetching, FetchingOf, FetchingFiled, FetchingDeleted, SentSoon, SentIn, SentNow                    string
 
 	count func(n int, what noun) string
@@ -365,8 +365,6 @@ var english = words{
 	FolderMade:        "Folder %s is made.",
 	FolderRenamed:     "The folder is called %s now.",
 	FolderRemoved:     "Folder %s is deleted; its letters are in Trash.",
-	FolderReserved:    "Letters that wait to be sent lie in this folder: it can't be made, renamed or removed.",
-	FolderWithin:      "A folder can't be moved into itself.",
 	NoFolders:         "No folders of its own yet.",
 	SearchTry:         "For example:",
 	SearchWord:        "The search can't be understood: “%s”.",

@@ -13,6 +13,7 @@ import (
 const (
 	firstWindow = 4 << 10
 	lastWindow  = 64 << 10
+	slowWindows = 5       // how often a window is made smaller whose time was up
 	oneWindow   = 300_000 // so many are looked at in one view if the first window was not enough: to find a window's end costs as much
 )
 
@@ -140,7 +141,7 @@ func (p *plan) windows(ctx context.Context, n int, read func(ctx context.Context
 			p.stop = end
 		}
 		some, err := read(ctx, n-len(found))
-		if errors.Is(err, db.ErrTooLong) && slow < viewTries {
+		if errors.Is(err, db.ErrTooLong) && slow < slowWindows {
 			slow, size, p.stop = slow+1, size/32, stop
 			continue
 		}

@@ -133,12 +133,10 @@ const inMemory = 1 << 20
 // octets opens the octets of an entry.
 func (s *Store) octets(ctx context.Context, account envelope.AccountID, number int64, uid mailbox.UID) (io.ReaderAt, int64, error) {
 	var c mailbox.Content
-	var err error
-	for range viewTries { // as view does: a letter must not pass for damaged because the machine stood still
-		if c, err = s.mailboxes.Locate(ctx, account, number, uid); !errors.Is(err, db.ErrTooLong) {
-			break
-		}
-	}
+	err := db.Again(func() (err error) { // a letter must not pass for damaged because the machine stood still
+		c, err = s.mailboxes.Locate(ctx, account, number, uid)
+		return err
+	})
 	if err != nil {
 		return nil, 0, err
 	}

@@ -89,12 +89,11 @@ type hit struct{ rank, id, thread int64 }
 
 // find returns the first n letters behind p.at.
 func (p *plan) find(ctx context.Context, n int) (found []hit, err error) {
-	for range viewTries {
-		if found, err = p.findOnce(ctx, n); !errors.Is(err, db.ErrTooLong) {
-			return found, err
-		}
-	}
-	return nil, err
+	err = db.Again(func() (err error) {
+		found, err = p.findOnce(ctx, n)
+		return err
+	})
+	return found, err
 }
 
 func (p *plan) findOnce(ctx context.Context, n int) ([]hit, error) {

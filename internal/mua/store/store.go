@@ -226,18 +226,9 @@ func (s *Store) Segments() *body.Segments { return s.body }
 // found at the next start of Run, or by Reconcile.
 func (s *Store) Mailboxes() *mailbox.Store { return s.mailboxes }
 
-// viewTries is how often a view is tried whose time was up, as when the machine stood still or slept.
-const viewTries = 5
-
 // view is a View of the database that is tried again when its time was up; fn may run again.
 func (s *Store) view(ctx context.Context, fn func(db.Tx) error) error {
-	var err error
-	for range viewTries {
-		if err = s.db.View(ctx, fn); !errors.Is(err, db.ErrTooLong) {
-			return err
-		}
-	}
-	return err
+	return db.Again(func() error { return s.db.View(ctx, fn) })
 }
 
 // Files is the folder.
