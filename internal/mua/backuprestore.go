@@ -57,7 +57,7 @@ func (d *Desk) BackupRestore(ctx context.Context, p place.Place, o BackupRestori
 	if err != nil {
 		return err
 	}
-	if done.Messages > 0 {
+	if done.Messages+done.Duplicates > 0 { // what is here already may be of a restore that was killed before this
 		if err := d.Mail.Store.Reconcile(ctx); err != nil {
 			return err
 		}
