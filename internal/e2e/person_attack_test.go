@@ -61,12 +61,32 @@ func (s *siege) runs(stdin string, args ...string) ran {
 	s.t.Helper()
 	begin := time.Now()
 	cmd, out := s.start(stdin, args...)
-	_ = cmd.Wait()
-	r := ran{code: cmd.ProcessState.ExitCode(), out: out.String(), took: time.Since(begin), commands: strings.Join(args, " ")}
-	if u, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage); ok {
-		r.octets = u.Maxrss << 10
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = cmd.Wait()
+	}()
+	r := ran{commands: strings.Join(args, " ")}
+	for running := true; running; {
+		// What wait4 tells of memory counts that of the process which forked: the tests'.
+		r.octets = max(r.octets, mostMemory(cmd.Process.Pid))
+		select {
+		case <-ended:
+			running = false
+		case <-time.After(10 * time.Millisecond):
+		}
 	}
+	r.code, r.out, r.took = cmd.ProcessState.ExitCode(), out.String(), time.Since(begin)
 	return r
+}
+
+// mostMemory is the most memory that a process has had at once, in octets; 0 when it has ended.
+func mostMemory(pid int) (octets int64) {
+	status, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if _, rest, ok := strings.Cut(string(status), "VmHWM:"); ok {
+		_, _ = fmt.Sscan(rest, &octets)
+	}
+	return octets << 10
 }
 
 // plainly fails unless a command failed and said so as people are told: with one of the words, and

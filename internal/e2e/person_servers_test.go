@@ -19,7 +19,7 @@ const (
 // bounded fails when a command took too long or too much memory.
 func (s *siege) bounded(name string, r ran) {
 	s.t.Helper()
-	if r.took > mostTime || r.octets > mostOctets {
+	if r.took > mostTime || r.octets > mostOctets || r.octets == 0 {
 		s.t.Errorf("%s: %s took %v and %d MiB", name, r.commands, r.took, r.octets>>20)
 	}
 	for _, bad := range []string{"panic", "goroutine ", "%!", "\x1b", password} {

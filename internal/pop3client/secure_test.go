@@ -6,7 +6,10 @@ import (
 	"crypto/x509"
 	"errors"
 	"io"
+	"net"
+	"os"
 	"strings"
+	"syscall"
 	"testing"
 	"testing/synctest"
 
@@ -162,24 +165,43 @@ func TestStartTLS(t *testing.T) {
 	}
 }
 
-// TestRefusedCertificate: under TLS 1.3 the server's alert comes behind our handshake.
+// TestRefusedCertificate: under TLS 1.3 the server's alert comes behind our handshake. It is
+// told also when the server was gone before the next command could be sent.
 func TestRefusedCertificate(t *testing.T) {
 	t.Parallel()
 	cert, pool := peer.Certificate(t, "peer.example")
 	ours, _ := peer.Certificate(t, "us.example")
-	p := poppeer.Start(t, poppeer.Config{TLS: &tls.Config{Certificates: []tls.Certificate{cert}, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: x509.NewCertPool()}})
-	s, err := pop3client.Open(t.Context(), p.Dial(), pop3client.Config{})
-	if err != nil {
-		t.Fatal(err)
+	server := &tls.Config{Certificates: []tls.Certificate{cert}, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: x509.NewCertPool()}
+	for _, gone := range []bool{false, true} {
+		p := poppeer.Start(t, poppeer.Config{TLS: server})
+		conn := &deaf{Conn: p.Dial()}
+		s, err := pop3client.Open(t.Context(), conn, pop3client.Config{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close()
+		err = s.StartTLS(t.Context(), &tls.Config{RootCAs: pool, ServerName: "peer.example", Certificates: []tls.Certificate{ours}})
+		if err == nil {
+			conn.gone = gone
+			err = s.Login(t.Context(), us)
+		}
+		if pop3client.KindOf(err) != pop3client.KindTLS || s.Usable() {
+			t.Errorf("gone %v: got %v of kind %v", gone, err, pop3client.KindOf(err))
+		}
 	}
-	defer s.Close()
-	err = s.StartTLS(t.Context(), &tls.Config{RootCAs: pool, ServerName: "peer.example", Certificates: []tls.Certificate{ours}})
-	if err == nil {
-		err = s.Login(t.Context(), us)
+}
+
+// deaf is a connection whose peer no longer takes anything once it is gone.
+type deaf struct {
+	net.Conn
+	gone bool
+}
+
+func (d *deaf) Write(b []byte) (int, error) {
+	if d.gone {
+		return 0, os.NewSyscallError("write", syscall.ECONNRESET)
 	}
-	if pop3client.KindOf(err) != pop3client.KindTLS || s.Usable() {
-		t.Errorf("got %v of kind %v", err, pop3client.KindOf(err))
-	}
+	return d.Conn.Write(b)
 }
 
 // TestInjection: plaintext behind the reply to STLS is not taken for what comes encrypted.

@@ -198,27 +198,33 @@ func (s *Session) write(command, shown string, lines []byte) error {
 	err = cause(err)
 	s.cfg.Dialogue.note(fmt.Sprintf("sending failed behind %d octets: %v", n, err))
 	e := &Error{Command: command, Err: err}
-	if r, ok := s.lastWords(); ok {
+	if r, alert, ok := s.lastWords(); ok {
 		e.Refused, e.Reply, e.Code, e.Err = true, r.Text, brief(string(r.Code)), fmt.Errorf("%w: %w", ErrUnsolicited, err)
+	} else if alert != nil {
+		e.Err = alert
 	}
 	s.fail()
 	return e
 }
 
-// lastWords reads the -ERR with which a server explains that it went away. Where replies
-// were awaited it can't be known to be that, and the caller does not ask for it.
-func (s *Session) lastWords() (pop3.Reply, bool) {
+// lastWords reads the -ERR with which a server explains that it went away, or its TLS alert:
+// under TLS 1.3 a refused client certificate shows behind the handshake. Where replies were
+// awaited a -ERR can't be known to be that, and the caller does not ask for it.
+func (s *Session) lastWords() (r pop3.Reply, alert error, ok bool) {
 	if s.cancelled.Load() || s.r != s.w {
-		return pop3.Reply{}, false
+		return r, nil, false
 	}
 	s.watch(lastWordsTimeout)
-	ok, line, err := s.status()
-	if ok || err != nil {
-		return pop3.Reply{}, false
+	good, line, err := s.status()
+	if op, is := errors.AsType[*net.OpError](err); is && op.Op == "remote error" {
+		return r, err, false
 	}
-	r, err := pop3.ParseReply(line)
+	if good || err != nil {
+		return r, nil, false
+	}
+	r, err = pop3.ParseReply(line)
 	r.Text = brief(r.Text)
-	return r, err == nil && r.Status == pop3.StatusErr
+	return r, nil, err == nil && r.Status == pop3.StatusErr
 }
 
 // ask sends a command and wants +OK.

@@ -171,13 +171,24 @@ func (s *shift) logged(a *attempt, r *queue.Recipient, res *queue.Result) {
 	s.cfg.Logger.LogAttrs(ctx, slog.LevelInfo, "attempt ended", attrs...)
 }
 
-// hand gives an outcome to those who write it.
+// hand gives an outcome to those who write it. Plain results do not wait behind the reports that
+// others are writing: until they stand a crash makes mail go out once more.
 func (s *shift) hand(o *outcome) {
-	if len(o.failed.results)+len(o.relayed.results)+len(o.delayed.results)+len(o.forwarded) > 0 {
-		s.letters <- o
+	if len(o.failed.results)+len(o.relayed.results)+len(o.delayed.results)+len(o.forwarded) == 0 {
+		s.outcomes <- o
 		return
 	}
-	s.outcomes <- o
+	if len(o.plain) > 0 && len(o.delayed.results)+len(o.forwarded) == 0 { // these two want the plain ones written first
+		first := &outcome{line: o.line, msg: o.msg, plain: o.plain, refused: o.refused}
+		for _, r := range o.plain {
+			if r.Outcome != queue.Warned { // which is a second one of its recipient
+				first.landed++
+			}
+		}
+		o.plain, o.landed = nil, o.landed-first.landed
+		s.outcomes <- first
+	}
+	s.letters <- o
 }
 
 // relayed is a recipient whom a host has taken. A report of it is due where the host sends
