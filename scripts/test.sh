@@ -95,7 +95,7 @@ fi
 ./scripts/lint.sh
 
 echo "== all tests under the race detector"
-CGO_ENABLED=1 go test -race -shuffle=on -timeout 20m -p 2 ./...
+./scripts/race.sh
 
-echo "== every fuzz target for ${FUZZTIME:-4s}"
-./scripts/fuzz.sh "${FUZZTIME:-4s}"
+echo "== every fuzz target for ${FUZZTIME:-3s}"
+./scripts/fuzz.sh "${FUZZTIME:-3s}"

@@ -13,7 +13,7 @@ import (
 func TestNobodyRelays(t *testing.T) {
 	t.Parallel()
 	p := peer.Start(t, peer.Config{})
-	s := setup(t, plaintext, unlimited, hub(p.Listen(t)), "[[relay.domain]]\ndomain = \"backup.test\"\nrecipients = \"any\"\netrn_from = [\"192.0.2.1\"]")
+	s := setup(t, plaintext, unlimited, unwatched, hub(p.Listen(t)), "[[relay.domain]]\ndomain = \"backup.test\"\nrecipients = \"any\"\netrn_from = [\"192.0.2.1\"]")
 	s.run(password+"\n", "account", "add", ola)
 	s.run("", "account", "forward", ola, "new@far.test", "--no-keep")
 	s.start()
@@ -65,7 +65,7 @@ func TestHostileWords(t *testing.T) {
 		{Stage: peer.Rcpt, Match: "gone@", Do: peer.Reply("550 5.1.1 " + words)},
 		{Stage: peer.Rcpt, Match: "later@", Do: peer.Reply("450 4.2.1 " + words)},
 	}})
-	s := setup(t, plaintext, unlimited, hub(p.Listen(t)))
+	s := setup(t, plaintext, unlimited, unwatched, hub(p.Listen(t)))
 	s.start()
 	l := newLog()
 	s.send(l, post{"words@test", []string{"gone@far.test", "later@far.test"}})

@@ -53,7 +53,7 @@ func hog(t *testing.T, dir string, leave int64) (release func()) {
 func TestDrainOnFullDisk(t *testing.T) {
 	t.Parallel()
 	p := peer.Start(t, peer.Config{Discard: true, Rules: []peer.Rule{{Stage: peer.Rcpt, Match: "nobody", Do: peer.Reply("550 5.1.1 there is nobody")}}})
-	s := setupIn(t, smallDisk(t, 64), plaintext, unlimited, hub(p.Listen(t)), "[store]\nreserve = \"24MiB\"\nsegment_size = \"4MiB\"")
+	s := setupIn(t, smallDisk(t, 64), plaintext, unlimited, unwatched, hub(p.Listen(t)), "[store]\nreserve = \"24MiB\"\nsegment_size = \"4MiB\"")
 	s.start()
 	l, failing := newLog(), 150
 	fill := func(prefix string, failing int) {

@@ -56,7 +56,7 @@ func TestKillWhileRelaying(t *testing.T) {
 		{Stage: peer.Rcpt, Match: "nobody", Do: peer.Reply("550 5.1.1 there is nobody")},
 		{Stage: peer.Final, Do: peer.Late(40 * time.Millisecond)},
 	}})
-	s := setup(t, plaintext, unlimited, hub(p.Listen(t)), fmt.Sprintf("[relay]\nconnections_per_site = %d\nretry = [\"10s\"]\nprobe = [\"10s\"]", perSite))
+	s := setup(t, plaintext, unlimited, unwatched, hub(p.Listen(t)), fmt.Sprintf("[relay]\nconnections_per_site = %d\nretry = [\"10s\"]\nprobe = [\"10s\"]", perSite))
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	rnd := rand.New(rand.NewPCG(seed, 2))

@@ -62,7 +62,7 @@ func TestThreeNodesRelay(t *testing.T) {
 	for i, s := range nodes {
 		peers[i] = peer.Start(t, peer.Config{Discard: true, Rules: []peer.Rule{refuse, []peer.Rule{slow, hesitant, slow}[i]}})
 		s.rewrite("?user=postgres", fmt.Sprintf("?application_name=node%d&user=postgres", i+1))
-		s.configure(unlimited, hub(peers[i].Listen(t)), fmt.Sprintf("[relay]\nconnections_per_site = %d\nretry = [\"10s\"]\nprobe = [\"10s\"]", perSite))
+		s.configure(unlimited, unwatched, hub(peers[i].Listen(t)), fmt.Sprintf("[relay]\nconnections_per_site = %d\nretry = [\"10s\"]\nprobe = [\"10s\"]", perSite))
 		s.start()
 	}
 	l, enough := newLog(), make(chan struct{})

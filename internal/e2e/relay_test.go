@@ -22,6 +22,7 @@ import (
 // Configuration of servers that send mail to other hosts in tests.
 const (
 	unlimited = "[submission]\nhourly_limit = 1000000\ndaily_limit = 1000000"
+	unwatched = "[conduct]\nenabled = false" // for loads that no person would send
 	ala       = "ala@" + domain
 )
 

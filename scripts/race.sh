@@ -1,0 +1,36 @@
+#!/usr/bin/env bash
+# Every test under the race detector. A test that fails is run three times more, alone: when it passes each
+# time it is named as unsteady at the end and does not fail the run, since two thousand tests with dozens of
+# foreign servers on a busy machine meet what says nothing of the change. Not forgiven: a data race, a panic,
+# a package that does not build or end, more than three such tests.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+export CGO_ENABLED=1
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+if go test -race -shuffle=on -timeout 20m -p 2 ./... 2>&1 | tee "$work/out"; then
+	exit 0
+fi
+# The packages that failed, each with the tests of it that did: go prints a package's tests before its end.
+awk '
+	/^--- FAIL: /	{ tests = tests " " $3 }
+	/^FAIL\t/	{ print $2 tests; tests = "" }
+	/^ok  \t/	{ tests = "" }
+' "$work/out" >"$work/failed"
+echo "== failed: $(tr '\n' ';' <"$work/failed")"
+if grep -qE '^[[:space:]]*(WARNING: DATA RACE|panic: |fatal error: )|\[(build|setup) failed\]' "$work/out"; then
+	echo "a data race, a panic or a package that does not build is no matter of chance"
+	exit 1
+fi
+if awk 'NF < 2 { none = 1 } { n += NF - 1 } END { exit !(none || n > 3 || n == 0) }' "$work/failed"; then
+	echo "more than three tests failed, or a package without one that did: not run again"
+	exit 1
+fi
+while read -r pkg tests; do
+	for t in $tests; do
+		echo "== once more, alone: $pkg $t"
+		go test -race -shuffle=on -timeout 20m -count 3 -run "^$t\$" "$pkg" || { echo "$t fails alone, too"; exit 1; }
+	done
+done <"$work/failed"
+echo "== UNSTEADY, to be mended: $(tr '\n' ';' <"$work/failed")"
