@@ -13,12 +13,14 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"poczta.example/poczta/internal/dsn"
 	"poczta.example/poczta/internal/envelope"
 	"poczta.example/poczta/internal/mailtest/peer"
 	"poczta.example/poczta/internal/mx"
 	"poczta.example/poczta/internal/post"
 	"poczta.example/poczta/internal/queue"
 	"poczta.example/poczta/internal/relay"
+	"poczta.example/poczta/internal/report"
 	"poczta.example/poczta/internal/smtp"
 	"poczta.example/poczta/internal/smtpclient"
 )
@@ -542,6 +544,53 @@ func TestRefusedIsTold(t *testing.T) {
 		}
 		if d := cmp.Diff(map[envelope.AccountID]int{7: 1, 8: 1}, told); d != "" {
 			t.Error(d)
+		}
+	})
+}
+
+// stuck are reports that can't be made until something changes.
+type stuck struct {
+	relay.Reports
+	free chan struct{}
+}
+
+func (s *stuck) Prepare(ctx context.Context, o report.Original, recs []dsn.Recipient) (*post.Delivery, error) {
+	<-s.free
+	return s.Reports.Prepare(ctx, o, recs)
+}
+
+// TestTakenIsNotedAtOnce: what a host has taken is written down while the reports of others, and
+// of the same message, have to wait. Until then a crash would send it again.
+func TestTakenIsNotedAtOnce(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		p := w.serve(t, "them.example", peer.Config{Rules: []peer.Rule{{Stage: peer.Rcpt, Match: "nobody", Do: peer.Reply("550 5.1.1 there is nobody")}}})
+		defer p.Close()
+		const messages = 20
+		for i := range messages {
+			w.put(w.letter(fmt.Sprintf("a%d@them.example", i), fmt.Sprintf("nobody%d@them.example", i)))
+		}
+		reports := &stuck{Reports: w.cfg.Reports, free: make(chan struct{})}
+		w.cfg.Reports = reports
+		stop := w.start(t)
+		<-time.After(10 * time.Second)
+		for i := range messages {
+			if f := w.fate(fmt.Sprintf("a%d@them.example", i)); !strings.HasPrefix(f, "relayed 250") {
+				t.Errorf("a%d, with reports stuck: %q", i, f)
+			}
+			if f := w.fate(fmt.Sprintf("nobody%d@them.example", i)); f != "nothing" {
+				t.Errorf("nobody%d, of whom no report could be made: %q", i, f)
+			}
+		}
+		close(reports.free)
+		w.until(t, time.Minute)
+		stop()
+		for i := range messages {
+			if f := w.fate(fmt.Sprintf("nobody%d@them.example", i)); !strings.HasPrefix(f, "returned 550") {
+				t.Errorf("nobody%d: %q", i, f)
+			}
+		}
+		if n := len(w.notes.all()); n != messages {
+			t.Errorf("%d reports, want %d", n, messages)
 		}
 	})
 }
