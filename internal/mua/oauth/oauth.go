@@ -23,6 +23,8 @@ import (
 var (
 	ErrDenied  = errors.New("the provider says that access was denied")
 	ErrExpired = errors.New("the provider no longer accepts this login; log in again: poczta mail login")
+	ErrLate    = errors.New("the code was not entered in time, so it is no longer good; begin again to get another")
+	ErrAway    = errors.New("the provider can't be reached; is this computer on the network?")
 )
 
 // early is how long before its end a token is renewed.
@@ -78,14 +80,20 @@ func Decode(s string) (t Token, err error) {
 
 // Validate checks that questions go to a provider under TLS, or to this computer.
 func (p *Provider) Validate() error {
+	if p.DeviceURL == "" {
+		return p.validate("authorization", "token")
+	}
+	return p.validate("authorization", "token", "device")
+}
+
+// validate is Validate for some of the addresses.
+func (p *Provider) validate(which ...string) error {
 	var errs []error
 	if p.ClientID == "" {
 		errs = append(errs, errors.New("the provider wants to know the program: give --client-id"))
 	}
-	for what, s := range map[string]string{"authorization": p.AuthURL, "token": p.TokenURL, "device": p.DeviceURL} {
-		if s == "" && what == "device" {
-			continue
-		}
+	for _, what := range which {
+		s := map[string]string{"authorization": p.AuthURL, "token": p.TokenURL, "device": p.DeviceURL}[what]
 		u, err := url.Parse(s)
 		if err != nil || u.Host == "" || u.Scheme != "https" && !local(u) {
 			errs = append(errs, fmt.Errorf("the %s address %q must begin with https://", what, s))
@@ -125,24 +133,6 @@ func (p *Provider) Refresh(ctx context.Context, t Token) (Token, error) {
 		n.Refresh = t.Refresh
 	}
 	return n, nil
-}
-
-// Device shows the person where to type which code, and waits until they have (RFC 8628).
-func (p *Provider) Device(ctx context.Context, show func(address, code string)) (Token, error) {
-	if p.DeviceURL == "" {
-		return Token{}, errors.New("this provider has no login by another device")
-	}
-	ctx = p.context(ctx)
-	d, err := p.config("").DeviceAuth(ctx)
-	if err != nil {
-		return Token{}, failure("ask for a code", err)
-	}
-	show(d.VerificationURI, d.UserCode)
-	got, err := p.config("").DeviceAccessToken(ctx, d)
-	if err != nil {
-		return Token{}, failure("wait for the login", err)
-	}
-	return from(got), nil
 }
 
 func from(t *oauth2.Token) Token {

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -28,6 +29,8 @@ type provider struct {
 	asked     url.Values // of the authorization
 	pending   int        // polls of a device that come too early
 	deny      string     // the error of the token endpoint
+	broken    int        // polls of a device that a gateway answers with 502
+	device    map[string]any
 	refreshed int
 }
 
@@ -38,7 +41,9 @@ func newProvider(t *testing.T) *provider {
 	mux.HandleFunc("GET /auth", p.auth)
 	mux.HandleFunc("POST /token", p.token)
 	mux.HandleFunc("POST /device", func(w http.ResponseWriter, _ *http.Request) {
-		give(w, 200, map[string]any{"device_code": "dev", "user_code": "ABCD-EFGH", "verification_uri": "https://provider.example/device", "expires_in": 60, "interval": 1})
+		answer := map[string]any{"device_code": "dev", "user_code": "ABCD-EFGH", "verification_uri": "https://provider.example/device", "expires_in": 60, "interval": 1}
+		maps.Copy(answer, p.device)
+		give(w, 200, answer)
 	})
 	p.Server = httptest.NewServer(mux)
 	t.Cleanup(p.Close)
@@ -82,6 +87,11 @@ func (p *provider) token(w http.ResponseWriter, r *http.Request) {
 		}
 		grant = map[string]any{"access_token": fmt.Sprintf("a%d", 1+p.refreshed), "token_type": "Bearer", "expires_in": 3600}
 	default: // the device's
+		if p.broken > 0 {
+			p.broken--
+			http.Error(w, "bad gateway", http.StatusBadGateway)
+			return
+		}
 		if p.pending > 0 {
 			p.pending--
 			fail("authorization_pending")
@@ -172,21 +182,6 @@ func TestDenied(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	if _, err := p.Loopback(ctx, "", func(string) error { cancel(); return nil }); !errors.Is(err, context.Canceled) {
 		t.Errorf("the person gave up: %v", err)
-	}
-}
-
-func TestDevice(t *testing.T) {
-	t.Parallel()
-	p := newProvider(t)
-	p.pending = 1
-	var shown string
-	got, err := p.provider().Device(t.Context(), func(address, code string) { shown = address + " " + code })
-	if err != nil || got.Access != "a1" || shown != "https://provider.example/device ABCD-EFGH" {
-		t.Errorf("%+v, %v, shown %q", got, err, shown)
-	}
-	p.deny = "access_denied"
-	if _, err := p.provider().Device(t.Context(), func(string, string) {}); !errors.Is(err, oauth.ErrDenied) {
-		t.Errorf("denied: %v", err)
 	}
 }
 
