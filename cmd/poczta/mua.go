@@ -47,6 +47,7 @@ type muaCmd struct {
 	Submit     muaSubmitCmd   `cmd:"" hidden:"" help:"What sendmail asks."`
 	Ready      muaReadyCmd    `cmd:"" hidden:"" help:"Whether add could save."`
 	SaveNew    muaSaveNewCmd  `cmd:"" hidden:"" help:"What add has tried."`
+	SaveOld    muaSaveOldCmd  `cmd:"" hidden:"" help:"What add --archive makes."`
 	SaveSecret muaSecretCmd   `cmd:"" hidden:"" help:"What password and login have got."`
 }
 
@@ -346,11 +347,18 @@ type muaImportCmd struct {
 
 // Help implements kong's HelpProvider.
 func (c *muaImportCmd) Help() string {
-	return `It may be stopped and repeated: no folder gets a letter twice. What goes to INBOX is left out where it lies
+	return `Where there is no account, an archive is made for the letters: an account that neither fetches nor sends.
+It may be stopped and repeated: no folder gets a letter twice. What goes to INBOX is left out where it lies
 in another folder of the account already; with --folder or --below only that folder is looked into.`
 }
 
 func (c *muaImportCmd) lasts() {}
+
+// starts implements starting: old mail needs no account.
+func (c *muaImportCmd) starts() {}
+
+// Prepare implements preparer: what is no mail makes no folder.
+func (c *muaImportCmd) Prepare(*process) error { return mua.Importable(c.Path) }
 
 func (c *muaImportCmd) Do(ctx context.Context, d *mua.Desk) error {
 	d.JSON = c.JSON

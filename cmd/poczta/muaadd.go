@@ -65,7 +65,8 @@ func (t tokenFlags) provider(p *process) (oauth.Provider, error) {
 // muaAddCmd sets up an account: all that is asked and tried happens here, and what was tried is
 // saved where the folder is open.
 type muaAddCmd struct {
-	Address string `arg:"" help:"Your mail address, as in ala@example.org."`
+	Address string `arg:"" help:"Your mail address, as in ala@example.org; with --archive, a name."`
+	Archive bool   `help:"An account for old mail alone, which neither fetches nor sends: poczta mail import fills it."`
 	serverFlags
 	policyFlags
 	tokenFlags
@@ -82,12 +83,16 @@ unless --keep says otherwise.
 
   poczta mail add ala@example.org
   poczta mail add ala@example.org --incoming pop.example.org --outgoing smtp.example.org:587
-  poczta mail add ala@example.org --keep days:30 --headers-above 1MiB`
+  poczta mail add ala@example.org --keep days:30 --headers-above 1MiB
+  poczta mail add --archive "Old mail"`
 }
 
 // Run implements local.
 func (c *muaAddCmd) Run(ctx context.Context, p *process, all *cli) error {
 	defer context.AfterFunc(ctx, p.release)()
+	if c.Archive {
+		return c.archive(ctx, p, all)
+	}
 	change, err := c.change()
 	if err != nil {
 		return usage(err)
@@ -119,6 +124,14 @@ func (c *muaAddCmd) Run(ctx context.Context, p *process, all *cli) error {
 		return usage(err)
 	}
 	return saveMail(ctx, p, all, n, "save-new")
+}
+
+// archive makes an archive, of which there is nothing to find or try.
+func (c *muaAddCmd) archive(ctx context.Context, p *process, all *cli) error {
+	if *c != (muaAddCmd{Address: c.Address, Archive: true}) {
+		return usage(fmt.Errorf("%w: an archive has no servers and no password; give --archive with its name alone", mua.ErrUsage))
+	}
+	return callMail(ctx, p, all, []string{"mail", "save-old", "--", c.Address}, control.Streams{In: eof{}, Out: p.stdout, Err: p.stderr})
 }
 
 // saveMail hands what was tried to the process that has the folder.
@@ -154,6 +167,14 @@ type muaSaveNewCmd struct{}
 func (*muaSaveNewCmd) starts() {}
 
 func (*muaSaveNewCmd) Do(ctx context.Context, d *mua.Desk) error { return d.AccountAdd(ctx) }
+
+type muaSaveOldCmd struct {
+	Name string `arg:""`
+}
+
+func (*muaSaveOldCmd) starts() {}
+
+func (c *muaSaveOldCmd) Do(ctx context.Context, d *mua.Desk) error { return d.ArchiveAdd(ctx, c.Name) }
 
 type muaSecretCmd struct {
 	Account string `arg:""`
@@ -230,7 +251,7 @@ func findAccount(ctx context.Context, p *process, c *cli, name string) (profile.
 	if err := json.Unmarshal(out.Bytes(), &list); err != nil {
 		return profile.Account{}, fmt.Errorf("read accounts: %w", err)
 	}
-	return profile.Choose(list, name)
+	return profile.ChooseServed(list, name)
 }
 
 // person is who sits at the terminal; it is mua.Person.

@@ -179,7 +179,7 @@ func openMail(ctx context.Context, p *process, c *cli, folder string, args []str
 	}
 	if _, makes := cmd.(starting); !makes {
 		if _, err := os.Stat(filepath.Join(folder, store.DatabaseFile)); errors.Is(err, os.ErrNotExist) {
-			return fmt.Errorf("there is no mail in %s yet; set up an account with: poczta mail add ADDRESS", folder)
+			return fmt.Errorf("there is no mail in %s yet; set up an account with: poczta mail add ADDRESS, or bring old mail in with: poczta mail import PATH", folder)
 		}
 	}
 	m, err := mua.Open(ctx, mua.Config{Folder: folder, Ask: p.passphrase(c), AtTerminal: c.Mail.PassphraseFile == "", VaultFile: c.Mail.SecretsFile, Version: version})

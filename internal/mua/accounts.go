@@ -96,7 +96,10 @@ func (d *Desk) Accounts(ctx context.Context) error {
 	}
 	err = table(d, list, "ACCOUNT\tINCOMING\tOUTGOING\tKEEP ON SERVER\tSTATE", func(a profile.Account) string {
 		state := "fetched"
-		if a.Paused {
+		switch {
+		case a.Archive:
+			return a.Address + "\t-\t-\t-\tarchive"
+		case a.Paused:
 			state = "paused"
 		}
 		return fmt.Sprintf("%s\t%s\t%s\t%s\t%s", a.Address, serverText(a.Incoming), serverText(a.Outgoing), keepText(a.Policy), state)
@@ -123,7 +126,7 @@ type ServerChange struct {
 
 // Server changes the servers of an account and logs in to both before it saves.
 func (d *Desk) Server(ctx context.Context, who string, c ServerChange) error {
-	a, err := d.account(ctx, who)
+	a, err := d.served(ctx, who)
 	if err != nil {
 		return err
 	}
@@ -247,7 +250,7 @@ func (m *Mail) Try(ctx context.Context, a profile.Account) error {
 
 // Password tries a new password (a NewAccount on the input) on both servers and saves it.
 func (d *Desk) Password(ctx context.Context, who string, untried bool) error {
-	a, err := d.account(ctx, who)
+	a, err := d.served(ctx, who)
 	if err != nil {
 		return err
 	}
@@ -309,7 +312,7 @@ func (d *Desk) Remove(ctx context.Context, who string, letters bool) (err error)
 		return err
 	}
 	gone = true
-	if err := errors.Join(d.Mail.Secrets.Forget(&a), d.Mail.Fetcher.Forget(ctx, a.ID)); err != nil {
+	if err := errors.Join(d.forget(&a), d.Mail.Fetcher.Forget(ctx, a.ID)); err != nil {
 		return fmt.Errorf("the account is removed, but not all that belongs to it: %w", err)
 	}
 	if letters {
@@ -318,6 +321,14 @@ func (d *Desk) Remove(ctx context.Context, who string, letters bool) (err error)
 	}
 	d.say("%s is removed. Its letters stay here, and mail on the server is as it was.", a.Address)
 	return nil
+}
+
+// forget removes the secrets of an account. An archive has none: the vault stays closed.
+func (d *Desk) forget(a *profile.Account) error {
+	if a.Archive {
+		return nil
+	}
+	return d.Mail.Secrets.Forget(a)
 }
 
 // settled refuses while letters of an account wait to be sent: without it they never would be.

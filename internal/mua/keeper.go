@@ -67,7 +67,7 @@ func (k keeper) Server(ctx context.Context, a profile.Account) error {
 	if err != nil {
 		return err
 	}
-	before, err := d.account(ctx, number(a.ID))
+	before, err := d.served(ctx, number(a.ID))
 	if err != nil {
 		return err
 	}

@@ -95,7 +95,7 @@ func (c PolicyChange) Apply(p *profile.Policy) error {
 
 // Policy shows or changes how an account's mail is fetched.
 func (d *Desk) Policy(ctx context.Context, who string, c PolicyChange) error {
-	a, err := d.account(ctx, who)
+	a, err := d.served(ctx, who)
 	if err != nil {
 		return err
 	}

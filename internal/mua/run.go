@@ -35,7 +35,7 @@ func (m *Mail) Run(ctx context.Context, watch bool, now <-chan struct{}, tell fu
 	work(m.Outbox.Run)
 	if watch {
 		work(m.backups)
-		work(func(ctx context.Context) error { return m.Fetcher.Watch(ctx, m.Accounts.List, now, tell) })
+		work(func(ctx context.Context) error { return m.Fetcher.Watch(ctx, m.withServers, now, tell) })
 	}
 	wg.Wait()
 	close(failed)

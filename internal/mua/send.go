@@ -216,11 +216,11 @@ func (d *Desk) base(ctx context.Context, w Writing) (*store.Letter, error) {
 // writer is the account that a letter is from.
 func (d *Desk) writer(ctx context.Context, name string, base *store.Letter) (profile.Account, error) {
 	if name == "" && base != nil {
-		if a, err := d.Mail.account(ctx, base.Account); err == nil {
+		if a, err := d.Mail.account(ctx, base.Account); err == nil && !a.Archive {
 			return a, nil
 		}
 	}
-	a, err := d.account(ctx, name)
+	a, err := d.served(ctx, name)
 	if u, ok := errors.AsType[*profile.Unclear](err); ok {
 		u.By = "--from"
 	}

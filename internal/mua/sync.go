@@ -24,7 +24,7 @@ type SyncRow struct {
 // says for how many accounts it failed; what was fetched before stays. What waits in the outbox is
 // sent.
 func (d *Desk) Sync(ctx context.Context, names []string) error {
-	list, err := d.accounts(ctx, names)
+	list, err := d.fetchedAccounts(ctx, names)
 	if err != nil {
 		return err
 	}
@@ -73,6 +73,21 @@ func (d *Desk) Sync(ctx context.Context, names []string) error {
 		return fmt.Errorf("%d of %d accounts could not be fetched whole (see above)", failed, len(rows))
 	}
 	return unsent
+}
+
+// fetchedAccounts are the accounts that Sync fetches: of archives it says nothing, unless one is named.
+func (d *Desk) fetchedAccounts(ctx context.Context, names []string) (out []profile.Account, err error) {
+	if len(names) == 0 {
+		return d.Mail.withServers(ctx)
+	}
+	for _, n := range names {
+		a, err := d.served(ctx, n)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, a)
+	}
+	return out, nil
 }
 
 // unlocked opens the vault, if a fetch of the accounts needs it: that it does not open is said
@@ -148,7 +163,7 @@ func (d *Desk) round(a profile.Account, r fetch.Result, err error) {
 // Watch fetches all accounts by their policies until ctx ends, and tells of each look that
 // brought something or failed.
 func (d *Desk) Watch(ctx context.Context) error {
-	list, err := d.Mail.Accounts.List(ctx)
+	list, err := d.Mail.withServers(ctx)
 	if err != nil {
 		return err
 	}

@@ -108,28 +108,21 @@ type ImportFrom struct {
 }
 
 // Import reads an mbox file, a Maildir, .eml files or a Thunderbird profile into an account. It may
-// be stopped and repeated: nothing comes twice into a folder, nor into INBOX what lies in another.
+// be stopped and repeated: nothing comes twice into a folder, nor into INBOX what lies in another. Where there
+// is no account, an archive is made.
 func (d *Desk) Import(ctx context.Context, from ImportFrom) error {
-	a, err := d.account(ctx, from.Account)
-	if err != nil {
-		return fmt.Errorf("into which account? Name it with --account: %w", err)
-	}
 	path := d.path(from.Path)
+	a, err := d.importInto(ctx, from.Account, path)
+	if err != nil {
+		return err
+	}
 	m := newMeter(d, "import")
 	o := store.ImportOptions{Folder: from.Folder, Below: from.Below, Progress: func(t store.Transfer) { m.at(t.Letters, 0, t.Done, t.Total, "") }}
 	var done store.Transfer
-	var p *thunderbird.Profile
-	err = thunderbird.ErrProfile
-	if info, serr := os.Stat(path); serr != nil {
-		return fmt.Errorf("import: %w", serr)
-	} else if info.IsDir() {
-		p, err = thunderbird.Open(path)
-	}
+	p, err := thunderbirdAt(path)
 	if errors.Is(err, thunderbird.ErrProfile) {
 		done, err = d.Mail.Store.Import(ctx, a.ID, path, o)
-		if errors.Is(err, mailfile.ErrFormat) {
-			err = fmt.Errorf("%s is %w, and no Thunderbird profile", path, mailfile.ErrFormat)
-		}
+		err = notMail(path, err)
 	} else if err == nil {
 		for _, t := range p.Accounts {
 			if from.Only != "" && t.Name != from.Only || len(t.Folders) == 0 {
@@ -157,6 +150,18 @@ func (d *Desk) Import(ctx context.Context, from ImportFrom) error {
 		return err
 	}
 	return d.transferred(done, "imported")
+}
+
+// thunderbirdAt opens the Thunderbird profile at a path; thunderbird.ErrProfile when it is none.
+func thunderbirdAt(path string) (*thunderbird.Profile, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, fmt.Errorf("import: %w", err)
+	}
+	if !info.IsDir() {
+		return nil, thunderbird.ErrProfile
+	}
+	return thunderbird.Open(path)
 }
 
 func sum(a, b store.Transfer) store.Transfer {

@@ -72,6 +72,10 @@ func (o *Outbox) owner(ctx context.Context, h Handed, author string) (profile.Ac
 	if err != nil {
 		return profile.Account{}, fmt.Errorf("read accounts: %w", err)
 	}
+	if a, err := profile.ChooseServed(all, h.Account); h.Account != "" && errors.Is(err, profile.ErrArchive) {
+		return a, fmt.Errorf("%w: %w", ErrAccount, err)
+	}
+	all = profile.Served(all)
 	if h.Account != "" {
 		for _, a := range all {
 			if a.Owns(h.Account) || fmt.Sprint(a.ID) == h.Account {

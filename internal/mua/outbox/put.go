@@ -52,6 +52,7 @@ func (o *Outbox) account(ctx context.Context, id envelope.AccountID) (profile.Ac
 }
 
 // Put takes a letter, durably. It is sent by Run or Flush, and lies in the folder Outbox until then.
+// profile.ErrArchive of an account that does not send.
 func (o *Outbox) Put(ctx context.Context, l Letter) (ID, error) {
 	t, err := open(l.Message)
 	if err != nil {
@@ -64,6 +65,9 @@ func (o *Outbox) put(ctx context.Context, l Letter, t *letterText) (ID, error) {
 	a, err := o.account(ctx, l.Account)
 	if err != nil {
 		return 0, err
+	}
+	if a.Archive {
+		return 0, fmt.Errorf("%s: %w", a.Address, profile.ErrArchive)
 	}
 	now := o.c.Now()
 	r := &row{account: l.Account, draft: l.Draft, giveBack: l.Return, notify: l.Notify, unchecked: l.Unchecked, created: db.Micros(now), sendAt: db.Micros(l.SendAt)}

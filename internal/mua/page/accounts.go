@@ -298,6 +298,12 @@ func (v *visit) changeAccount() error {
 	}
 	k, f := v.p.cfg.Keeper, v.r.PostForm
 	do := f.Get("do")
+	if a.Archive {
+		if do != "remove" {
+			return errRequest
+		}
+		return v.removeAccount(k, a, f) // without a password to forget
+	}
 	if lock, err := k.Lock(); err != nil {
 		return err
 	} else if lock != Unlocked {

@@ -14,6 +14,7 @@ import (
 	"poczta.example/poczta/internal/db"
 	"poczta.example/poczta/internal/mailbox"
 	"poczta.example/poczta/internal/mua/compose"
+	"poczta.example/poczta/internal/mua/profile"
 	"poczta.example/poczta/internal/mua/store"
 )
 
@@ -32,6 +33,9 @@ func (v *visit) overlay(d *compose.Draft, f url.Values) error {
 	a, err := v.account(accountOf(id))
 	if err != nil {
 		return err
+	}
+	if a.Archive {
+		return profile.ErrArchive
 	}
 	if !a.Owns(addr) {
 		return errRequest

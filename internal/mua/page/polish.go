@@ -321,5 +321,8 @@ var polish = words{
 	SearchWord:        "Nie rozumiem wyszukiwania: „%s”.",
 	FrameOut:          "Klawisze trafiają teraz do listu. Wróć do skrótów",
 	NoAccountYet:      "Nie ma jeszcze konta.",
+	AnArchive:         "archiwum",
+	ArchiveText:       "Przechowuje wczytane listy, ale nie pobiera ani nie wysyła.",
+	RemoveArchiveText: "Listy pozostaną tutaj, chyba że usuniesz je także.",
 	count:             polishCount, dates: &polishMonths,
 }

@@ -54,6 +54,9 @@ func (v *visit) settled() error {
 	if err != nil {
 		return err
 	}
+	if a.Archive {
+		return errRequest // it has nothing to set
+	}
 	problem := ""
 	wrong := func(text string) {
 		if problem == "" {

@@ -53,7 +53,7 @@ func (v *visit) sheet(d *compose.Draft, w wish) (*writeView, error) {
 		view.Focus = "text"
 	}
 	view.Title = view.Heading
-	accounts, err := v.known()
+	accounts, err := v.writers()
 	if err != nil {
 		return nil, err
 	}

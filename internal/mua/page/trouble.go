@@ -80,6 +80,7 @@ var sentinels = []struct {
 	{mailbox.ErrBadName, saying{"A folder's name has up to 255 octets, no control characters, and between two slashes always something.", "Nazwa folderu ma najwyżej 255 bajtów, nie ma znaków sterujących, a między ukośnikami zawsze coś jest."}},
 	{mailbox.ErrExists, saying{"There is a folder of this name already.", "Folder o tej nazwie już istnieje."}},
 	{profile.ErrExists, saying{"There is an account with this address already.", "Konto z tym adresem już istnieje."}},
+	{profile.ErrArchive, saying{"This is an archive: it keeps letters, and neither fetches nor sends. To write, add an account in the settings.", "To jest archiwum: przechowuje listy, ale nie pobiera ani nie wysyła. Aby pisać, dodaj konto w ustawieniach."}},
 	{profile.ErrNotFound, saying{"There is no such account.", "Nie ma takiego konta."}},
 	{store.ErrBusy, saying{"Another program uses the mail folder.", "Inny program używa folderu poczty."}},
 	{store.ErrNotFound, saying{"There is no such letter, folder or rule.", "Nie ma takiego listu, folderu ani reguły."}},

@@ -119,6 +119,12 @@ func (v *visit) known() ([]profile.Account, error) {
 	return all, err
 }
 
+// writers are the accounts that send.
+func (v *visit) writers() ([]profile.Account, error) {
+	all, err := v.known()
+	return profile.Served(all), err
+}
+
 // account finds an account by its number. profile.ErrNotFound.
 func (v *visit) account(id envelope.AccountID) (profile.Account, error) {
 	all, err := v.known()
@@ -236,7 +242,8 @@ func (v *visit) full(title, view string, w where) (f frame, err error) {
 		return f, err
 	}
 	f.Boxes, f.Others = v.boxes(folders, f.Accounts, w, view == "mail")
-	f.CanLook, f.CanSend = v.p.cfg.Look != nil, v.p.cfg.Outbox != nil
+	served := len(profile.Served(f.Accounts)) > 0
+	f.CanLook, f.CanSend = v.p.cfg.Look != nil && (served || len(f.Accounts) == 0), v.p.cfg.Outbox != nil
 	f.Fetching = v.fetches(f.Accounts)
 	if v.p.cfg.Trouble != nil {
 		f.Trouble = v.p.cfg.Trouble(v.r.Context(), v.t.Lang)
@@ -257,7 +264,7 @@ func (v *visit) full(title, view string, w where) (f frame, err error) {
 		f.Unsent = len(items)
 		f.Asking = slices.ContainsFunc(items, func(i Item) bool { return i.State == Perhaps || i.State == Refused })
 	}
-	if f.MayKeep = v.p.cfg.Keeper != nil; f.MayKeep && len(f.Accounts) > 0 {
+	if f.MayKeep = v.p.cfg.Keeper != nil; f.MayKeep && served {
 		lock, err := v.p.cfg.Keeper.Lock()
 		if err != nil {
 			return f, err

@@ -43,6 +43,7 @@ type words struct {
 	BadNumber, ManageFolders, FoldersText, NewFolder, FolderName, MakeFolder, Rename, RenameOf                                   string
 	RemoveFolder, RemoveFolderTitle, RemoveFolderText, RemoveFolderBelow, RemoveFolderRules, RemoveFolderYes, Cancel, FolderMade string
 	FolderRenamed, FolderRemoved, NoFolders, SearchTry, SearchWord, FrameOut                                                     string
+	AnArchive, ArchiveText, RemoveArchiveText                                                                                    string
 	NoAccountYet, NothingYet, Fetching, FetchingOf, FetchingFiled, FetchingDeleted, SentSoon, SentIn, SentNow                    string
 
 	count func(n int, what noun) string
@@ -370,5 +371,8 @@ var english = words{
 	SearchWord:        "The search can't be understood: “%s”.",
 	FrameOut:          "Keys go to the letter now. Back to the shortcuts",
 	NoAccountYet:      "There is no account yet.",
+	AnArchive:         "archive",
+	ArchiveText:       "It keeps letters that were imported, and neither fetches nor sends.",
+	RemoveArchiveText: "Its letters stay here, unless you remove them too.",
 	count:             englishCount, dates: &englishMonths,
 }

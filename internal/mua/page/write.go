@@ -34,7 +34,7 @@ func (v *visit) begin(q wish) (d compose.Draft, close func(), err error) {
 	close = func() {}
 	from := max(q.draft, q.reply, q.forward)
 	if from == 0 {
-		all, err := v.known()
+		all, err := v.writers()
 		if err != nil || len(all) == 0 {
 			return d, close, err
 		}
@@ -50,9 +50,9 @@ func (v *visit) begin(q wish) (d compose.Draft, close func(), err error) {
 		}
 	}
 	a, err := v.account(l.Account)
-	if err != nil { // of an account that was removed
-		all, kerr := v.known()
-		if kerr != nil || len(all) == 0 {
+	if err != nil || a.Archive { // of an account that was removed, or that does not send
+		all, kerr := v.writers()
+		if kerr != nil || len(all) == 0 { // the sheet says that there is nobody to write as
 			close()
 			return d, func() {}, errors.Join(err, kerr)
 		}

@@ -50,7 +50,12 @@ type Account struct {
 	ClientID  string              `json:"client_id,omitempty"` // of this program at the OAuth provider
 	Policy    Policy              `json:"policy"`
 	Paused    bool                `json:"paused,omitempty"` // is not fetched by itself
-	Created   time.Time           `json:"created"`
+	// Archive says that the account only keeps letters: it has no servers, and Address is a name.
+	Archive bool      `json:"archive,omitempty"`
+	// Certificate is the person's client certificate (PEM, theirs first) for servers that have no
+	// CertificateFile of their own; its key is a secret. "" is none.
+	Certificate string    `json:"certificate,omitempty"`
+	Created     time.Time `json:"created"`
 }
 
 // Server is a server of an account.
@@ -95,6 +100,9 @@ type Policy struct {
 
 // Validate checks what a person has set up; it reports every problem.
 func (a *Account) Validate() error {
+	if a.Archive {
+		return a.validateArchive()
+	}
 	var errs []error
 	if _, err := address.Parse(a.Address); err != nil {
 		errs = append(errs, fmt.Errorf("address %q: %w", a.Address, err))
@@ -104,11 +112,12 @@ func (a *Account) Validate() error {
 			errs = append(errs, fmt.Errorf("further address %q: %w", other, err))
 		}
 	}
-	errs = append(errs, a.Incoming.validate("incoming", clientconfig.POP3), a.Outgoing.validate("outgoing", clientconfig.SMTP), a.Policy.validate())
+	errs = append(errs, a.Incoming.validate("incoming", clientconfig.POP3, a.Certificate != ""), a.Outgoing.validate("outgoing", clientconfig.SMTP, a.Certificate != ""), a.Policy.validate())
 	return errors.Join(errs...)
 }
 
-func (s *Server) validate(which string, p clientconfig.Protocol) error {
+// validate checks a server; proven says that the account has a client certificate.
+func (s *Server) validate(which string, p clientconfig.Protocol, proven bool) error {
 	switch {
 	case s.Protocol != p:
 		return fmt.Errorf("%s server: protocol %q; it must be %s", which, s.Protocol, p)
@@ -116,7 +125,7 @@ func (s *Server) validate(which string, p clientconfig.Protocol) error {
 		return fmt.Errorf("%s server: give its host and port", which)
 	case (s.CertificateFile == "") != (s.KeyFile == ""):
 		return fmt.Errorf("%s server: a client certificate needs both its file and its key's", which)
-	case s.External && s.CertificateFile == "":
+	case s.External && s.CertificateFile == "" && !proven:
 		return fmt.Errorf("%s server: EXTERNAL needs a client certificate", which)
 	case s.Accepted != "" && len(s.Accepted) != 64:
 		return fmt.Errorf("%s server: an accepted certificate is named by its SHA-256 in 64 hexadecimal digits", which)
