@@ -28,6 +28,10 @@ type Person interface {
 	Browse(address string) error
 }
 
+// Reader is a Person who is shown the code of another device in a way of its own. The code comes
+// again when its Away changes, and an empty one in the end.
+type Reader interface{ Code(c oauth.Code) }
+
 // Wish is what a person says of an account to be.
 type Wish struct {
 	Address, Name string
@@ -235,14 +239,37 @@ func (s *Setup) Token(ctx context.Context, a *profile.Account, clientSecret, dev
 	p := Provider(a)
 	p.ClientSecret, p.DeviceURL = clientSecret, deviceURL
 	if deviceURL != "" {
-		return p.Device(ctx, func(address, code string) {
-			s.Person.Say(fmt.Sprintf(s.text("Open %s on any device and enter the code %s", "Otwórz %s na dowolnym urządzeniu i wpisz kod %s"), address, code))
-		})
+		return s.device(ctx, p)
 	}
 	return p.Loopback(ctx, a.Address, func(address string) error {
 		s.Person.Say(s.text("Log in with your browser; if it does not open by itself, open this address:\n", "Zaloguj się w przeglądarce; jeśli nie otworzy się sama, otwórz ten adres:\n") + address)
 		return s.Person.Browse(address)
 	})
+}
+
+// device has the person enter a code on another device.
+func (s *Setup) device(ctx context.Context, p *oauth.Provider) (oauth.Token, error) {
+	show := s.code(true)
+	if r, ok := s.Person.(Reader); ok {
+		show = r.Code
+		defer r.Code(oauth.Code{})
+	}
+	return p.Device(ctx, show)
+}
+
+// code says a code to a Person who is no Reader.
+func (s *Setup) code(first bool) func(oauth.Code) {
+	return func(c oauth.Code) {
+		switch {
+		case c.Away:
+			s.Person.Say(s.text("The provider can't be reached at the moment; it is asked again until the code ends.", "Dostawca chwilowo nie odpowiada; pytamy ponownie, dopóki kod jest ważny."))
+		case !first:
+			s.Person.Say(s.text("The provider can be reached again.", "Dostawca znowu odpowiada."))
+		default:
+			s.Person.Say(fmt.Sprintf(s.text("Open %s on any device and enter the code %s", "Otwórz %s na dowolnym urządzeniu i wpisz kod %s"), c.Address, c.Text))
+		}
+		first = false
+	}
 }
 
 // finder looks for servers.
