@@ -40,7 +40,7 @@ type muaCmd struct {
 	Send       muaSendCmd     `cmd:"" help:"Write a letter, answer one, or pass one on."`
 	Outbox     muaOutboxCmd   `cmd:"" help:"Letters that wait to be sent."`
 	Sendmail   muaSendmailCmd `cmd:"" help:"Take a finished letter as sendmail does, for scripts, git send-email and cron."`
-	Rules      muaRulesCmd    `cmd:"" help:"Rules that file letters as they arrive."`
+	Rules      muaRulesCmd    `cmd:"" aliases:"rule" help:"Rules that file letters as they arrive."`
 	Export     muaExportCmd   `cmd:"" help:"Write letters into an mbox file, a Maildir or .eml files."`
 	Import     muaImportCmd   `cmd:"" help:"Add letters from an mbox file, a Maildir, .eml files or a Thunderbird profile."`
 	Backup     muaBackupCmd   `cmd:"" help:"Backups of your mail: make, list, verify, restore, drill."`

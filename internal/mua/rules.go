@@ -11,34 +11,69 @@ import (
 	"poczta.example/poczta/internal/mua/store"
 )
 
+// RuleRow is a rule in lists.
+type RuleRow struct {
+	store.Rule
+	Accounts []string `json:"accounts,omitempty"` // their addresses, in place of the Rule's numbers
+}
+
+// ruleRows are rules as lists show them.
+func (d *Desk) ruleRows(ctx context.Context, list []store.Rule) ([]RuleRow, error) {
+	name, err := d.names(ctx)
+	if err != nil {
+		return nil, err
+	}
+	rows := make([]RuleRow, 0, len(list))
+	for _, r := range list {
+		row := RuleRow{Rule: r}
+		for _, id := range r.Accounts {
+			row.Accounts = append(row.Accounts, name(id))
+		}
+		rows = append(rows, row)
+	}
+	return rows, nil
+}
+
 // Rules lists the rules in their order.
 func (d *Desk) Rules(ctx context.Context) error {
 	list, err := d.Mail.Store.Rules(ctx)
 	if err != nil {
 		return err
 	}
-	return table(d, list, "ID\tNAME\tWHEN\tTHEN", func(r store.Rule) string {
-		when := make([]string, 0, len(r.Conditions))
-		for _, c := range r.Conditions {
-			text := c.Field + " " + c.Op + " " + c.Value
-			if c.Field == "size" {
-				text = c.Field + " " + c.Op + " " + size(c.Octets)
-			}
-			if c.Not {
-				text = "not " + text
-			}
-			when = append(when, flat(text))
-		}
-		join := " and "
-		if r.Any {
-			join = " or "
-		}
-		text := strings.Join(when, join)
-		if text == "" {
-			text = "always"
-		}
-		return fmt.Sprintf("%d\t%s\t%s\t%s", r.ID, flat(r.Name), text, actions(r))
+	rows, err := d.ruleRows(ctx, list)
+	if err != nil {
+		return err
+	}
+	return table(d, rows, "ID\tNAME\tWHEN\tTHEN", func(r RuleRow) string {
+		return fmt.Sprintf("%d\t%s\t%s\t%s", r.ID, flat(r.Name), conditions(r), actions(r.Rule))
 	})
+}
+
+// conditions say when a rule applies.
+func conditions(r RuleRow) string {
+	when := make([]string, 0, len(r.Conditions))
+	for _, c := range r.Conditions {
+		text := c.Field + " " + c.Op + " " + c.Value
+		if c.Field == "size" {
+			text = c.Field + " " + c.Op + " " + size(c.Octets)
+		}
+		if c.Not {
+			text = "not " + text
+		}
+		when = append(when, flat(text))
+	}
+	join := " and "
+	if r.Any {
+		join = " or "
+	}
+	text := strings.Join(when, join)
+	if text == "" {
+		text = "always"
+	}
+	if len(r.Accounts) > 0 {
+		text = "for " + flat(strings.Join(r.Accounts, ", ")) + ": " + text
+	}
+	return text
 }
 
 func actions(r store.Rule) string {
@@ -62,12 +97,23 @@ func (d *Desk) RuleAdd(ctx context.Context, r store.Rule, accounts []string) (er
 	if r.Accounts, err = d.numbers(ctx, accounts); err != nil {
 		return err
 	}
-	id, err := d.Mail.Store.SaveRule(ctx, r)
+	if r.ID, err = d.Mail.Store.SaveRule(ctx, r); err != nil {
+		return err
+	}
+	if d.JSON {
+		return d.encodeRule(ctx, r)
+	}
+	d.say(choose(d.Language, "Rule %d is saved; it files letters that come from now on. Those that are here: poczta mail rules apply",
+		"Reguła %d jest zapisana; układa listy, które odtąd przyjdą. Te, które już tu są: poczta mail rules apply"), r.ID)
+	return nil
+}
+
+func (d *Desk) encodeRule(ctx context.Context, r store.Rule) error {
+	rows, err := d.ruleRows(ctx, []store.Rule{r})
 	if err != nil {
 		return err
 	}
-	d.say("Rule %d is saved; it files letters that come from now on. Those that are here: poczta mail rules apply", id)
-	return nil
+	return d.encode(rows[0])
 }
 
 // RuleRemove removes rules, each named by its number or its name.
@@ -80,7 +126,7 @@ func (d *Desk) RuleRemove(ctx context.Context, words []string) error {
 		if err := d.Mail.Store.RemoveRule(ctx, r.ID); err != nil && !errors.Is(err, store.ErrNotFound) {
 			return fmt.Errorf("rule %d: %w", r.ID, err)
 		}
-		d.say("Rule %d, %s, is removed.", r.ID, r.Name)
+		d.say(choose(d.Language, "Rule %d, %s, is removed.", "Reguła %d, %s, jest usunięta."), r.ID, r.Name)
 	}
 	return nil
 }
