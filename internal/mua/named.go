@@ -21,9 +21,11 @@ func (d *Desk) named(ctx context.Context, q store.Query) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrUsage, err)
 	}
-	if strings.TrimSpace(q.Text) != "" && reflect.ValueOf(text).IsZero() {
+	unknown := text.Unknown
+	if text.Unknown = nil; strings.TrimSpace(q.Text) != "" && reflect.ValueOf(text).IsZero() {
 		return fmt.Errorf("%w: the search %q asks for nothing; write a word, or as in from:ola", ErrUsage, q.Text)
 	}
+	d.hint(unknown)
 	for _, name := range text.Accounts {
 		if _, err := strconv.ParseInt(name, 10, 64); err == nil { // one that was removed
 			continue
@@ -54,6 +56,17 @@ func (d *Desk) named(ctx context.Context, q store.Query) error {
 		}
 	}
 	return nil
+}
+
+// hint says that words of a search look like fields, and are none.
+func (d *Desk) hint(unknown []string) {
+	if len(unknown) == 0 {
+		return
+	}
+	word := clip(strings.ReplaceAll(unknown[0], `"`, ""), 60)
+	name, _, _ := strings.Cut(word, ":")
+	fmt.Fprintf(d.Err, choose(d.Language, "%s: is no field of a search, so %s was looked for as text; fields are %s; put it in quotes, as in '\"%s\"', when the text is meant.\n",
+		"%s: nie jest polem wyszukiwania, więc szukano tekstu %s; pola to %s; gdy chodzi o tekst, napisz go w cudzysłowie, jak w '\"%s\"'.\n"), name, word, strings.Join(search.Fields(), ", "), word)
 }
 
 // nothing says that a list is empty, beside it.

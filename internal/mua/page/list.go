@@ -165,6 +165,7 @@ type mailView struct {
 	Rows    []row
 	More    string // the address of the next page
 	Bad     string // why there is no list
+	Hint    string // that a search may mean something else
 	Moves   []string
 	Letter  *letterView
 }
@@ -258,6 +259,9 @@ func (v *visit) rows(view *mailView, w where) (err error) {
 	if errors.Is(err, store.ErrQuery) {
 		view.Bad = v.t.searchTrouble(err)
 		return nil
+	}
+	if !w.typing {
+		view.Hint = v.t.searchHint(w.Text)
 	}
 	if next != "" {
 		more := w

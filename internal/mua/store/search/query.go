@@ -44,6 +44,20 @@ type Query struct {
 	Before        time.Time
 	Larger        int64 // octets; 0 is not asked
 	Smaller       int64
+	// Unknown are words like foo:bar whose part in front of the colon is no field; they were taken as text.
+	Unknown []string
+}
+
+// Fields are the words in front of a colon that people are told of, each asking one part or narrowing
+// the letters down.
+func Fields() []string {
+	return []string{"from", "to", "cc", "with", "subject", "body", "text", "file", "attachment", "in", "account", "is", "has", "before", "after", "on", "larger", "smaller"}
+}
+
+// Unknown is Query.Unknown of a search, as far as it can be read.
+func Unknown(text string) []string {
+	q, _ := Parse(text, time.Time{}, false)
+	return q.Unknown
 }
 
 // Bounds of what a person may write.
@@ -104,6 +118,9 @@ func (p *parser) term() error {
 		}
 	}
 	value, quoted := p.value()
+	if name == "" && !quoted && looksLikeField(value) {
+		p.q.Unknown = append(p.q.Unknown, value)
+	}
 	if name == "" && !quoted && value == "OR" && !negative && len(p.yes) > 0 {
 		p.or = true
 		return nil
@@ -116,6 +133,17 @@ func (p *parser) term() error {
 		return nil // unfinished
 	}
 	return p.narrow(name, value, negative)
+}
+
+// maxField is how long a word in front of a colon is that may be meant as a field, in letters.
+const maxField = 20
+
+// looksLikeField reports whether a word may be meant to ask a part of the letters, by a name that is
+// none: letters, a colon, and something behind it that makes no address of a page.
+func looksLikeField(word string) bool {
+	name, rest, ok := strings.Cut(word, ":")
+	n := utf8.RuneCountInString(name)
+	return ok && n > 1 && n <= maxField && rest != "" && !strings.HasPrefix(rest, "//") && !strings.EqualFold(name, "mailto") && !strings.ContainsFunc(name, func(r rune) bool { return !unicode.IsLetter(r) })
 }
 
 // value reads what stands up to a blank, or in quotes.

@@ -62,6 +62,8 @@ func TestParse(t *testing.T) {
 		{"OR a", false, search.Query{Match: `"or" AND "a"`}},
 		{`subject:"annual report" file:pdf`, false, search.Query{Match: `{subject } : "annual report" AND {files } : "pdf"`}},
 		{"time 12:30 http://example.org", false, search.Query{Match: `"time" AND "12 30" AND "http example org"`}},
+		{"foo:bar Temat:faktura from:ola -x:y", false, search.Query{Match: `("foo bar" AND "temat faktura" AND {sender } : "ola") NOT ("x y")`, Unknown: []string{"foo:bar", "Temat:faktura"}}},
+		{`"foo:bar" Re: lunch mailto:ola@example.org a1:b :c`, false, search.Query{Match: `"foo bar" AND "re" AND "lunch" AND "mailto ola example org" AND "a1 b" AND "c"`}},
 		{`in:"My Mail" account:work is:unread is:flagged`, false, search.Query{In: []string{"My Mail"}, Accounts: []string{"work"}, Is: search.Is{Unread: true, Flagged: true}}},
 		{"-is:read -has:attachment", false, search.Query{Is: search.Is{Unread: true}, NoAttachment: true}},
 		{"has:attachment larger:20k smaller:5MB", false, search.Query{HasAttachment: true, Larger: 20 << 10, Smaller: 5 << 20}},
@@ -84,6 +86,19 @@ func TestParse(t *testing.T) {
 		if _, err := search.Parse(bad, now, false); !errors.Is(err, search.ErrQuery) {
 			t.Errorf("%q: %v", bad, err)
 		}
+	}
+}
+
+// TestFields: what people are told of is known, each.
+func TestFields(t *testing.T) {
+	t.Parallel()
+	for _, name := range search.Fields() {
+		if got := search.Unknown(name + ":x y"); len(got) != 0 {
+			t.Errorf("%s is told of and unknown: %q", name, got)
+		}
+	}
+	if diff := cmp.Diff([]string{"foo:bar"}, search.Unknown("foo:bar ... baz")); diff != "" {
+		t.Error(diff)
 	}
 }
 
