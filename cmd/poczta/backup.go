@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -18,6 +19,7 @@ import (
 	"poczta.example/poczta/internal/backup/place"
 	"poczta.example/poczta/internal/config"
 	"poczta.example/poczta/internal/daemon"
+	"poczta.example/poczta/internal/mua"
 )
 
 type backupCmd struct {
@@ -77,9 +79,14 @@ func printJSON[T any](w io.Writer, rows []T) error {
 	if rows == nil {
 		rows = []T{}
 	}
-	e := json.NewEncoder(w)
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
 	e.SetEscapeHTML(false)
-	return e.Encode(rows)
+	if err := e.Encode(rows); err != nil {
+		return err
+	}
+	_, err := w.Write(mua.EscapeJSON(b.Bytes())) // names of computers and subjects of letters may hide what moves a terminal
+	return err
 }
 
 type backupCreateCmd struct {

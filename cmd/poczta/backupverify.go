@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"strings"
 
 	"poczta.example/poczta/internal/backup"
@@ -23,6 +22,20 @@ type faultRow struct {
 	backup.Fault
 	Item string `json:"item,omitempty"` // key in hexadecimal digits
 }
+
+// meaningRow follows the faults in a list: what they mean for people.
+type meaningRow struct {
+	holdings.Trouble
+	Problem string `json:"problem"` // the sentence that is read without --json
+}
+
+// Help implements kong's HelpProvider.
+func (c *backupVerifyCmd) Help() string {
+	return verifyHelp
+}
+
+const verifyHelp = `With --json, one array: the faults as they were found, each with its problem, and then what they mean: letters by
+snapshot, account and mailbox, named by their numbers, unique-ids and, where the backup knows them, subjects.`
 
 // Run implements local.
 func (c *backupVerifyCmd) Run(ctx context.Context, p *process, all *cli) error {
@@ -54,11 +67,25 @@ func verifyBackups(ctx context.Context, p *process, r *backup.Repository, repair
 	if err != nil {
 		return nil, err
 	}
+	raw, meanings, err := explainFaults(ctx, r, rows)
 	if asJSON {
-		return &v, printJSON(p.stdout, rows)
+		list := make([]any, 0, len(rows)+len(meanings))
+		for _, f := range rows {
+			list = append(list, f)
+		}
+		for _, t := range meanings {
+			list = append(list, meaningRow{t, t.Text()})
+		}
+		return &v, errors.Join(err, printJSON(p.stdout, list))
 	}
-	if err := explainFaults(ctx, p.stdout, r, rows); err != nil {
+	if err != nil {
 		return &v, err
+	}
+	for _, f := range raw {
+		fmt.Fprintln(p.stdout, printable(f.Text()))
+	}
+	for i := range meanings {
+		fmt.Fprintln(p.stdout, printable(meanings[i].Text()))
 	}
 	_, err = fmt.Fprintf(p.stdout, "%s with %s; %s.\n", counted(int64(v.Snapshots), "backup"), counted(v.Items, "item"), read(&v))
 	return &v, err
@@ -72,14 +99,14 @@ func garbage(octets int64) string {
 	return "; " + mebi(octets) + " is needed by no backup"
 }
 
-// explainFaults prints what is damaged, and then which letters of which backup that concerns.
-func explainFaults(ctx context.Context, w io.Writer, r *backup.Repository, rows []faultRow) error {
+// explainFaults finds which letters of which backup faults concern. raw are those that it can't put so.
+func explainFaults(ctx context.Context, r *backup.Repository, rows []faultRow) (raw []backup.Fault, meanings []holdings.Trouble, err error) {
 	var order []string
 	bySnapshot := make(map[string][]backup.Fault)
 	for _, f := range rows {
 		switch {
 		case f.Snapshot == "" || f.Object != "":
-			fmt.Fprintln(w, printable(f.Text()))
+			raw = append(raw, f.Fault)
 			continue
 		case bySnapshot[f.Snapshot] == nil:
 			order = append(order, f.Snapshot)
@@ -93,18 +120,14 @@ func explainFaults(ctx context.Context, w io.Writer, r *backup.Repository, rows 
 			list, err = holdings.Explain(ctx, r, s, bySnapshot[id])
 		}
 		if err != nil && ctx.Err() != nil {
-			return err
+			return raw, meanings, err
 		}
 		if err != nil { // as it was found
-			for _, f := range bySnapshot[id] {
-				fmt.Fprintln(w, printable(f.Text()))
-			}
+			raw = append(raw, bySnapshot[id]...)
 		}
-		for i := range list {
-			fmt.Fprintln(w, printable(list[i].Text()))
-		}
+		meanings = append(meanings, list...)
 	}
-	return nil
+	return raw, meanings, nil
 }
 
 // faultsFound is the error of a verification with faults, with what can be done; command is that of the backups.

@@ -161,6 +161,9 @@ type muaBackupVerifyCmd struct {
 	Repair bool `help:"Let the index forget what is damaged, so that the next backup stores it again."`
 }
 
+// Help implements kong's HelpProvider.
+func (c *muaBackupVerifyCmd) Help() string { return verifyHelp }
+
 // Run implements local.
 func (c *muaBackupVerifyCmd) Run(ctx context.Context, p *process, all *cli) error {
 	show := newBackupProgress(p.stderr)

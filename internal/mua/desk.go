@@ -68,7 +68,7 @@ func (d *Desk) encode(v any) error {
 	e.SetEscapeHTML(false)
 	err := e.Encode(v)
 	if err == nil {
-		_, err = d.Out.Write(escaped(b.Bytes()))
+		_, err = d.Out.Write(EscapeJSON(b.Bytes()))
 	}
 	if err != nil {
 		return fmt.Errorf("write list: %w", err)
@@ -76,9 +76,9 @@ func (d *Desk) encode(v any) error {
 	return nil
 }
 
-// escaped writes what does not print as \u in JSON, where it stands in strings alone: a terminal
+// EscapeJSON writes what does not print as \u in JSON, where it stands in strings alone: a terminal
 // shows JSON too.
-func escaped(text []byte) []byte {
+func EscapeJSON(text []byte) []byte {
 	if !bytes.ContainsFunc(text, hides) {
 		return text
 	}

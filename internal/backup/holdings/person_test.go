@@ -192,8 +192,8 @@ func TestExplain(t *testing.T) {
 	}
 	want := []holdings.Trouble{
 		{Snapshot: s.ID, Time: s.Time, Account: login(0), Mailbox: "mailbox 77", Letters: 232},
-		{Snapshot: s.ID, Time: s.Time, Account: login(1), Mailbox: "INBOX", Letters: 1, Examples: []string{"uid-3"}},
-		{Snapshot: s.ID, Time: s.Time, Account: login(1), Mailbox: "Zażółć", Letters: 1, Examples: []string{"uid-5"}},
+		{Snapshot: s.ID, Time: s.Time, Account: login(1), Mailbox: "INBOX", Letters: 1, Named: []holdings.NamedLetter{{Number: 1, UniqueID: "uid-3"}}},
+		{Snapshot: s.ID, Time: s.Time, Account: login(1), Mailbox: "Zażółć", Letters: 1, Named: []holdings.NamedLetter{{Number: 1, UniqueID: "uid-5"}}},
 		{Snapshot: s.ID, Time: s.Time, What: "files: gone"},
 		{Snapshot: s.ID, Time: s.Time, What: "the octets of 1 messages can't be read, which are in no mailbox, or the backup does not know in which"},
 	}
@@ -226,7 +226,7 @@ func TestExplainLeaf(t *testing.T) {
 	slices.SortFunc(ids, bytes.Compare)
 	first := ids[2]
 	got, err := holdings.Explain(t.Context(), r, s, []backup.Fault{{Snapshot: s.ID, Section: "bodies", Key: first, Items: 4, Problem: "gone"}})
-	if err != nil || len(got) != 1 || got[0].Letters != 4 || got[0].Mailbox != "INBOX" || len(got[0].Examples) != 3 {
+	if err != nil || len(got) != 1 || got[0].Letters != 4 || got[0].Mailbox != "INBOX" || len(got[0].Named) != 4 {
 		t.Errorf("a leaf of 4: %+v, %v", got, err)
 	}
 	got, err = holdings.Explain(t.Context(), r, s, []backup.Fault{{Snapshot: s.ID, Section: "bodies", Key: first, Items: 9, Problem: "gone"}})

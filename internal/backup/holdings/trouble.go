@@ -18,13 +18,20 @@ import (
 // Trouble is what faults of a backup mean: letters of one mailbox that it can't give back, or,
 // without Mailbox, something else.
 type Trouble struct {
-	Snapshot string    `json:"snapshot"`
-	Time     time.Time `json:"time"`
-	Account  string    `json:"account,omitempty"`
-	Mailbox  string    `json:"mailbox,omitempty"`
-	Letters  int64     `json:"letters,omitempty"`
-	Examples []string  `json:"examples,omitempty"` // subjects or unique-ids of at most 3 of them
-	What     string    `json:"what,omitempty"`     // when it is something else
+	Snapshot string        `json:"snapshot"`
+	Time     time.Time     `json:"time"`
+	Account  string        `json:"account,omitempty"`
+	Mailbox  string        `json:"mailbox,omitempty"`
+	Letters  int64         `json:"letters,omitempty"`
+	Named    []NamedLetter `json:"named,omitempty"` // those of them that can be named, at most MaxNamed
+	What     string        `json:"what,omitempty"`  // when it is something else
+}
+
+// NamedLetter says which letter of a mailbox is meant.
+type NamedLetter struct {
+	Number   int64  `json:"number"` // in its mailbox
+	UniqueID string `json:"unique_id"`
+	Subject  string `json:"subject,omitempty"` // in a person's backup, which knows it
 }
 
 // Text is the trouble in a sentence.
@@ -37,17 +44,27 @@ func (t *Trouble) Text() string {
 		count = fmt.Sprintf("%d letters", t.Letters)
 	}
 	text := fmt.Sprintf("The backup of %s (%s) can't give back %s of %s in %s", t.Time.Local().Format(time.DateTime), t.Snapshot, count, t.Account, t.Mailbox)
-	if len(t.Examples) > 0 {
-		text += ": " + strings.Join(t.Examples, "; ")
-		if int64(len(t.Examples)) < t.Letters {
+	examples := make([]string, 0, maxExamples)
+	for _, l := range t.Named[:min(len(t.Named), maxExamples)] {
+		if l.Subject != "" {
+			l.UniqueID = fmt.Sprintf("%q", l.Subject)
+		}
+		examples = append(examples, l.UniqueID)
+	}
+	if len(examples) > 0 {
+		text += ": " + strings.Join(examples, "; ")
+		if int64(len(examples)) < t.Letters {
 			text += "; …"
 		}
 	}
 	return text + "."
 }
 
-// maxExamples is how many letters a Trouble names.
-const maxExamples = 3
+// MaxNamed bounds Trouble.Named, and maxExamples the letters that Text names.
+const (
+	MaxNamed    = 1000
+	maxExamples = 3
+)
 
 // Explain says what the faults that Verify found in one snapshot mean for people. Faults of other
 // snapshots, and of objects alone, are passed over; what the damage hides is said without names.
@@ -198,7 +215,7 @@ func keyInt(key []byte) int64 { return int64(binary.BigEndian.Uint64(key) ^ 1<<6
 
 // bodies finds the letters of a table whose octets can't be read.
 func (x *explaining) bodies(ctx context.Context, table string) error {
-	found := make(map[[3]int64]*Trouble)
+	found := make(map[[3]int64]namedAt)
 	gone := make(map[message.ID]bool)
 	err := x.each(ctx, table, func(r *row) error {
 		id := r.blob("body")
@@ -212,9 +229,9 @@ func (x *explaining) bodies(ctx context.Context, table string) error {
 			return err
 		}
 		t := x.of(account, number)
-		if t.Letters++; len(t.Examples) < maxExamples {
-			t.Examples = append(t.Examples, unique)
-			found[[3]int64{account, number, uid}] = t
+		if t.Letters++; len(t.Named) < MaxNamed {
+			found[[3]int64{account, number, uid}] = namedAt{t, len(t.Named)}
+			t.Named = append(t.Named, NamedLetter{Number: uid, UniqueID: unique})
 		}
 		return nil
 	})
@@ -227,24 +244,25 @@ func (x *explaining) bodies(ctx context.Context, table string) error {
 	return x.subjects(ctx, found)
 }
 
-// subjects puts subjects in the place of unique-ids, in a person's backup, which knows them.
-func (x *explaining) subjects(ctx context.Context, found map[[3]int64]*Trouble) error {
+// namedAt is where a letter is named.
+type namedAt struct {
+	t *Trouble
+	i int
+}
+
+// subjects puts subjects beside unique-ids, in a person's backup, which knows them.
+func (x *explaining) subjects(ctx context.Context, found map[[3]int64]namedAt) error {
 	t, err := x.facts.table(tableLetter)
 	at := columns(t)
 	if _, ok := at["subject"]; err != nil || !ok || len(found) == 0 {
 		return nil //nolint:nilerr // a server's backup has no such table
 	}
-	subjects := make(map[*Trouble][]string)
-	err = x.each(ctx, tableLetter, func(r *row) error {
-		if t := found[[3]int64{r.int("account"), r.int("number"), r.int("uid")}]; t != nil && r.text("subject") != "" {
-			subjects[t] = append(subjects[t], fmt.Sprintf("%q", r.text("subject")))
+	return tolerant(x.each(ctx, tableLetter, func(r *row) error {
+		if at, ok := found[[3]int64{r.int("account"), r.int("number"), r.int("uid")}]; ok {
+			at.t.Named[at.i].Subject = r.text("subject")
 		}
 		return r.err
-	})
-	for t, list := range subjects {
-		t.Examples = list
-	}
-	return tolerant(err)
+	}))
 }
 
 // all is what was found: mailboxes by account and name, then the rest.
