@@ -128,6 +128,8 @@ type OAuth struct {
 	Scope    string `json:"scope,omitempty"`
 	AuthURL  string `json:"auth_url"`
 	TokenURL string `json:"token_url"`
+	// DeviceURL gives codes for a login on another device (RFC 8628); no published settings name it.
+	DeviceURL string `json:"device_url,omitempty"`
 }
 
 // Config is a provider's settings.

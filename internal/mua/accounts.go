@@ -68,6 +68,9 @@ func (d *Desk) keep(a *profile.Account, n *NewAccount) error {
 	if n.Token != nil {
 		errs = append(errs, d.Mail.Secrets.SetToken(a, *n.Token), d.Mail.Secrets.SetClientSecret(a, n.ClientSecret))
 	}
+	if n.Key != "" {
+		errs = append(errs, d.Mail.Secrets.SetKey(a, n.Key))
+	}
 	return together(errs...)
 }
 
@@ -150,6 +153,11 @@ func (d *Desk) replace(ctx context.Context, before, a profile.Account, untried b
 	if err := d.Mail.Accounts.Update(ctx, a); err != nil {
 		return err
 	}
+	if before.Certificate != a.Certificate {
+		if err := d.Mail.Secrets.forgetKey(&before); err != nil {
+			return err
+		}
+	}
 	if a.Incoming.Host != before.Incoming.Host || a.Incoming.Login != before.Incoming.Login {
 		d.say("%s: mail that is here already is recognised on the new server by its header sections.", a.Address)
 	}
@@ -181,6 +189,7 @@ func (d *Desk) change(a *profile.Account, c ServerChange) error {
 		}
 		if c.Certificate != "" {
 			s.CertificateFile, s.KeyFile = d.filePath(c.Certificate), d.filePath(c.Key)
+			a.Certificate = "" // that which was uploaded
 		}
 		return nil
 	}
@@ -265,7 +274,7 @@ func (d *Desk) Password(ctx context.Context, who string, untried bool) error {
 		return fmt.Errorf("%w: %s logs in with your browser; poczta mail login does that again", ErrUsage, a.Address)
 	}
 	if !untried {
-		l, err := line.New(line.Config{Secrets: given{&n}, Roots: d.Mail.conf.Roots, Dial: d.Mail.conf.Dial})
+		l, err := line.New(line.Config{Secrets: given{&n, d.Mail.Secrets}, Roots: d.Mail.conf.Roots, Dial: d.Mail.conf.Dial})
 		if err == nil {
 			err = try(ctx, l, a, true, true)
 		}

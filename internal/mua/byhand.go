@@ -99,7 +99,7 @@ func (s *Setup) byLine(ctx context.Context, w Wish, n *NewAccount) error {
 	if err := n.Account.Validate(); err != nil {
 		return fmt.Errorf("%w: %w", ErrUsage, err)
 	}
-	l, err := line.New(line.Config{Secrets: given{n}, Roots: s.Roots, Dial: s.Dial})
+	l, err := line.New(line.Config{Secrets: given{n, nil}, Roots: s.Roots, Dial: s.Dial})
 	if err != nil {
 		return err
 	}
@@ -156,8 +156,19 @@ func fingerprint(flag, s string) (string, error) {
 	return sum, nil
 }
 
-// given are secrets that are not in the vault yet.
-type given struct{ n *NewAccount }
+// given are secrets that are not in the vault yet. kept has the others; nil where there are none.
+type given struct {
+	n    *NewAccount
+	kept *Secrets
+}
+
+// Key implements line.Keys.
+func (g given) Key(ctx context.Context, a *profile.Account) (string, error) {
+	if g.n.Key != "" || g.kept == nil {
+		return g.n.Key, nil
+	}
+	return g.kept.Key(ctx, a)
+}
 
 // Password implements line.Secrets.
 func (g given) Password(context.Context, *profile.Account, bool) (string, error) {

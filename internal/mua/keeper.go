@@ -45,8 +45,8 @@ func (k keeper) setup(who page.Person, language string) *Setup {
 func (k keeper) Add(ctx context.Context, who page.Person, language string, w page.NewAccount) error {
 	n, err := k.setup(who, language).Account(ctx, Wish{Address: w.Address, Name: w.Name, Login: w.Login, Incoming: w.Incoming, Outgoing: w.Outgoing,
 		Security: w.IncomingSecurity, OutgoingSecurity: w.OutgoingSecurity, AuthorityFile: w.AuthorityFile, CertificateFile: w.CertificateFile, KeyFile: w.KeyFile,
-		External: w.External, Accept: w.Accept, AcceptOutgoing: w.AcceptOutgoing,
-		OAuth: oauth.Provider{ClientID: w.ClientID, ClientSecret: w.ClientSecret, AuthURL: w.AuthURL, TokenURL: w.TokenURL, Scope: w.Scope}})
+		Identity: w.Identity, External: w.External, Accept: w.Accept, AcceptOutgoing: w.AcceptOutgoing,
+		OAuth: oauth.Provider{ClientID: w.ClientID, ClientSecret: w.ClientSecret, AuthURL: w.AuthURL, TokenURL: w.TokenURL, DeviceURL: w.DeviceURL, Scope: w.Scope}})
 	if err != nil {
 		return err
 	}
@@ -92,17 +92,18 @@ func (k keeper) Password(ctx context.Context, id envelope.AccountID, password st
 }
 
 // Login implements page.Keeper.
-func (k keeper) Login(ctx context.Context, who page.Person, language string, id envelope.AccountID, clientSecret string) error {
+func (k keeper) Login(ctx context.Context, who page.Person, language string, id envelope.AccountID, l page.Login) error {
 	a, err := k.m.account(ctx, id)
 	if err != nil {
 		return err
 	}
+	clientSecret := l.ClientSecret
 	if clientSecret == "" {
 		if clientSecret, err = k.m.Secrets.clientSecret(&a); err != nil {
 			return err
 		}
 	}
-	t, err := k.setup(who, language).Token(ctx, &a, clientSecret, "")
+	t, err := k.setup(who, language).Token(ctx, &a, clientSecret, l.DeviceURL)
 	if err != nil {
 		return err
 	}
@@ -113,8 +114,19 @@ func (k keeper) Login(ctx context.Context, who page.Person, language string, id 
 	if err := d.Login(ctx, number(id)); err != nil {
 		return err
 	}
-	k.wake()
-	return nil
+	defer k.wake()
+	return k.device(ctx, id, l.DeviceURL)
+}
+
+// device keeps where an account got a code that worked, so that it need not be typed again.
+func (k keeper) device(ctx context.Context, id envelope.AccountID, deviceURL string) error {
+	a, err := k.m.account(ctx, id)
+	if err != nil || deviceURL == "" || a.OAuth == nil || a.OAuth.DeviceURL == deviceURL {
+		return err
+	}
+	o := *a.OAuth
+	o.DeviceURL, a.OAuth = deviceURL, &o
+	return k.m.Accounts.Update(ctx, a)
 }
 
 // Remove implements page.Keeper.

@@ -125,7 +125,7 @@ func (s *Secrets) open() error {
 
 // Forget removes all secrets of an account.
 func (s *Secrets) Forget(a *profile.Account) error {
-	return together(s.v.Remove(incoming(a)), s.v.Remove(outgoing(a)), s.v.Remove(token(a)), s.v.Remove(client(a)))
+	return together(s.v.Remove(incoming(a)), s.v.Remove(outgoing(a)), s.v.Remove(token(a)), s.v.Remove(client(a)), s.forgetKey(a))
 }
 
 // together joins errors, each of the same words once: a vault that does not open says so to

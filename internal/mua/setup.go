@@ -14,6 +14,7 @@ import (
 	"poczta.example/poczta/internal/address"
 	"poczta.example/poczta/internal/clientconfig"
 	"poczta.example/poczta/internal/mua/discover"
+	"poczta.example/poczta/internal/mua/identity"
 	"poczta.example/poczta/internal/mua/oauth"
 	"poczta.example/poczta/internal/mua/page"
 	"poczta.example/poczta/internal/mua/profile"
@@ -45,7 +46,8 @@ type Wish struct {
 	External                 bool
 	Accept, AcceptOutgoing   string // SHA-256 of certificates, in hexadecimal
 	Policy                   profile.Policy
-	OAuth                    oauth.Provider // ClientID, ClientSecret, DeviceURL; its URLs where they are not found
+	Identity                 *identity.Identity // a client certificate that is kept with the account, in place of the files
+	OAuth                    oauth.Provider     // ClientID, ClientSecret, DeviceURL; its URLs where they are not found
 }
 
 // NewAccount is an account that was tried, with its secrets. It travels as JSON.
@@ -54,6 +56,7 @@ type NewAccount struct {
 	Password     string          `json:"password,omitempty"`
 	Token        *oauth.Token    `json:"token,omitempty"`
 	ClientSecret string          `json:"client_secret,omitempty"`
+	Key          string          `json:"key,omitempty"` // of Account.Certificate
 }
 
 // Setup finds and tries the servers of new accounts. It needs no open mail.
@@ -92,6 +95,12 @@ func (s *Setup) Account(ctx context.Context, w Wish) (NewAccount, error) {
 	if n.Account.Policy.Keep == "" {
 		n.Account.Policy.Keep = profile.Leave
 	}
+	if w.Identity != nil {
+		if n.Key, err = w.Identity.Key(); err != nil {
+			return n, err
+		}
+		n.Account.Certificate = w.Identity.Chain()
+	}
 	if w.Incoming != "" || w.Outgoing != "" {
 		return n, s.byHand(ctx, a, w, &n)
 	}
@@ -115,7 +124,9 @@ func (s *Setup) found(ctx context.Context, a address.Address, w Wish, n *NewAcco
 		return err
 	}
 	cred := discover.Credentials{Username: w.Login, External: w.External}
-	if w.CertificateFile != "" {
+	if w.Identity != nil {
+		cred.Certificate = w.Identity.TLS()
+	} else if w.CertificateFile != "" {
 		pair, err := tls.LoadX509KeyPair(w.CertificateFile, w.KeyFile)
 		if err != nil {
 			return fmt.Errorf("read your certificate: %w", err)
@@ -228,9 +239,14 @@ func (s *Setup) prove(ctx context.Context, a address.Address, w Wish, o *clientc
 // endpoints are where tokens come from: as the person says, else as was found.
 func endpoints(o *clientconfig.OAuth, p oauth.Provider) *clientconfig.OAuth {
 	if p.AuthURL != "" || p.TokenURL != "" {
-		return &clientconfig.OAuth{AuthURL: p.AuthURL, TokenURL: p.TokenURL, Scope: p.Scope}
+		return &clientconfig.OAuth{AuthURL: p.AuthURL, TokenURL: p.TokenURL, Scope: p.Scope, DeviceURL: p.DeviceURL}
 	}
-	return o
+	if o == nil || p.DeviceURL == "" {
+		return o
+	}
+	with := *o
+	with.DeviceURL = p.DeviceURL
+	return &with
 }
 
 // Token has the person log in with the provider of an account: in a browser here, or with

@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"poczta.example/poczta/internal/clientconfig"
+	"poczta.example/poczta/internal/mua/identity"
 	"poczta.example/poczta/internal/mua/profile"
 	"poczta.example/poczta/internal/pop3client"
 	"poczta.example/poczta/internal/sasl"
@@ -38,6 +39,12 @@ type Secrets interface {
 	Password(ctx context.Context, a *profile.Account, outgoing bool) (string, error)
 	// Token returns an OAuth2 access token that is still good.
 	Token(ctx context.Context, a *profile.Account) (string, error)
+}
+
+// Keys are implemented by Secrets that keep the keys of uploaded client certificates.
+type Keys interface {
+	// Key returns the key of an account's Certificate, as identity.Join takes it.
+	Key(ctx context.Context, a *profile.Account) (string, error)
 }
 
 // Config is what Lines need. Secrets are required.
@@ -87,7 +94,7 @@ func (e *CertificateError) Unwrap() error { return e.Err }
 
 // POP3 opens a session with an account's incoming server and logs in.
 func (l *Lines) POP3(ctx context.Context, a profile.Account) (*pop3client.Session, error) {
-	conn, conf, err := l.connect(ctx, &a.Incoming)
+	conn, conf, err := l.connect(ctx, &a, &a.Incoming)
 	if err != nil {
 		return nil, err
 	}
@@ -115,7 +122,7 @@ func (l *Lines) POP3(ctx context.Context, a profile.Account) (*pop3client.Sessio
 
 // SMTP opens a session with an account's outgoing server and logs in.
 func (l *Lines) SMTP(ctx context.Context, a profile.Account) (*smtpclient.Session, error) {
-	conn, conf, err := l.connect(ctx, &a.Outgoing)
+	conn, conf, err := l.connect(ctx, &a, &a.Outgoing)
 	if err != nil {
 		return nil, err
 	}
@@ -140,8 +147,8 @@ func (l *Lines) SMTP(ctx context.Context, a profile.Account) (*smtpclient.Sessio
 }
 
 // connect makes the connection, under TLS where that comes first.
-func (l *Lines) connect(ctx context.Context, s *profile.Server) (net.Conn, *tls.Config, error) {
-	conf, err := l.config(s)
+func (l *Lines) connect(ctx context.Context, a *profile.Account, s *profile.Server) (net.Conn, *tls.Config, error) {
+	conf, err := l.config(ctx, a, s)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -174,8 +181,35 @@ func loopback(host string) bool {
 	return err == nil && a.IsLoopback()
 }
 
+// own is the person's client certificate for a server; nil is none.
+func (l *Lines) own(ctx context.Context, a *profile.Account, s *profile.Server) (*tls.Certificate, error) {
+	if s.CertificateFile != "" {
+		pair, err := tls.LoadX509KeyPair(s.CertificateFile, s.KeyFile)
+		if err != nil {
+			return nil, fmt.Errorf("read your certificate: %w", err)
+		}
+		return &pair, nil
+	}
+	if a.Certificate == "" || s.Security == clientconfig.Plain {
+		return nil, nil
+	}
+	keys, ok := l.c.Secrets.(Keys)
+	if !ok {
+		return nil, identity.ErrKeyGone
+	}
+	key, err := keys.Key(ctx, a)
+	if err != nil {
+		return nil, err
+	}
+	i, err := identity.Join(a.Certificate, key)
+	if err != nil {
+		return nil, fmt.Errorf("read your certificate: %w", err)
+	}
+	return i.TLS(), nil
+}
+
 // config is the TLS configuration for a server.
-func (l *Lines) config(s *profile.Server) (*tls.Config, error) {
+func (l *Lines) config(ctx context.Context, a *profile.Account, s *profile.Server) (*tls.Config, error) {
 	c := &tls.Config{ServerName: s.Host, RootCAs: l.c.Roots, MinVersion: tls.VersionTLS12}
 	if s.AuthorityFile != "" {
 		pool, err := authorities(s.AuthorityFile)
@@ -184,12 +218,12 @@ func (l *Lines) config(s *profile.Server) (*tls.Config, error) {
 		}
 		c.RootCAs = pool
 	}
-	if s.CertificateFile != "" {
-		pair, err := tls.LoadX509KeyPair(s.CertificateFile, s.KeyFile)
-		if err != nil {
-			return nil, fmt.Errorf("read your certificate: %w", err)
-		}
-		c.Certificates = []tls.Certificate{pair}
+	own, err := l.own(ctx, a, s)
+	if err != nil {
+		return nil, err
+	}
+	if own != nil {
+		c.Certificates = []tls.Certificate{*own}
 	}
 	// The check is done here in every case, so that a refusal can name the certificate.
 	c.InsecureSkipVerify = true

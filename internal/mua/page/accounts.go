@@ -28,6 +28,7 @@ type setupView struct {
 	ByHand   bool   // which parts are open
 	Certs    bool
 	Browser  bool
+	Kept     bool // a certificate was uploaded in the attempt before
 }
 
 // serverView is a server in a form.
@@ -87,6 +88,7 @@ func (v *visit) showNew(n NewAccount, again string, problems []string) error {
 		view.Title = v.t.Welcome
 	}
 	view.New.Password, view.New.ClientSecret = "", ""
+	view.Kept = n.Identity != nil
 	view.In, view.Out = v.serverViews()
 	fill := func(s *serverView, hostport, security string) {
 		if host, port, err := net.SplitHostPort(hostport); err == nil {
@@ -101,7 +103,7 @@ func (v *visit) showNew(n NewAccount, again string, problems []string) error {
 	fill(&view.In, n.Incoming, n.IncomingSecurity)
 	fill(&view.Out, n.Outgoing, n.OutgoingSecurity)
 	view.ByHand = n.Incoming != "" || n.Outgoing != "" || n.Login != ""
-	view.Certs = n.AuthorityFile != "" || n.CertificateFile != "" || n.External
+	view.Certs = n.AuthorityFile != "" || n.CertificateFile != "" || n.External || view.Kept
 	view.Browser = n.ClientID != "" || n.AuthURL != ""
 	if t := v.p.talks.find(again); t != nil {
 		news, _ := t.look()
@@ -116,8 +118,12 @@ func (v *visit) showNew(n NewAccount, again string, problems []string) error {
 
 // addAccount begins to set up what the form says.
 func (v *visit) addAccount() error {
-	if err := v.form(); err != nil {
+	large, err := v.upload()
+	if err != nil {
 		return err
+	}
+	if large != "" {
+		return v.showNew(NewAccount{}, "", []string{large})
 	}
 	k, err := v.keeper()
 	if err != nil {
@@ -134,6 +140,9 @@ func (v *visit) addAccount() error {
 		if n.ClientSecret == "" {
 			n.ClientSecret = t.wish.new.ClientSecret
 		}
+		if n.Identity == nil && n.CertificateFile == "" {
+			n.Identity = t.wish.new.Identity
+		}
 		if before := t.wish.new; t.over() && before.Address == n.Address {
 			allowed = t.allowed
 			if before.Incoming == n.Incoming && before.Outgoing == n.Outgoing {
@@ -142,6 +151,9 @@ func (v *visit) addAccount() error {
 		}
 	} else {
 		again = ""
+	}
+	if n.External && n.CertificateFile == "" && n.Identity == nil {
+		problems = append(problems, v.t.KeyAndCertificate)
 	}
 	if p := v.choosePassphrase(k, f); p != "" {
 		problems = append(problems, p)
@@ -184,7 +196,7 @@ func (v *visit) newAccountOf(f url.Values) (n NewAccount, problems []string) {
 	get := func(name string) string { return strings.TrimSpace(f.Get(name)) }
 	n = NewAccount{Address: get("address"), Name: strings.Join(strings.Fields(f.Get("name")), " "), Password: f.Get("password"), Login: get("login"),
 		AuthorityFile: get("authority"), CertificateFile: get("certificate"), KeyFile: get("key"), External: f.Get("external") != "",
-		ClientID: get("client_id"), ClientSecret: get("client_secret"), AuthURL: get("auth_url"), TokenURL: get("token_url"), Scope: get("scope")}
+		ClientID: get("client_id"), ClientSecret: get("client_secret"), AuthURL: get("auth_url"), TokenURL: get("token_url"), DeviceURL: get("device_url"), Scope: get("scope")}
 	if _, err := address.Parse(n.Address); err != nil {
 		problems = append(problems, v.t.about(v.t.BadAddress, n.Address))
 	}
@@ -192,8 +204,17 @@ func (v *visit) newAccountOf(f url.Values) (n NewAccount, problems []string) {
 	if (in == "") != (out == "") {
 		problems = append(problems, v.t.BadHost)
 	}
-	if (n.CertificateFile == "") != (n.KeyFile == "") || n.External && n.CertificateFile == "" {
+	if (n.CertificateFile == "") != (n.KeyFile == "") {
 		problems = append(problems, v.t.KeyAndCertificate)
+	}
+	for _, u := range []string{n.AuthURL, n.TokenURL, n.DeviceURL} {
+		if u != "" && !providerURL(u) {
+			problems = append(problems, v.t.about(v.t.BadURL, u))
+		}
+	}
+	var err error
+	if n.Identity, err = v.identity(); err != nil {
+		problems = append(problems, v.t.trouble(err))
 	}
 	read := func(side string) (hostport, security string) {
 		s, p := v.serverOf(f, side)
@@ -249,6 +270,7 @@ type loginView struct {
 	Problems []string
 	ByToken  bool
 	ByCert   bool
+	Cert     *identityView
 }
 
 // accountPage shows an account's servers, login and removal.
@@ -273,6 +295,9 @@ func (v *visit) showAccount(a profile.Account, problems []string) error {
 		return err
 	}
 	view := loginView{frame: f, A: a, Problems: problems, ByToken: a.OAuth != nil, ByCert: a.Incoming.External}
+	if view.Cert, err = v.identityView(a); err != nil {
+		return err
+	}
 	view.In, view.Out = v.serverViews()
 	for _, x := range []struct {
 		to   *serverView
@@ -289,12 +314,16 @@ func (v *visit) showAccount(a profile.Account, problems []string) error {
 
 // changeAccount changes an account's servers or login, or removes it.
 func (v *visit) changeAccount() error {
-	if err := v.form(); err != nil {
+	large, err := v.upload()
+	if err != nil {
 		return err
 	}
 	a, err := v.accountOfPath()
 	if err != nil {
 		return err
+	}
+	if large != "" {
+		return v.showAccount(a, []string{large})
 	}
 	k, f := v.p.cfg.Keeper, v.r.PostForm
 	do := f.Get("do")
@@ -322,8 +351,16 @@ func (v *visit) changeAccount() error {
 			return v.showAccount(a, []string{v.t.trouble(ErrNoPassword)})
 		}
 		w = v.passing(k, a, f.Get("password"))
-	case "login":
-		w = v.logging(k, a, strings.TrimSpace(f.Get("client_secret")))
+	case "login", "code":
+		var problem string
+		if w, problem = v.logging(k, a, do == "code"); problem != "" {
+			return v.showAccount(a, []string{problem})
+		}
+	case "certificate", "uncertificate":
+		var problem string
+		if w, problem = v.certifying(k, a, do == "uncertificate"); problem != "" {
+			return v.showAccount(a, []string{problem})
+		}
 	case "remove":
 		return v.removeAccount(k, a, f)
 	default:
@@ -355,7 +392,10 @@ func (v *visit) serversOf(a profile.Account, f url.Values) (profile.Account, []s
 		x.to.CertificateFile, x.to.KeyFile = strings.TrimSpace(f.Get("certificate")), strings.TrimSpace(f.Get("key"))
 		x.to.External = f.Get("external") != ""
 	}
-	if (a.Incoming.CertificateFile == "") != (a.Incoming.KeyFile == "") || a.Incoming.External && a.Incoming.CertificateFile == "" {
+	if a.Incoming.CertificateFile != "" {
+		a.Certificate = "" // the files are in its place
+	}
+	if (a.Incoming.CertificateFile == "") != (a.Incoming.KeyFile == "") || a.Incoming.External && a.Incoming.CertificateFile == "" && a.Certificate == "" {
 		problems = append(problems, v.t.KeyAndCertificate)
 	}
 	return a, problems
@@ -384,12 +424,6 @@ func (v *visit) serving(k Keeper, a profile.Account) talkWish {
 func (v *visit) passing(k Keeper, a profile.Account, password string) talkWish {
 	return talkWish{kind: "password", account: a.ID, title: v.t.about(v.t.PasswordTrying, a.Address), back: accountPath(a.ID), done: accountPath(a.ID), success: v.t.about(v.t.PasswordSaved, a.Address),
 		run: func(ctx context.Context, _ *talk) error { return k.Password(ctx, a.ID, password) }}
-}
-
-func (v *visit) logging(k Keeper, a profile.Account, secret string) talkWish {
-	lang := v.t.Lang
-	return talkWish{kind: "login", account: a.ID, title: v.t.about(v.t.LoginTrying, a.Address), back: accountPath(a.ID), done: accountPath(a.ID), success: v.t.about(v.t.LoginSaved, a.Address),
-		run: func(ctx context.Context, t *talk) error { return k.Login(ctx, t, lang, a.ID, secret) }}
 }
 
 // removeAccount removes an account whose removal was ticked.

@@ -22,7 +22,9 @@ import (
 	"github.com/chromedp/cdproto/input"
 	"github.com/chromedp/chromedp"
 
+	"poczta.example/poczta/internal/clientconfig"
 	"poczta.example/poczta/internal/mailbox"
+	"poczta.example/poczta/internal/mua/oauth"
 	"poczta.example/poczta/internal/mua/page"
 	"poczta.example/poczta/internal/mua/store"
 )
@@ -171,12 +173,15 @@ func TestPages(t *testing.T) {
 		draft = p.Letters[0].ID
 	}
 	talks := h.talks()
+	shop := h.ewa
+	shop.OAuth, shop.Certificate = &clientconfig.OAuth{AuthURL: "https://provider.example/auth", TokenURL: "https://provider.example/token", DeviceURL: "https://provider.example/device"}, string(proofFile(t, "ec.crt"))
+	h.must(h.accounts.Update(t.Context(), shop))
 	pages := []struct{ name, path, do string }{
 		{"inbox", "/mail", ""}, {"html", fmt.Sprintf("/mail?open=%d", news), ""}, {"files", fmt.Sprintf("/mail?open=%d", files), `document.querySelector(".letter .more").open = true`}, {"threads", "/mail?v=threads", ""},
 		{"search", "/mail?q=spotkanie", ""}, {"nothing", "/mail?q=niczegotakiego", ""}, {"write", fmt.Sprintf("/write?draft=%d", draft), ""}, {"reply", fmt.Sprintf("/write?reply=%d", files), ""},
 		{"outbox", "/outbox", ""}, {"people", "/people", ""}, {"settings", "/settings", ""}, {"rules", "/rules", ""}, {"rule", "/rules/1", ""}, {"missing", "/letter/999/html", ""},
 		{"account-new", "/accounts/new", `document.querySelectorAll("details.part").forEach(d => d.open = true)`}, {"account", fmt.Sprintf("/accounts/%d", h.ala.ID), ""},
-		{"question", talks["question"], ""}, {"login", talks["login"], ""}, {"certificate", talks["certificate"], ""}, {"refused", talks["refused"], ""},
+		{"question", talks["question"], ""}, {"login", talks["login"], ""}, {"code", talks["code"], ""}, {"account-certificate", fmt.Sprintf("/accounts/%d", h.ewa.ID), `document.querySelectorAll("details.part").forEach(d => d.open = true)`}, {"certificate", talks["certificate"], ""}, {"refused", talks["refused"], ""},
 		{"folders", "/folders", ""}, {"folder-delete", fmt.Sprintf("/folders?a=%d&remove=Projekty/Ogr%%C3%%B3d", h.ala.ID), ""}, {"unlock", "/unlock", ""}, {"fresh", "/accounts/new", ""},
 		{"help", "/mail", `document.querySelector("#help").showModal()`}, {"menu", "/mail", `document.querySelector(".menu-button").click()`},
 	}
@@ -240,6 +245,10 @@ func (h *house) talks() map[string]string {
 				}
 				<-ctx.Done()
 				return ctx.Err()
+			case "code":
+				who.(coder).Code(oauth.Code{Address: "https://provider.example/device", Complete: "https://provider.example/device?code=ABCD-EFGH", Text: "ABCD-EFGH", Until: today.Add(15 * time.Minute), Away: true})
+				<-ctx.Done()
+				return ctx.Err()
 			case "certificate":
 				return untrusted(false)
 			}
@@ -247,7 +256,7 @@ func (h *house) talks() map[string]string {
 		}
 	})
 	all := map[string]string{}
-	for name, until := range map[string]string{"question": "Nothing proves", "login": "https://provider.example/login", "certificate": "ab12 ab12", "refused": "app password"} {
+	for name, until := range map[string]string{"question": "Nothing proves", "login": "https://provider.example/login", "code": "ABCD-EFGH", "certificate": "ab12 ab12", "refused": "app password"} {
 		_, to := h.post("/accounts/new", url.Values{"address": {name + "@example.org"}, "password": {"tajne"}})
 		h.talk(to, until)
 		all[name] = to

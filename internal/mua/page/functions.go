@@ -23,8 +23,15 @@ func (p *Page) functions() template.FuncMap {
 		"about":   func(text, what string) string { return strings.Replace(text, "%s", what, 1) },
 		"grouped": grouped,
 		// pair is a server's part of a form with its words.
-		"pair": func(t *words, s serverView) serverPart { return serverPart{t, s} },
+		"place": func(t *words, url string) devicePart { return devicePart{t, url} },
+		"pair":  func(t *words, s serverView) serverPart { return serverPart{t, s} },
 	}
+}
+
+// devicePart is the part of a form that says where codes are given.
+type devicePart struct {
+	T   *words
+	URL string
 }
 
 // serverPart is a server's part of a form.

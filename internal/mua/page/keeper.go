@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"poczta.example/poczta/internal/envelope"
+	"poczta.example/poczta/internal/mua/identity"
 	"poczta.example/poczta/internal/mua/line"
 	"poczta.example/poczta/internal/mua/profile"
 )
@@ -19,9 +20,10 @@ type Keeper interface {
 	Server(ctx context.Context, a profile.Account) error
 	// Password logs in with a new password and saves it. Untrusted.
 	Password(ctx context.Context, id envelope.AccountID, password string) error
-	// Login has the person log in with the provider again. clientSecret is "" where the provider
-	// gave none.
-	Login(ctx context.Context, who Person, language string, id envelope.AccountID, clientSecret string) error
+	// Login has the person log in with the provider again.
+	Login(ctx context.Context, who Person, language string, id envelope.AccountID, l Login) error
+	// Certificate logs in with another client certificate, or with none, and saves that. Untrusted.
+	Certificate(ctx context.Context, id envelope.AccountID, c Certificate) error
 	// Remove forgets an account, and with letters puts its letters into retention. ErrUnsent.
 	Remove(ctx context.Context, id envelope.AccountID, letters bool) error
 	// Lock says whether the passwords can be read and written.
@@ -49,6 +51,19 @@ type Person interface {
 	Browse(address string) error
 }
 
+// Login is how a person logs in with their provider again.
+type Login struct {
+	ClientSecret string // "" is the one from before
+	DeviceURL    string // where a code for another device is given; "" logs in in the browser here
+}
+
+// Certificate is what becomes of an account's client certificate.
+type Certificate struct {
+	Identity *identity.Identity // nil: there is none any more
+	External bool               // it alone logs in
+	Password string             // that logs in from now on; "" is as it was
+}
+
 // NewAccount is what a person says of an account to be.
 type NewAccount struct {
 	Address, Name, Password string
@@ -59,10 +74,11 @@ type NewAccount struct {
 	IncomingSecurity, OutgoingSecurity string
 	AuthorityFile                      string // PEM, on this computer
 	CertificateFile, KeyFile           string
-	External                           bool   // the certificate alone logs in
-	Accept, AcceptOutgoing             string // SHA-256 of certificates, in hexadecimal
+	Identity                           *identity.Identity // in place of the files; nil is none
+	External                           bool               // the certificate alone logs in
+	Accept, AcceptOutgoing             string             // SHA-256 of certificates, in hexadecimal
 	// Of a login in the browser (OAuth2).
-	ClientID, ClientSecret, AuthURL, TokenURL, Scope string
+	ClientID, ClientSecret, AuthURL, TokenURL, DeviceURL, Scope string
 }
 
 // Errors of a Keeper that the page explains.

@@ -28,14 +28,15 @@ import (
 type warden struct {
 	h *house
 
-	mu      sync.Mutex
-	lock    page.Lock
-	pass    string // the passphrase of the file
-	with    func(ctx context.Context, who page.Person, n page.NewAccount) error
-	added   []page.NewAccount
-	servers []profile.Account
-	words   []string // what else was done
-	fail    error
+	mu           sync.Mutex
+	lock         page.Lock
+	pass         string // the passphrase of the file
+	with         func(ctx context.Context, who page.Person, n page.NewAccount) error
+	added        []page.NewAccount
+	servers      []profile.Account
+	words        []string // what else was done
+	certificates []page.Certificate
+	fail         error
 }
 
 func (w *warden) Add(ctx context.Context, who page.Person, _ string, n page.NewAccount) error {
@@ -61,13 +62,20 @@ func (w *warden) Password(_ context.Context, id envelope.AccountID, password str
 	return w.did(fmt.Sprintf("password %d %s", id, password))
 }
 
-func (w *warden) Login(ctx context.Context, who page.Person, _ string, id envelope.AccountID, secret string) error {
+func (w *warden) Login(ctx context.Context, who page.Person, _ string, id envelope.AccountID, l page.Login) error {
 	if w.with != nil {
 		if err := w.with(ctx, who, page.NewAccount{}); err != nil {
 			return err
 		}
 	}
-	return w.did(fmt.Sprintf("login %d %s", id, secret))
+	return w.did(strings.TrimSpace(fmt.Sprintf("login %d %s %s", id, l.ClientSecret, l.DeviceURL)))
+}
+
+func (w *warden) Certificate(_ context.Context, id envelope.AccountID, c page.Certificate) error {
+	w.mu.Lock()
+	w.certificates = append(w.certificates, c)
+	w.mu.Unlock()
+	return w.did(fmt.Sprintf("certificate %d %t", id, c.Identity != nil))
 }
 
 func (w *warden) Remove(_ context.Context, id envelope.AccountID, letters bool) error {

@@ -14,16 +14,19 @@ import (
 func TestWords(t *testing.T) {
 	t.Parallel()
 	en, pl := reflect.ValueOf(english), reflect.ValueOf(polish)
-	for i := range en.NumField() {
-		name := en.Type().Field(i).Name
-		if en.Field(i).Kind() != reflect.String {
-			if en.Field(i).IsNil() || pl.Field(i).IsNil() {
+	for _, f := range reflect.VisibleFields(en.Type()) {
+		name, i := f.Name, f.Index
+		if f.Anonymous {
+			continue
+		}
+		if en.FieldByIndex(i).Kind() != reflect.String {
+			if en.FieldByIndex(i).IsNil() || pl.FieldByIndex(i).IsNil() {
 				t.Errorf("%s is missing", name)
 			}
 			continue
 		}
-		if en.Field(i).Len() == 0 || pl.Field(i).Len() == 0 {
-			t.Errorf("%s: %q, %q", name, en.Field(i), pl.Field(i))
+		if en.FieldByIndex(i).Len() == 0 || pl.FieldByIndex(i).Len() == 0 {
+			t.Errorf("%s: %q, %q", name, en.FieldByIndex(i), pl.FieldByIndex(i))
 		}
 	}
 	for n, want := range map[int]string{0: "0 listów", 1: "1 list", 2: "2 listy", 5: "5 listów", 12: "12 listów", 22: "22 listy", 112: "112 listów", 104: "104 listy"} {

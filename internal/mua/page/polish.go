@@ -324,5 +324,6 @@ var polish = words{
 	AnArchive:         "archiwum",
 	ArchiveText:       "Przechowuje wczytane listy, ale nie pobiera ani nie wysyła.",
 	RemoveArchiveText: "Listy pozostaną tutaj, chyba że usuniesz je także.",
+	proofWords:        polishProof,
 	count:             polishCount, dates: &polishMonths,
 }

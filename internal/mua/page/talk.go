@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"poczta.example/poczta/internal/envelope"
+	"poczta.example/poczta/internal/mua/oauth"
 )
 
 // Bounds of what is tried beside the requests.
@@ -37,13 +38,14 @@ type talk struct {
 	said     []string
 	question *question
 	link     string // where the person logs in
+	code     oauth.Code
 	ended    bool
 	err      error
 }
 
 // talkWish is what was asked for, so that it can be tried again.
 type talkWish struct {
-	kind    string // add, server, password, login
+	kind    string // add, server, password, login, certificate
 	account envelope.AccountID
 	title   string
 	new     NewAccount
@@ -117,6 +119,9 @@ func (t *talk) Browse(address string) error {
 	return nil
 }
 
+// Code shows a code that is to be entered on another device; an empty one shows it no longer.
+func (t *talk) Code(c oauth.Code) { t.change(func() { t.code = c }) }
+
 // ask waits for the person's answer.
 func (t *talk) ask(text string, secret bool) (string, error) {
 	q := &question{text: text, secret: secret, answer: make(chan string, 1)}
@@ -148,6 +153,7 @@ type news struct {
 	said     []string
 	question *question
 	link     string
+	code     oauth.Code
 	over     bool
 	err      error
 }
@@ -156,7 +162,7 @@ type news struct {
 func (t *talk) look() (news, <-chan struct{}) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return news{t.version, t.said[:len(t.said):len(t.said)], t.question, t.link, t.ended, t.err}, t.changed
+	return news{t.version, t.said[:len(t.said):len(t.said)], t.question, t.link, t.code, t.ended, t.err}, t.changed
 }
 
 // talks are those of a page.

@@ -21,6 +21,7 @@ type talkView struct {
 	Question string
 	Secret   bool
 	Link     string
+	Code     *codeView
 	Problem  string
 	Back     string
 	Cert     *certView
@@ -81,11 +82,12 @@ func (v *visit) talk() error {
 	if view.frame, err = v.full(t.wish.title, "settings", where{}); err != nil {
 		return err
 	}
+	view.Follow = view.Running && view.Question == ""
 	return v.show("talk.html", view)
 }
 
 func (v *visit) talkView(t *talk, n news) *talkView {
-	view := &talkView{ID: t.id, Version: n.version, Running: !n.over, Done: n.over && n.err == nil, Link: n.link, Back: t.wish.back}
+	view := &talkView{ID: t.id, Version: n.version, Running: !n.over, Done: n.over && n.err == nil, Link: n.link, Code: v.codeView(n.code), Back: t.wish.back}
 	if t.wish.kind == "add" {
 		view.Back += "?again=" + t.id
 	}

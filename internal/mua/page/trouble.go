@@ -10,6 +10,7 @@ import (
 	"os"
 	"regexp"
 	"strings"
+	"time"
 
 	bodies "poczta.example/poczta/internal/body"
 	"poczta.example/poczta/internal/db"
@@ -17,6 +18,7 @@ import (
 	"poczta.example/poczta/internal/mailbox"
 	"poczta.example/poczta/internal/mua/discover"
 	"poczta.example/poczta/internal/mua/fetch"
+	"poczta.example/poczta/internal/mua/identity"
 	"poczta.example/poczta/internal/mua/line"
 	"poczta.example/poczta/internal/mua/oauth"
 	"poczta.example/poczta/internal/mua/outbox"
@@ -66,6 +68,17 @@ var sentinels = []struct {
 	{vault.ErrNotFound, saying{"No password is known for this account; enter it in the settings.", "Nie ma zapisanego hasła do tego konta; podaj je w ustawieniach."}},
 	{oauth.ErrDenied, saying{"The provider says that access was denied.", "Dostawca odmówił dostępu."}},
 	{oauth.ErrExpired, saying{"The provider no longer accepts this login; log in again in the settings.", "Dostawca nie przyjmuje już tego logowania; zaloguj się ponownie w ustawieniach."}},
+	{oauth.ErrLate, saying{"The code was not entered in time, so it is no longer good. Begin again to get another.", "Kodu nie wpisano na czas, więc nie jest już ważny. Zacznij jeszcze raz, aby dostać nowy."}},
+	{oauth.ErrAway, saying{"The provider can't be reached; is this computer on the network?", "Nie da się połączyć z dostawcą. Czy ten komputer jest w sieci?"}},
+	{identity.ErrLarge, saying{"The file is larger than 256 KiB, which no certificate with its key is.", "Plik jest większy niż 256 KiB; żaden certyfikat z kluczem nie jest tak duży."}},
+	{identity.ErrNeedsPassword, saying{"The file is protected by a password: enter it beside the file.", "Plik jest chroniony hasłem: podaj je obok pliku."}},
+	{identity.ErrPassword, saying{"The password of the file is wrong.", "Hasło do pliku jest błędne."}},
+	{identity.ErrNoKey, saying{"The file holds a certificate without its private key. Choose the file with both, or two PEM files.", "W pliku jest certyfikat bez klucza prywatnego. Wybierz plik z obojgiem albo dwa pliki PEM."}},
+	{identity.ErrNoCertificate, saying{"The file holds a private key without its certificate. Choose the file with both, or two PEM files.", "W pliku jest klucz prywatny bez certyfikatu. Wybierz plik z obojgiem albo dwa pliki PEM."}},
+	{identity.ErrMismatch, saying{"The private key does not belong to the certificate.", "Klucz prywatny nie pasuje do certyfikatu."}},
+	{identity.ErrOldKey, saying{"The key in the file is encrypted in an outdated way. Ask who issued the certificate for a PKCS#12 file (.p12).", "Klucz w pliku jest zaszyfrowany w przestarzały sposób. Poproś wydawcę certyfikatu o plik PKCS#12 (.p12)."}},
+	{identity.ErrKeyGone, saying{"The key of your certificate is not known here: upload the certificate with its key again.", "Nie ma tu klucza do Twojego certyfikatu: wczytaj certyfikat z kluczem jeszcze raz."}},
+	{identity.ErrUnreadable, saying{"This is no certificate that can be read: choose a file in PEM or PKCS#12 form.", "Nie da się odczytać certyfikatu: wybierz plik PEM albo PKCS#12."}},
 	{fetch.ErrBusy, saying{"This account's mail is being fetched already.", "Poczta tego konta jest właśnie pobierana."}},
 	{fetch.ErrEnded, saying{"The fetch was ended, since the account is being removed.", "Pobieranie przerwano, bo konto jest usuwane."}},
 	{fetch.ErrLeft, saying{"The server does not have this letter any more; only its header is here.", "Serwer nie ma już tego listu; tutaj jest tylko jego nagłówek."}},
@@ -115,6 +128,7 @@ var (
 	sayLater       = saying{"The server can't do it now; it is tried again.", "Serwer nie może teraz tego zrobić; próba będzie powtórzona."}
 	sayLacks       = saying{"The server does not offer what this needs (%s).", "Serwer nie oferuje tego, co jest do tego potrzebne (%s)."}
 	sayFile        = saying{"This file can't be read: %s", "Nie da się odczytać pliku: %s"}
+	sayExpired     = saying{"The certificate is valid from %s until %s alone, so servers refuse it. Ask who issued it for a new one.", "Certyfikat jest ważny tylko od %s do %s, więc serwery go nie przyjmą. Poproś wydawcę o nowy."}
 	sayOther       = saying{"It did not work. The program says: “%s”", "Nie udało się. Program podaje: „%s”"}
 )
 
@@ -123,6 +137,9 @@ var (
 func (t *words) trouble(err error) string {
 	if e, ok := errors.AsType[*line.CertificateError](err); ok {
 		return t.say(sayUntrusted, e.Host, t.certificate(e.Err))
+	}
+	if e, ok := errors.AsType[*identity.ExpiredError](err); ok {
+		return t.say(sayExpired, e.From.Format(time.DateOnly), e.Until.Format(time.DateOnly))
 	}
 	for _, s := range sentinels {
 		if errors.Is(err, s.err) {

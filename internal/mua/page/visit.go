@@ -191,6 +191,7 @@ type frame struct {
 	CanSend  bool
 	Unsent   int    // letters in the outbox
 	Asking   bool   // one of them wants a decision
+	Follow   bool   // without script it is loaded again by itself
 	Self     string // the page's own address
 	page     *Page
 }

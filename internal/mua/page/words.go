@@ -43,8 +43,9 @@ type words struct {
 	BadNumber, ManageFolders, FoldersText, NewFolder, FolderName, MakeFolder, Rename, RenameOf                                   string
 	RemoveFolder, RemoveFolderTitle, RemoveFolderText, RemoveFolderBelow, RemoveFolderRules, RemoveFolderYes, Cancel, FolderMade string
 	FolderRenamed, FolderRemoved, NoFolders, SearchTry, SearchWord, FrameOut                                                     string
-	AnArchive, ArchiveText, RemoveArchiveText                                                                                    string
-	NoAccountYet, NothingYet, Fetching, FetchingOf, FetchingFiled, FetchingDeleted, SentSoon, SentIn, SentNow                    string
+	proofWords
+	AnArchive, ArchiveText, RemoveArchiveText                                                                 string
+	NoAccountYet, NothingYet, Fetching, FetchingOf, FetchingFiled, FetchingDeleted, SentSoon, SentIn, SentNow string
 
 	count func(n int, what noun) string
 	dates *months
@@ -374,5 +375,6 @@ var english = words{
 	AnArchive:         "archive",
 	ArchiveText:       "It keeps letters that were imported, and neither fetches nor sends.",
 	RemoveArchiveText: "Its letters stay here, unless you remove them too.",
+	proofWords:        englishProof,
 	count:             englishCount, dates: &englishMonths,
 }

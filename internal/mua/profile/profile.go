@@ -51,7 +51,7 @@ type Account struct {
 	Policy    Policy              `json:"policy"`
 	Paused    bool                `json:"paused,omitempty"` // is not fetched by itself
 	// Archive says that the account only keeps letters: it has no servers, and Address is a name.
-	Archive bool      `json:"archive,omitempty"`
+	Archive bool `json:"archive,omitempty"`
 	// Certificate is the person's client certificate (PEM, theirs first) for servers that have no
 	// CertificateFile of their own; its key is a secret. "" is none.
 	Certificate string    `json:"certificate,omitempty"`

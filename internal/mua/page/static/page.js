@@ -210,6 +210,14 @@ document.addEventListener("click", e => { if (e.target.id === "frame-out") { $("
 // An attempt that runs: what it says as it says it, and its questions.
 const talk = $("#talk");
 if (talk) {
+  // What is new is said; the whole would be said again with each step.
+  let heard = new Set();
+  const tell = () => {
+    const lines = $$(".steps li, .tell", talk).map(n => n.textContent.trim()), fresh = lines.filter(l => !heard.has(l));
+    heard = new Set(lines);
+    if (fresh.length) $("#told").textContent = fresh.slice(-3).join(" \n");
+    if ($("#copy")) $("#copy").hidden = false;
+  };
   const follow = () => {
     const now = $("#news");
     if (now.dataset.done) { location.reload(); return; }
@@ -218,13 +226,24 @@ if (talk) {
       const fresh = $("#news", doc);
       if (!fresh) { location.reload(); return; }
       if (fresh.dataset.version !== now.dataset.version) {
-        const asked = $("#question")?.textContent;
+        const asked = $("#question")?.textContent, had = talk.contains(document.activeElement) ? document.activeElement : null;
         put(talk, doc);
+        tell();
+        const same = had && $$("a,button,input,summary,#question", talk).find(n => n.tagName === had.tagName && n.id === had.id && n.name === had.name && n.value === had.value && n.href === had.href);
         if ($("#question") && $("#question").textContent !== asked) $("#question").focus();
+        else if (had) (same || $("#question") || $("button", talk) || $("#main")).focus();
       }
       follow();
     }, () => setTimeout(() => location.reload(), 2000));
   };
+  document.addEventListener("click", async e => {
+    if (e.target.id !== "copy") return;
+    try { await navigator.clipboard.writeText($("#code").textContent); $("#told").textContent = e.target.dataset.done; e.target.textContent = e.target.dataset.done; } catch {
+      getSelection().selectAllChildren($("#code"));
+      $("#told").textContent = e.target.dataset.not;
+    }
+  });
+  tell();
   follow();
 }
 
