@@ -20,6 +20,8 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
+
+	"poczta.example/poczta/internal/mailtest/ports"
 )
 
 // TestACME obtains certificates from a real ACME server (Pebble) for two names, and for
@@ -169,10 +171,5 @@ func ownCertificate(t *testing.T, dir string) (cert, key string) {
 
 func freeAddr(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
+	return loopback(ports.Free(t))
 }

@@ -19,18 +19,18 @@ type client struct {
 
 func dial(t *testing.T, addr string) *client {
 	t.Helper()
-	conn, err := net.DialTimeout("tcp", addr, 5*time.Second)
+	conn, err := net.DialTimeout("tcp", addr, 5*time.Second*patience)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return clientOn(t, conn)
 }
 
-// clientOn talks on a connection, for a minute at most.
+// clientOn talks on a connection, for some minutes at most.
 func clientOn(t *testing.T, conn net.Conn) *client {
 	t.Helper()
 	t.Cleanup(func() { _ = conn.Close() })
-	if err := conn.SetDeadline(time.Now().Add(time.Minute)); err != nil {
+	if err := conn.SetDeadline(time.Now().Add(time.Minute * patience)); err != nil {
 		t.Fatal(err)
 	}
 	return &client{t, conn, bufio.NewReader(conn)}

@@ -27,7 +27,7 @@ func tool(t *testing.T, name string) string {
 // execute runs a program with its home in a temporary folder and wants it to succeed.
 func execute(t *testing.T, home, stdin, name string, args ...string) string {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute*patience)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Env = append(os.Environ(), "HOME="+home, "XDG_CONFIG_HOME="+home+"/.config", "LANG=C.UTF-8")

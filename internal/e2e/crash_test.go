@@ -66,7 +66,9 @@ func killRounds(t *testing.T, s *server, rounds int) {
 			wg.Go(func() { sendUntilDead(s.addr(25), l, fmt.Sprintf("r%d-c%d", round, i)) })
 		}
 		wg.Go(func() { deleteUntilDead(s.addr(110), l, "ala@"+domain) })
-		<-time.After(time.Duration(100+rnd.IntN(900)) * time.Millisecond)
+		enough := l.accepted() + 10 // however slow the disk is
+		s.await("letters are accepted", 20*time.Second, func() bool { return l.accepted() >= enough })
+		<-time.After(time.Duration(rnd.IntN(900)) * time.Millisecond)
 		s.kill()
 		wg.Wait()
 	}
@@ -82,10 +84,11 @@ func killRounds(t *testing.T, s *server, rounds int) {
 	}
 }
 
-// sendUntilDead sends messages to both mailboxes until the server is gone.
+// sendUntilDead sends messages to both mailboxes until nobody listens any more. A session that
+// ends otherwise, as with a 4xx reply of a busy server, is followed by the next.
 func sendUntilDead(addr string, l *ledger, prefix string) {
 	for n := 0; ; n++ {
-		conn, err := net.DialTimeout("tcp", addr, time.Second)
+		conn, err := net.DialTimeout("tcp", addr, 20*time.Second)
 		if err != nil {
 			return
 		}
@@ -105,9 +108,6 @@ func sendUntilDead(addr string, l *ledger, prefix string) {
 			}
 		}
 		_ = conn.Close()
-		if !ok {
-			return
-		}
 	}
 }
 
@@ -132,7 +132,7 @@ func converse(conn net.Conn, r *bufio.Reader, line, code string) bool {
 // deleteUntilDead deletes the first message of the mailbox, session by session.
 func deleteUntilDead(addr string, l *ledger, login string) {
 	for {
-		conn, err := net.DialTimeout("tcp", addr, time.Second)
+		conn, err := net.DialTimeout("tcp", addr, 20*time.Second)
 		if err != nil {
 			return
 		}

@@ -49,7 +49,7 @@ func slowScanner(t *testing.T, most time.Duration) (addr string) {
 }
 
 func scanSlowly(c net.Conn, most time.Duration) {
-	_ = c.SetDeadline(time.Now().Add(time.Minute))
+	_ = c.SetDeadline(time.Now().Add(time.Minute * patience))
 	r := bufio.NewReader(c)
 	if word, err := r.ReadString(0); err != nil || word != "zINSTREAM\x00" {
 		return
@@ -126,11 +126,11 @@ func (j *judged) replies() int {
 // pour sends messages of all kinds, session by session, until the server is gone.
 func (j *judged) pour(addr, prefix, from, secret string, to ...string) {
 	for n := 0; ; n++ {
-		conn, err := net.DialTimeout("tcp", addr, time.Second)
+		conn, err := net.DialTimeout("tcp", addr, 20*time.Second)
 		if err != nil {
 			return
 		}
-		_ = conn.SetDeadline(time.Now().Add(time.Minute))
+		_ = conn.SetDeadline(time.Now().Add(time.Minute * patience))
 		r := bufio.NewReader(conn)
 		ok := converse(conn, r, "", "220") && converse(conn, r, "EHLO client.test", "250")
 		if secret != "" {

@@ -15,12 +15,12 @@ import (
 // stranger sends a message to one recipient on port 25, and wants a reply to RCPT.
 func (s *server) stranger(from, to, rcpt, text string) {
 	s.t.Helper()
-	conn, err := net.DialTimeout("tcp", s.addr(25), 5*time.Second)
+	conn, err := net.DialTimeout("tcp", s.addr(25), 5*time.Second*patience)
 	if err != nil {
 		s.t.Fatal(err)
 	}
 	defer conn.Close()
-	_ = conn.SetDeadline(time.Now().Add(time.Minute))
+	_ = conn.SetDeadline(time.Now().Add(time.Minute * patience))
 	r := bufio.NewReader(conn)
 	ok := converse(conn, r, "", "220") && converse(conn, r, "EHLO remote.test", "250") && converse(conn, r, "MAIL FROM:<"+from+">", "250") &&
 		converse(conn, r, "RCPT TO:<"+to+">", rcpt)

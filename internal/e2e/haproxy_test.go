@@ -83,7 +83,7 @@ func TestHAProxy(t *testing.T) {
 // dialFrom connects from a loopback address of its own.
 func dialFrom(t *testing.T, from, to string) *client {
 	t.Helper()
-	conn, err := (&net.Dialer{Timeout: 5 * time.Second, LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}}).Dial("tcp", to)
+	conn, err := (&net.Dialer{Timeout: 5 * time.Second * patience, LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}}).Dial("tcp", to)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,6 +12,13 @@ import (
 // poczta is the program, and items counts what the keyring holds for it.
 const inSession = `set -eu
 printf %s 'keyring password' | gnome-keyring-daemon --unlock --components=secrets >/dev/null
+# The bus would start another one, whose keyring is locked, for whoever asks before this one is on it.
+n=0
+until dbus-send --session --print-reply --dest=org.freedesktop.DBus / org.freedesktop.DBus.NameHasOwner string:org.freedesktop.secrets | grep -q 'boolean true'; do
+	n=$((n + 1))
+	[ $n -lt 600 ] || { echo "the keyring is not on the bus"; exit 4; }
+	sleep 0.1
+done
 items() {
 	dbus-send --session --print-reply --dest=org.freedesktop.secrets /org/freedesktop/secrets org.freedesktop.Secret.Service.SearchItems \
 		dict:string:string:service,'poczta mail' | grep -c 'object path "/org/freedesktop/secrets/collection' || true

@@ -33,7 +33,7 @@ func scripted(t *testing.T) (*laptop, *provider, string) {
 // program runs a program without a terminal, as cron does, and returns its exit code.
 func (l *laptop) program(stdin, name string, args ...string) (out string, code int) {
 	l.t.Helper()
-	ctx, cancel := context.WithTimeout(l.t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(l.t.Context(), time.Minute*patience)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.WaitDelay = time.Second // what it has started may hold its output

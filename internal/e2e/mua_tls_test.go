@@ -100,12 +100,12 @@ func TestMailAcceptsOneCertificate(t *testing.T) {
 	var said string
 	l.await("the new certificate is refused", func() bool {
 		cmd, out := l.start("", "sync")
-		err := cmd.Wait()
+		err := cmd.Wait() // while Dovecot reads its files again it may drop a connection
 		said = out.String()
-		return err != nil
+		return err != nil && strings.Contains(said, "another than the one that was accepted")
 	})
 	next := acceptable.FindStringSubmatch(said)
-	if !strings.Contains(said, "another than the one that was accepted") || next == nil || next[1] == sha[1] {
+	if next == nil || next[1] == sha[1] {
 		t.Fatalf("a new certificate: %s", said)
 	}
 	// Postfix shows the old one for a while, so only the incoming server changes.

@@ -39,7 +39,7 @@ func (s *server) submits() *client {
 		s.t.Fatal(err)
 	}
 	s.t.Cleanup(func() { _ = conn.Close() })
-	_ = conn.SetDeadline(time.Now().Add(time.Minute))
+	_ = conn.SetDeadline(time.Now().Add(time.Minute * patience))
 	c := &client{s.t, net.Conn(conn), bufio.NewReader(conn)}
 	c.expect("220")
 	c.say("EHLO client.test", "250")

@@ -25,6 +25,8 @@ type siege struct {
 	smtp *peer.Peer
 	bin  string
 	mail string // the folder
+
+	measured int // commands whose memory is known
 }
 
 const person = "ala@house.example"
@@ -50,8 +52,9 @@ func newSiege(t *testing.T, dir string, mail []poppeer.Message, flags ...string)
 // ran is what became of a command.
 type ran struct {
 	code     int
-	out      string // all that it printed
-	octets   int64  // the most memory that it had at once
+	out      string        // all that it printed
+	octets   int64         // the most memory that it had at once; 0 when it ended before anybody looked
+	worked   time.Duration // by processors
 	took     time.Duration
 	commands string
 }
@@ -77,6 +80,8 @@ func (s *siege) runs(stdin string, args ...string) ran {
 		}
 	}
 	r.code, r.out, r.took = cmd.ProcessState.ExitCode(), out.String(), time.Since(begin)
+	r.worked = cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
+	s.measured += boolean(r.octets > 0)
 	return r
 }
 
@@ -238,7 +243,7 @@ func TestPersonSendsOnFullDisk(t *testing.T) {
 // await waits until something is so.
 func await(t *testing.T, what string, is func() bool) {
 	t.Helper()
-	for end := time.Now().Add(30 * time.Second); !is(); {
+	for end := time.Now().Add(30 * time.Second * patience); !is(); {
 		if time.Now().After(end) {
 			t.Fatalf("not so in time: %s", what)
 		}

@@ -46,7 +46,7 @@ func TestNames(t *testing.T) {
 	n.misbehave([]string{"silent.test.", "dumb.mxfail.test."}, []string{"servfail.test."})
 	p := peer.Start(t, peer.Config{})
 	s := setup(t, plaintext)
-	s.outward(n, "probe = [\"1m\"]\nretry = [\"1m\"]")
+	s.outward(n, "probe = [\"1h\"]\nretry = [\"1h\"]")
 	listenAt(t, p, "127.77.0.1", s.relayPort())
 	s.start()
 	fates := map[string]string{ // by domain: what the report says, "relayed", or what the queue says

@@ -177,15 +177,22 @@ type log struct {
 	acked map[string]bool // got its 250
 }
 
+// accepted is how many messages got their 250.
+func (l *log) accepted() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.acked)
+}
+
 func newLog() *log { return &log{tried: map[string]post{}, acked: map[string]bool{}} }
 
 // login begins a session of ala's; nil when the server is gone.
 func login(addr string) (net.Conn, *bufio.Reader) {
-	conn, err := net.DialTimeout("tcp", addr, 5*time.Second)
+	conn, err := net.DialTimeout("tcp", addr, 5*time.Second*patience)
 	if err != nil {
 		return nil, nil
 	}
-	_ = conn.SetDeadline(time.Now().Add(time.Minute))
+	_ = conn.SetDeadline(time.Now().Add(time.Minute * patience))
 	r := bufio.NewReader(conn)
 	if !converse(conn, r, "", "220") || !converse(conn, r, "EHLO client.test", "250") || !converse(conn, r, "AUTH PLAIN "+plain(ala, password), "235") {
 		_ = conn.Close()
@@ -246,7 +253,7 @@ func copies(peers ...*peer.Peer) map[peer.Copy]int {
 // idle waits until nothing is in the queue.
 func (s *server) idle(limit time.Duration) {
 	s.t.Helper()
-	limit *= patience
+	limit = max(limit*patience, time.Minute)
 	deadline := time.Now().Add(limit)
 	for {
 		rows := s.list("queue", "list")

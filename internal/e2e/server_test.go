@@ -169,7 +169,7 @@ func (s *server) command(stdin string, args ...string) (stdout, stderr string, c
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute*patience)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, bin, append(args, "--config", s.conf)...)
 	var out, errOut bytes.Buffer
@@ -237,10 +237,10 @@ func (s *server) start() {
 // tells nothing; nobody waits longer when all is well.
 const patience = 5
 
-// await polls until f holds.
+// await polls until f holds. A limit is what a quiet machine keeps by far.
 func (s *server) await(what string, limit time.Duration, f func() bool) {
 	s.t.Helper()
-	limit *= patience
+	limit = max(limit*patience, time.Minute)
 	deadline := time.After(limit)
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
