@@ -15,10 +15,11 @@ import (
 // nothing of it is left.
 func TestDemo(t *testing.T) {
 	t.Parallel()
-	base, err := freeBase()
+	base, release, err := freeBase()
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(release)
 	temp := t.TempDir()
 	demo := exec.CommandContext(t.Context(), tool(t, "poczta"), "demo", "--port-base", strconv.Itoa(base))
 	demo.Env = append(os.Environ(), "TMPDIR="+temp)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"errors"
 	"fmt"
@@ -44,8 +45,36 @@ func TestScripts(t *testing.T) {
 }
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"poczta": main})
+	testscript.Main(swift{m}, map[string]func(){"poczta": main})
 }
+
+// swift runs the tests with commands that begin quickly. Under the race detector a process of this
+// program needs five times as long to begin, and the scripts begin hundreds; the servers, whose
+// goroutines meet, stay under it.
+type swift struct{ *testing.M }
+
+// Run implements testscript.TestingM.
+func (s swift) Run() int {
+	if detector {
+		dir, err := os.MkdirTemp("", "poczta-scripts-")
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		defer os.RemoveAll(dir)
+		build := exec.Command("go", "build", "-o", filepath.Join(dir, "poczta"), ".")
+		build.Env = append(os.Environ(), "CGO_ENABLED=0")
+		if out, err := build.CombinedOutput(); err != nil {
+			fmt.Fprintf(os.Stderr, "build: %v: %s", err, out)
+			return 1
+		}
+		quick = dir
+	}
+	return s.M.Run()
+}
+
+// quick is the folder of the program for the scripts' commands; "" where that of the servers will do.
+var quick string
 
 // runner is what a script has beside testscript's own things.
 type runner struct {
@@ -56,14 +85,18 @@ type runner struct {
 }
 
 func setupScript(env *testscript.Env) error {
-	base, err := freeBase()
+	base, release, err := freeBase()
 	if err != nil {
 		return err
 	}
+	env.Defer(release)
 	conf := filepath.Join(env.WorkDir, "poczta.toml")
 	env.Setenv("BASE", strconv.Itoa(base))
 	env.Setenv("CONF", conf)
 	env.Setenv("POCZTA_CONFIG", conf)
+	if quick != "" {
+		env.Setenv("PATH", quick+string(os.PathListSeparator)+env.Getenv("PATH"))
+	}
 	env.Values["runner"] = &runner{base: base}
 	return nil
 }
@@ -92,14 +125,19 @@ var bases struct {
 	next int
 }
 
-// freeBase finds a base below the system's ephemeral ports whose ports are free.
-func freeBase() (int, error) {
+// freeBase finds a base below the system's ephemeral ports whose ports are free, and keeps it from
+// others, in this process or in another, until it is released.
+func freeBase() (base int, release func(), err error) {
 	bases.Lock()
 	defer bases.Unlock()
 	for range 60 {
 		// Sums of steps of 505 never meet, nor those of internal/e2e, which begins at 10000.
-		base := 10041 + (os.Getpid()+bases.next)%25*505
+		base = 10041 + (os.Getpid()+bases.next)%25*505
 		bases.next++
+		mark, err := net.Listen("unix", "@poczta-script-"+strconv.Itoa(base)) // ends with the process, leaves no file
+		if err != nil {
+			continue
+		}
 		free := true
 		for _, p := range []int{24, 25, 80, 110, 443, 465, 587, 995, 3025, 9025} {
 			l, err := net.Listen("tcp", "127.0.0.1:"+strconv.Itoa(base+p))
@@ -110,10 +148,11 @@ func freeBase() (int, error) {
 			l.Close()
 		}
 		if free {
-			return base, nil
+			return base, func() { _ = mark.Close() }, nil
 		}
+		_ = mark.Close()
 	}
-	return 0, errors.New("no free ports on loopback")
+	return 0, nil, errors.New("no free ports on loopback")
 }
 
 // want ends the script when the number of arguments is another.
@@ -237,20 +276,25 @@ func cmdHup(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 // dialogue sends lines, each when the reply to the one before has come; last is
-// the last reply. It ends with a reply that refuses.
+// the last reply, whole. It ends with a reply that refuses.
 func (s *runner) dialogue(ts *testscript.TestScript, port int, lines ...string) (last string) {
 	conn, err := net.DialTimeout("tcp", "127.0.0.1:"+strconv.Itoa(s.base+port), time.Minute)
 	ts.Check(err)
 	defer conn.Close()
 	_ = conn.SetDeadline(time.Now().Add(2 * time.Minute))
-	buf := make([]byte, 64<<10)
+	in := bufio.NewReader(conn)
 	for _, line := range append([]string{""}, lines...) {
 		if line != "" {
 			fmt.Fprintf(conn, "%s\r\n", line)
 		}
-		n, err := conn.Read(buf)
-		ts.Check(err)
-		if last = string(buf[:n]); last[0] == '4' || last[0] == '5' || last[0] == '-' {
+		last = ""
+		for whole := false; !whole; {
+			text, err := in.ReadString('\n')
+			ts.Check(err)
+			last += text
+			whole = text == ".\r\n" || last[0] == '-' || last[0] == '+' && line != "LIST" && line != "UIDL" || last[0] != '+' && text[3] != '-'
+		}
+		if last[0] == '4' || last[0] == '5' || last[0] == '-' {
 			break
 		}
 	}

@@ -1,0 +1,6 @@
+//go:build !race
+
+package main
+
+// detector says that the race detector is at work.
+const detector = false
