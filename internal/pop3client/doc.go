@@ -8,7 +8,7 @@
 //
 // # Errors
 //
-// What a server refuses of many messages is data, Refusals, and leaves the session usable.
+// What a server refuses of many messages is data, *Refused, and leaves the session usable.
 // Other errors are *Error, or *Unsupported before anything is sent. Error.Kind says what
 // they mean; ask Usable whether the session can go on.
 //

@@ -187,17 +187,39 @@ func (e *Error) kindOfReply() Kind {
 	return KindRefused
 }
 
-// Refusals are the messages that the server refused to give or to delete, in the order
-// asked for; the others were given or deleted, and the session is usable.
-type Refusals []*Error
+// MaxRefusals is how many refusals are kept with the server's words, of one call.
+const MaxRefusals = 100
+
+// Refused says that the server refused to give or to delete messages; the others were given or
+// deleted, and the session is usable. Its first Refusals are found by errors.As.
+type Refused struct {
+	Numbers []int    // of all messages that were refused, in the order asked for
+	First   Refusals // the first of them, at most MaxRefusals
+}
 
 // Error tells how many there are, and the first.
-func (r Refusals) Error() string {
-	if len(r) == 1 {
-		return r[0].Error()
+func (r *Refused) Error() string {
+	if len(r.Numbers) == 1 {
+		return r.First.Error()
 	}
-	return strconv.Itoa(len(r)) + " messages refused, the first " + r[0].Error()
+	return strconv.Itoa(len(r.Numbers)) + " messages refused, the first " + r.First[0].Error()
 }
+
+// Unwrap returns the first of them.
+func (r *Refused) Unwrap() error { return r.First }
+
+// add notes a refusal: beyond the first ones a server has only the number kept, whatever it says.
+func (r *Refused) add(n int, e *Error) {
+	if r.Numbers = append(r.Numbers, n); len(r.First) < MaxRefusals {
+		r.First = append(r.First, e)
+	}
+}
+
+// Refusals are the first of the messages that the server refused, in its words.
+type Refusals []*Error
+
+// Error tells the first.
+func (r Refusals) Error() string { return r[0].Error() }
 
 // Unwrap returns all of them.
 func (r Refusals) Unwrap() []error {

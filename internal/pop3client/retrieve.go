@@ -35,7 +35,7 @@ const (
 // is ErrUnsolicited and ends the session. A message that really begins so can be had by
 // asking for it alone.
 //
-// Messages that the server refuses are skipped and returned as Refusals. An error of fn is
+// Messages that the server refuses are skipped and returned as *Refused. An error of fn is
 // returned as it is; then nothing more is asked for, and the session ends if more than 1 MiB
 // is still to come. Other errors are *Error and end the session.
 func (s *Session) Retrieve(ctx context.Context, numbers []int, fn func(number int, r io.Reader) error) error {
@@ -44,7 +44,7 @@ func (s *Session) Retrieve(ctx context.Context, numbers []int, fn func(number in
 
 // Top is Retrieve with TOP: the header section, the blank line and so many lines of the
 // body (RFC 1939 §7). The error is *Unsupported when the server's CAPA has no TOP; a server
-// without CAPA shows by Refusals that it has none.
+// without CAPA shows by *Refused that it has none.
 func (s *Session) Top(ctx context.Context, numbers []int, lines int, fn func(number int, r io.Reader) error) error {
 	if s.caps.Known && !s.caps.TOP {
 		return &Unsupported{Extension: "TOP", Need: "reading headers alone"}
@@ -53,7 +53,7 @@ func (s *Session) Top(ctx context.Context, numbers []int, lines int, fn func(num
 }
 
 // Delete marks messages as deleted; only Quit removes them. Messages that the server refuses
-// to mark are returned as Refusals, the others are marked. Another error ends the session:
+// to mark are returned as *Refused, the others are marked. Another error ends the session:
 // nothing is marked.
 func (s *Session) Delete(ctx context.Context, numbers []int) error {
 	return s.each(ctx, &flight{verb: "DELE", lines: -1, numbers: numbers})
@@ -69,7 +69,7 @@ type flight struct {
 	sent     int   // how many of numbers
 	commands int   // octets on the way
 	expected int64 // octets to come
-	refusals Refusals
+	refused  Refused
 	at       int // where the sizes of sent and answered ones are looked up
 	atSent   int
 }
@@ -101,10 +101,10 @@ func (s *Session) each(ctx context.Context, f *flight) error {
 			return s.giveUp(end, f, i, err)
 		}
 	}
-	if err := end(nil); err != nil || len(f.refusals) == 0 {
+	if err := end(nil); err != nil || len(f.refused.Numbers) == 0 {
 		return err
 	}
-	return f.refusals
+	return &f.refused
 }
 
 // ahead sends commands when few are on the way; i of them are answered.
@@ -154,7 +154,7 @@ func (s *Session) answer(f *flight, n int) error {
 	f.commands -= commandOctets(f.verb, n, f.lines)
 	f.expected -= f.expect(s, n, &f.at)
 	if !ok {
-		return f.refused(s, n, line)
+		return f.negative(s, n, line)
 	}
 	if f.fn == nil {
 		s.marked++
@@ -175,15 +175,15 @@ func (s *Session) answer(f *flight, n int) error {
 	return failed
 }
 
-// refused notes a reply that is not +OK.
-func (f *flight) refused(s *Session, n int, line []byte) error {
+// negative notes a reply that is not +OK.
+func (f *flight) negative(s *Session, n int, line []byte) error {
 	r, err := s.parse(f.verb, n, line)
 	if err == nil {
 		err = s.positive(f.verb, n, r)
 	}
 	e, _ := errors.AsType[*Error](f.named(err))
 	if e.Refused {
-		f.refusals = append(f.refusals, e)
+		f.refused.add(n, e)
 		return nil
 	}
 	return e

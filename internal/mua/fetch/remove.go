@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"poczta.example/poczta/internal/db"
@@ -193,12 +194,11 @@ func (r *round) delete(ctx context.Context, due []*mail) error {
 	}
 	r.todo.Deleting = len(due)
 	r.f.c.Progress(r.todo)
-	kept := map[int]bool{}
+	var kept []int // in order, as they were asked for
 	err := r.s.Delete(ctx, numbers(due))
-	var refused pop3client.Refusals
-	if errors.As(err, &refused) {
-		for _, e := range refused {
-			kept[e.Number] = true
+	if refused, ok := errors.AsType[*pop3client.Refused](err); ok {
+		if kept = refused.Numbers; len(kept) > len(refused.First) {
+			r.remark("the server refuses to delete %d letters; the first of them are told", len(kept))
 		}
 	}
 	if err := r.refuse(err); err != nil {
@@ -209,12 +209,13 @@ func (r *round) delete(ctx context.Context, due []*mail) error {
 	}
 	var changed []*row
 	for _, m := range due {
-		if !kept[m.Number] {
-			w := r.rows[m.key]
-			w.deleted = db.Micros(r.now)
-			changed = append(changed, w)
-			r.res.Deleted++
+		if _, refused := slices.BinarySearch(kept, m.Number); refused {
+			continue
 		}
+		w := r.rows[m.key]
+		w.deleted = db.Micros(r.now)
+		changed = append(changed, w)
+		r.res.Deleted++
 	}
 	return r.write(context.WithoutCancel(ctx), changed, nil)
 }
