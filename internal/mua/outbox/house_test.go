@@ -40,8 +40,9 @@ func (c *clock) Advance(d time.Duration) {
 
 // lines open sessions with a peer.
 type lines struct {
-	mu   sync.Mutex
-	dial func() (net.Conn, error)
+	mu    sync.Mutex
+	dial  func() (net.Conn, error)
+	limit smtpclient.Timeouts
 }
 
 func (l *lines) set(dial func() (net.Conn, error)) {
@@ -50,20 +51,45 @@ func (l *lines) set(dial func() (net.Conn, error)) {
 	l.dial = dial
 }
 
-// quick are timeouts for servers that say nothing.
-var quick = smtpclient.Timeouts{Greeting: wait, Hello: wait, TLS: wait, Mail: wait, Rcpt: wait, Data: wait, Block: wait, Final: wait, Quit: wait}
-
-const wait = 300 * time.Millisecond
+// patient gives servers the minutes that they have by default, and the one stage at which a server
+// is to say nothing a moment.
+func (l *lines) patient(silent peer.Stage) {
+	const wait = 200 * time.Millisecond
+	t := smtpclient.Timeouts{}
+	switch silent {
+	case peer.Connect, peer.Greeting:
+		t.Greeting = wait
+	case peer.Hello:
+		t.Hello = wait
+	case peer.Mail:
+		t.Mail = wait
+	case peer.Rcpt:
+		t.Rcpt = wait
+	case peer.Data:
+		t.Data = wait
+	case peer.Body: // what is not read lies in buffers, and no reply comes
+		t.Block, t.Final = wait, wait
+	case peer.Final:
+		t.Final = wait
+	case peer.Reset: // EHLO has the same limit
+		t.Hello = 20 * wait
+	case peer.Quit:
+		t.Quit = wait
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.limit = t
+}
 
 func (l *lines) SMTP(ctx context.Context, a profile.Account) (*smtpclient.Session, error) {
 	l.mu.Lock()
-	dial := l.dial
+	dial, limit := l.dial, l.limit
 	l.mu.Unlock()
 	conn, err := dial()
 	if err != nil {
 		return nil, err
 	}
-	return smtpclient.Open(ctx, conn, smtpclient.Config{Hello: "[127.0.0.1]", Timeouts: quick})
+	return smtpclient.Open(ctx, conn, smtpclient.Config{Hello: "[127.0.0.1]", Timeouts: limit})
 }
 
 var errNetwork = &net.OpError{Op: "dial", Net: "tcp", Err: errors.New("network is unreachable")}
@@ -108,7 +134,7 @@ func newHouse(t testing.TB, p peer.Config, change func(*outbox.Config)) *house {
 	if h.account, err = addAccount(t.Context(), h.store); err != nil {
 		t.Fatal(err)
 	}
-	h.cfg = outbox.Config{Store: h.store, Lines: h.lines, Accounts: profile.New(h.store.DB()), Now: h.clock.Now, Grace: wait, Network: func() string { return "" }}
+	h.cfg = outbox.Config{Store: h.store, Lines: h.lines, Accounts: profile.New(h.store.DB()), Now: h.clock.Now, Grace: 300 * time.Millisecond, Network: func() string { return "" }}
 	if change != nil {
 		change(&h.cfg)
 	}

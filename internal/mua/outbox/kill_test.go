@@ -75,8 +75,13 @@ func TestKilledAtAnyInstant(t *testing.T) {
 	server := p.Listen(t).String()
 	folder := t.TempDir()
 	ids := fill(t, folder, letters)
-	kills := 0
+	kills, taken := 0, 0
 	for wait := 20 * time.Millisecond; ; wait += 10 * time.Millisecond {
+		if n := len(p.Messages()); n > taken {
+			taken = n
+		} else { // it was killed before it sent anything, which on a slow machine takes it long
+			wait += wait / 4
+		}
 		if mortal.Run(t, wait, killFolder+"="+folder, killServer+"="+server) {
 			break
 		}

@@ -85,7 +85,11 @@ func misbehave(t *testing.T, stage peer.Stage, fault peer.Fault, repeats string)
 	}
 	h := newHouse(t, peer.Config{Extensions: ext, Rules: []peer.Rule{rule}}, nil)
 	id := h.put(outbox.Letter{Recipients: []string{"one@them.example", "two@them.example"}})
+	if fault.Delay < 0 { // where it says nothing a moment will do; healthy servers have their minutes
+		h.lines.patient(stage)
+	}
 	h.flush()
+	h.lines.patient(peer.StartTLS)
 	first := told(h, id)
 	mustBeTrue(t, h, id, repeats != "")
 	h.peer.SetRules()
