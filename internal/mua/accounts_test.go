@@ -34,7 +34,7 @@ func TestReadyBeforeAnythingIsAsked(t *testing.T) {
 	h := &house{t: t, folder: folder}
 	open := func() {
 		var err error
-		h.Mail, err = mua.Open(t.Context(), mua.Config{Folder: folder, VaultFile: true, Ask: func(bool) (string, error) { asked++; return phrase, nil }})
+		h.Mail, err = mua.Open(t.Context(), mua.Config{Folder: folder, VaultFile: true, VaultWork: 10, Ask: func(bool) (string, error) { asked++; return phrase, nil }})
 		h.must(err)
 	}
 	open()

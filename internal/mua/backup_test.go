@@ -143,7 +143,7 @@ func TestBackupAt(t *testing.T) {
 	}
 	for when, subjects := range map[time.Time]string{old.Add(time.Hour): "first", c.Now(): "second"} {
 		n := &house{t: t, folder: filepath.Join(t.TempDir(), "mail")}
-		conf := mua.Config{Folder: n.folder, VaultFile: true, Ask: func(bool) (string, error) { return "correct horse battery", nil }}
+		conf := mua.Config{Folder: n.folder, VaultFile: true, VaultWork: 10, Ask: func(bool) (string, error) { return "correct horse battery", nil }}
 		if _, err := mua.Restore(t.Context(), r, "", when, conf, nil); err != nil {
 			t.Fatal(err)
 		}

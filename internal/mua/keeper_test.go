@@ -77,7 +77,7 @@ func (h *house) plain(addr string, keep profile.Keep) profile.Account {
 // reached waits until a server has come to a stage.
 func reached(t *testing.T, p *poppeer.Peer, s poppeer.Stage) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
@@ -163,7 +163,7 @@ func (v *visitor) post(path string, form url.Values) (int, string, string) {
 // until follows an attempt until its page shows a text; the page behind it counts too.
 func (v *visitor) until(path, text string) string {
 	v.t.Helper()
-	ctx, cancel := context.WithTimeout(v.t.Context(), 40*time.Second)
+	ctx, cancel := context.WithTimeout(v.t.Context(), 2*time.Minute)
 	defer cancel()
 	seen := ""
 	for ctx.Err() == nil {
@@ -227,7 +227,7 @@ func TestNewcomer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := mua.Config{Folder: t.TempDir(), Roots: ca.Pool(), Resolver: zone, AtTerminal: true, Keyring: noRing{},
+	c := mua.Config{Folder: t.TempDir(), Roots: ca.Pool(), Resolver: zone, AtTerminal: true, Keyring: noRing{}, VaultWork: 10,
 		Ask: func(bool) (string, error) { return "", errors.New("nobody sits at the terminal") }}
 	m, err := mua.Open(t.Context(), c)
 	if err != nil {
@@ -307,7 +307,7 @@ func (noRing) Delete(string, string) error        { return errNoRing }
 // fetched waits until so many letters are here.
 func fetched(t *testing.T, m *mua.Mail, n int) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 40*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
@@ -335,7 +335,7 @@ func TestGivenPassphrase(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			m, err := mua.Open(t.Context(), mua.Config{Folder: t.TempDir(), Resolver: zone, Keyring: noRing{}, AtTerminal: terminal, Ask: func(bool) (string, error) { return "correct horse", nil }})
+			m, err := mua.Open(t.Context(), mua.Config{Folder: t.TempDir(), Resolver: zone, Keyring: noRing{}, VaultWork: 10, AtTerminal: terminal, Ask: func(bool) (string, error) { return "correct horse", nil }})
 			if err != nil {
 				t.Fatal(err)
 			}

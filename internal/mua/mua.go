@@ -40,6 +40,7 @@ type Config struct {
 	AtTerminal bool
 	// VaultFile keeps secrets in the encrypted file even where there is a keyring.
 	VaultFile bool
+	VaultWork int            // see vault.Config.Work; 0 is its default; for tests
 	Keyring   vault.Keyring  // nil is the system's; for tests
 	Roots     *x509.CertPool // nil is the system's
 	Dial      func(ctx context.Context, network, hostport string) (net.Conn, error)
@@ -128,7 +129,7 @@ func (m *Mail) open(c Config) error {
 	if err != nil {
 		return fmt.Errorf("open mail: %w", err)
 	}
-	v, err := vault.Open(vault.Config{FS: m.Store.Files(), Folder: folder, Ask: m.ask, File: c.VaultFile, Keyring: c.Keyring})
+	v, err := vault.Open(vault.Config{FS: m.Store.Files(), Folder: folder, Ask: m.ask, File: c.VaultFile, Work: c.VaultWork, Keyring: c.Keyring})
 	if err != nil {
 		return err
 	}

@@ -65,7 +65,7 @@ func newHouse(t *testing.T) *house {
 	t.Helper()
 	h := &house{t: t, folder: t.TempDir()}
 	var err error
-	h.Mail, err = mua.Open(t.Context(), mua.Config{Folder: h.folder, VaultFile: true, Ask: func(bool) (string, error) { return "correct horse battery", nil }})
+	h.Mail, err = mua.Open(t.Context(), mua.Config{Folder: h.folder, VaultFile: true, VaultWork: 10, Ask: func(bool) (string, error) { return "correct horse battery", nil }})
 	if err != nil {
 		t.Fatal(err)
 	}

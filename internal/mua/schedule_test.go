@@ -43,7 +43,7 @@ func scheduled(t *testing.T) (*house, *clock) {
 	t.Helper()
 	h, c := &house{t: t, folder: t.TempDir()}, &clock{now: time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)}
 	var err error
-	h.Mail, err = mua.Open(t.Context(), mua.Config{Folder: h.folder, VaultFile: true, Ask: func(bool) (string, error) { return "correct horse battery", nil }, Now: c.Now, Version: "test"})
+	h.Mail, err = mua.Open(t.Context(), mua.Config{Folder: h.folder, VaultFile: true, VaultWork: 10, Ask: func(bool) (string, error) { return "correct horse battery", nil }, Now: c.Now, Version: "test"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -218,7 +218,7 @@ func TestWatchBacksUp(t *testing.T) {
 	h.add(poppeer.Dovecot(t, letters(3)), profile.Leave)
 	at := place.Place{To: filepath.Join(t.TempDir(), "copies")}
 	h.must(h.desk("", false).BackupSchedule(t.Context(), mua.Schedule{To: at.To, Every: 3600, Keep: mua.DefaultKeep(), DrillEvery: 3600}))
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	out := &until{word: `"backup":{"schedule"`, stop: cancel}
 	d := h.desk("", true)

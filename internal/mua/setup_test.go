@@ -126,7 +126,7 @@ func TestBrowserLogin(t *testing.T) {
 		t.Fatalf("got %+v", n)
 	}
 	folder := t.TempDir()
-	m, err := mua.Open(t.Context(), mua.Config{Folder: folder, Roots: ca.Pool(), VaultFile: true, Ask: func(bool) (string, error) { return "correct horse battery", nil }})
+	m, err := mua.Open(t.Context(), mua.Config{Folder: folder, Roots: ca.Pool(), VaultFile: true, VaultWork: 10, Ask: func(bool) (string, error) { return "correct horse battery", nil }})
 	if err != nil {
 		t.Fatal(err)
 	}

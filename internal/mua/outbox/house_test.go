@@ -134,7 +134,7 @@ func newHouse(t testing.TB, p peer.Config, change func(*outbox.Config)) *house {
 	if h.account, err = addAccount(t.Context(), h.store); err != nil {
 		t.Fatal(err)
 	}
-	h.cfg = outbox.Config{Store: h.store, Lines: h.lines, Accounts: profile.New(h.store.DB()), Now: h.clock.Now, Grace: 300 * time.Millisecond, Network: func() string { return "" }}
+	h.cfg = outbox.Config{Store: h.store, Lines: h.lines, Accounts: profile.New(h.store.DB()), Now: h.clock.Now, Grace: time.Minute, Network: func() string { return "" }}
 	if change != nil {
 		change(&h.cfg)
 	}

@@ -142,14 +142,14 @@ func TestRun(t *testing.T) {
 	done := make(chan error, 1)
 	go func() { done <- h.Run(ctx) }()
 	h.add(ala, store.Inbox, letter("during", "\nalpha\n"))
-	deadline := time.After(30 * time.Second)
+	deadline := time.After(2 * time.Minute)
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for h.found("alpha") != "before during" {
 		select {
 		case <-tick.C:
 		case <-deadline:
-			t.Fatalf("after half a minute a search finds %q", h.found("alpha"))
+			t.Fatalf("after two minutes a search finds %q", h.found("alpha"))
 		}
 	}
 	stop()
