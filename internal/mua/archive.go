@@ -20,7 +20,7 @@ func (d *Desk) ArchiveAdd(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	d.say(choose(d.Language, "The archive %s is made; it keeps letters, and neither fetches nor sends. Bring mail in: poczta mail import PATH --account %q",
+	d.say(d.choose("The archive %s is made; it keeps letters, and neither fetches nor sends. Bring mail in: poczta mail import PATH --account %q",
 		"Archiwum %s jest gotowe; przechowuje listy, ale nie pobiera ani nie wysyła. Wczytaj pocztę: poczta mail import ŚCIEŻKA --account %q"), a.Address, a.Address)
 	return nil
 }
@@ -74,7 +74,7 @@ func (d *Desk) importInto(ctx context.Context, name, path string) (profile.Accou
 	}
 	a, err := d.Mail.addArchive(ctx, FirstArchive)
 	if err == nil && !d.JSON {
-		fmt.Fprintf(d.Err, choose(d.Language, "There is no account yet, so the letters go into an archive, %s, which neither fetches nor sends.\n",
+		fmt.Fprintf(d.Err, d.choose("There is no account yet, so the letters go into an archive, %s, which neither fetches nor sends.\n",
 			"Nie ma jeszcze konta, więc listy trafią do archiwum %s, które nie pobiera ani nie wysyła.\n"), a.Address)
 	}
 	return a, err

@@ -23,6 +23,10 @@ type BackupRestoring struct {
 // errNoMatch is a selection that meets no letter.
 var errNoMatch = errors.New("no letter of the backup matches")
 
+func (d *Desk) noMatch() error {
+	return &explained{d.choose(errNoMatch.Error(), "żaden list z kopii nie pasuje"), errNoMatch}
+}
+
 // BackupRestore brings letters of one account of a backup back into an account here: those that it
 // has already are left as they are.
 func (d *Desk) BackupRestore(ctx context.Context, p place.Place, o BackupRestoring) error {
@@ -77,16 +81,16 @@ func (d *Desk) restored(done holdings.Restored) error {
 	}
 	switch {
 	case done.Messages+done.Duplicates+done.Partial+done.Lost == 0:
-		return errNoMatch
+		return d.noMatch()
 	case d.JSON:
 		return nil
 	}
-	d.say("Restored from backup %s of %s: %s; %d were here already.", done.Snapshot, done.Time.Local().Format(time.DateTime), count(int(done.Messages)), done.Duplicates)
+	d.say(d.choose("Restored from backup %s of %s: %s; %d were here already.", "Przywrócono z kopii %s z %s: %s; już tu były: %d."), done.Snapshot, done.Time.Local().Format(time.DateTime), d.count(int(done.Messages)), done.Duplicates)
 	if done.Partial > 0 {
-		d.say("%d left out, of which only the header section was there when the backup was made.", done.Partial)
+		d.say(d.choose("%d left out, of which only the header section was there when the backup was made.", "Pominięto (był tam tylko nagłówek, gdy powstawała kopia): %d."), done.Partial)
 	}
 	if done.Lost > 0 {
-		return fmt.Errorf("%s can't be read from the backup; all others are here", count(int(done.Lost)))
+		return fmt.Errorf(d.choose("%s can't be read from the backup; all others are here", "z kopii nie da się odczytać: %s; wszystkie inne są tutaj"), d.count(int(done.Lost)))
 	}
 	return nil
 }
@@ -119,7 +123,7 @@ func (d *Desk) backupLetters(ctx context.Context, r *backup.Repository, s *backu
 		return err
 	}
 	if len(rows) == 0 && !d.JSON {
-		return errNoMatch
+		return d.noMatch()
 	}
 	return table(d, rows, "FOLDER\tRECEIVED\tSIZE\tFROM\tSUBJECT\tMESSAGE-ID", func(l backupLetter) string {
 		note := ""

@@ -110,6 +110,9 @@ func (d *Desk) say(format string, args ...any) {
 	fmt.Fprintf(w, "%s\n", printable(fmt.Sprintf(format, args...)))
 }
 
+// choose returns the text in the person's language.
+func (d *Desk) choose(en, pl string) string { return choose(d.Language, en, pl) }
+
 // choose returns the text in a person's language.
 func choose(language, en, pl string) string {
 	if language == "pl" || strings.HasPrefix(language, "pl_") || strings.HasPrefix(language, "pl-") {

@@ -24,9 +24,9 @@ func (d *Desk) FolderMake(ctx context.Context, account, name string) error {
 		err = d.Mail.Store.CreateFolder(ctx, a.ID, name)
 	}
 	if err != nil {
-		return folderTrouble(err, name)
+		return d.folderTrouble(err, name)
 	}
-	d.say("The folder %s is made.", name)
+	d.say(d.choose("The folder %s is made.", "Folder %s jest gotowy."), name)
 	return nil
 }
 
@@ -45,9 +45,9 @@ func (d *Desk) FolderRename(ctx context.Context, account, from, to string) error
 		err = page.RenameFolder(ctx, d.Mail.Store, a.ID, len(all) == 1, from, to)
 	}
 	if err != nil {
-		return folderTrouble(err, map[bool]string{true: to, false: from}[errors.Is(err, mailbox.ErrExists) || errors.Is(err, mailbox.ErrBadName)])
+		return d.folderTrouble(err, map[bool]string{true: to, false: from}[errors.Is(err, mailbox.ErrExists) || errors.Is(err, mailbox.ErrBadName)])
 	}
-	d.say("The folder %s is now %s.", from, to)
+	d.say(d.choose("The folder %s is now %s.", "Folder %s nazywa się teraz %s."), from, to)
 	return nil
 }
 
@@ -62,13 +62,13 @@ func (d *Desk) FolderRemove(ctx context.Context, account, name string) error {
 		err = page.RemoveFolder(ctx, d.Mail.Store, a.ID, name)
 	}
 	if err != nil {
-		return folderTrouble(err, name)
+		return d.folderTrouble(err, name)
 	}
 	if letters == 0 {
-		d.say("The folder %s is removed.", name)
+		d.say(d.choose("The folder %s is removed.", "Folder %s jest usunięty."), name)
 		return nil
 	}
-	d.say("The folder %s is removed; what lay there is in %s: %s.", name, store.Trash, count(int(letters)))
+	d.say(d.choose("The folder %s is removed; what lay there is in %s: %s.", "Folder %s jest usunięty; jego zawartość leży w folderze %s: %s."), name, store.Trash, d.count(int(letters)))
 	return nil
 }
 
@@ -93,21 +93,21 @@ func (d *Desk) lettersIn(ctx context.Context, account envelope.AccountID, name s
 }
 
 // folderTrouble says why a folder is as it was.
-func folderTrouble(err error, name string) error {
+func (d *Desk) folderTrouble(err error, name string) error {
 	text := ""
 	switch {
 	case errors.Is(err, store.ErrNotFound):
-		text = fmt.Sprintf("there is no folder %q; poczta mail folders lists them", name)
+		text = d.noFolder(name)
 	case errors.Is(err, store.ErrStandard):
-		text = fmt.Sprintf("every account has the folder %s: it can't be renamed or removed", name)
+		text = fmt.Sprintf(d.choose("every account has the folder %s: it can't be renamed or removed", "folder %s ma każde konto: nie da się go przemianować ani usunąć"), name)
 	case errors.Is(err, page.ErrReserved):
-		text = fmt.Sprintf("the folder %s is the outbox's: it can't be renamed or removed", name)
+		text = fmt.Sprintf(d.choose("the folder %s is the outbox's: it can't be renamed or removed", "folder %s należy do skrzynki nadawczej: nie da się go przemianować ani usunąć"), name)
 	case errors.Is(err, page.ErrWithin):
-		text = fmt.Sprintf("the folder %s would lie in itself; give it another name", name)
+		text = fmt.Sprintf(d.choose("the folder %s would lie in itself; give it another name", "folder %s leżałby w sobie samym; podaj inną nazwę"), name)
 	case errors.Is(err, mailbox.ErrExists):
-		text = fmt.Sprintf("there is a folder %s already, or one that every account has is named like it; give it another name", name)
+		text = fmt.Sprintf(d.choose("there is a folder %s already, or one that every account has is named like it; give it another name", "folder %s już istnieje albo podobnie nazywa się folder, który ma każde konto; podaj inną nazwę"), name)
 	case errors.Is(err, mailbox.ErrBadName):
-		text = fmt.Sprintf("%q can't be a folder's name; give it another", name)
+		text = fmt.Sprintf(d.choose("%q can't be a folder's name; give it another", "%q nie może być nazwą folderu; podaj inną"), name)
 	default:
 		return err
 	}

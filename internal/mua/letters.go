@@ -187,7 +187,7 @@ func (d *Desk) List(ctx context.Context, l Listing) error {
 	}
 	d.nothing(len(found))
 	if q.Cursor != "" && !d.JSON {
-		d.say("(There are more: --limit %d.)", 2*l.Limit)
+		d.say(d.choose("(There are more: --limit %d.)", "(Jest ich więcej: --limit %d.)"), 2*l.Limit)
 	}
 	return nil
 }
@@ -222,7 +222,7 @@ func (d *Desk) upToDate(ctx context.Context) error {
 	}
 	if !d.Mail.running.Load() {
 		if p.Total-p.Done > 1000 {
-			fmt.Fprintf(d.Err, "Indexing %d letters …\n", p.Total-p.Done)
+			fmt.Fprintf(d.Err, d.choose("Indexing %s …\n", "Do zindeksowania: %s …\n"), d.count(int(p.Total-p.Done)))
 		}
 		return d.Mail.Store.Catchup(ctx, nil)
 	}
@@ -233,7 +233,7 @@ func (d *Desk) upToDate(ctx context.Context) error {
 		return err
 	}
 	if p, err = d.Mail.Store.Indexed(ctx); err == nil && p.Done < p.Total {
-		fmt.Fprintf(d.Err, "%d of %d letters are indexed as yet; the others are not found.\n", p.Done, p.Total)
+		fmt.Fprintf(d.Err, d.choose("%d of %d letters are indexed as yet; the others are not found.\n", "Zindeksowano dotąd %d z %d listów; pozostałych nie widać w wynikach.\n"), p.Done, p.Total)
 	}
 	return err
 }
@@ -288,7 +288,7 @@ func (d *Desk) Mark(ctx context.Context, words []string, m Marking) error {
 		flag    mailbox.Flags
 	}{{m.Read, m.Unread, mailbox.Seen}, {m.Flag, m.Unflag, mailbox.Flagged}, {m.Answered, m.Unanswered, mailbox.Answered}} {
 		if x.on && x.off {
-			return fmt.Errorf("%w: a flag can't be set and cleared at once", ErrUsage)
+			return fmt.Errorf("%w: %s", ErrUsage, d.choose("a flag can't be set and cleared at once", "znaku nie da się naraz ustawić i zdjąć"))
 		}
 		if x.on {
 			set |= x.flag
@@ -298,21 +298,21 @@ func (d *Desk) Mark(ctx context.Context, words []string, m Marking) error {
 		}
 	}
 	if set|unset == 0 {
-		return fmt.Errorf("%w: say what to mark: --read, --unread, --flag, --unflag, --answered or --unanswered", ErrUsage)
+		return fmt.Errorf("%w: %s --read, --unread, --flag, --unflag, --answered, --unanswered", ErrUsage, d.choose("say what to mark:", "podaj, co oznaczyć:"))
 	}
-	list, missing := d.sift(ctx, list, inFolder)
+	list, missing := d.sift(ctx, list, d.inFolder)
 	n, err := d.Mail.Store.SetFlags(ctx, list, set, unset)
-	return d.did(len(list), n, "changed", err, missing)
+	return d.did(len(list), n, d.choose("{} changed.", "Zmieniono {}."), err, missing)
 }
 
 // did says how many letters a command changed, of those that it was for. It fails with missing, of
-// those that it was not for.
+// those that it was not for. The number stands for {} in what.
 func (d *Desk) did(asked, n int, what string, err, missing error) error {
 	if err != nil {
 		return errors.Join(err, missing)
 	}
 	if asked > 0 {
-		d.say("%s %s.", count(n), what)
+		d.say("%s", strings.Replace(what, "{}", d.count(n), 1))
 	}
 	return missing
 }
@@ -327,13 +327,13 @@ func (d *Desk) Move(ctx context.Context, folder string, words []string) error {
 	if err != nil {
 		return err
 	}
-	list, missing := d.sift(ctx, list, inFolder)
+	list, missing := d.sift(ctx, list, d.inFolder)
 	n, err := d.Mail.Store.Move(ctx, list, name)
-	what := "moved to " + name
+	what := d.choose("{} moved to ", "Przeniesiono {} do: ") + name
 	if err == nil && n < len(list) {
-		what += fmt.Sprintf("; %d lay there already", len(list)-n)
+		what += fmt.Sprintf(d.choose("; %d lay there already", "; już tam leżały: %d"), len(list)-n)
 	}
-	return d.did(len(list), n, what, err, missing)
+	return d.did(len(list), n, what+".", err, missing)
 }
 
 // Delete moves letters to Trash, and those in Trash into retention.
@@ -342,11 +342,11 @@ func (d *Desk) Delete(ctx context.Context, words []string) error {
 	if err != nil {
 		return err
 	}
-	list, missing := d.sift(ctx, list, inFolder)
+	list, missing := d.sift(ctx, list, d.inFolder)
 	n, err := d.Mail.Store.Remove(ctx, list)
-	what := "deleted; poczta mail restore brings them back"
+	what := d.choose("{} deleted; poczta mail restore brings them back.", "Usunięto {}; poczta mail restore je przywraca.")
 	if n == 1 {
-		what = "deleted; poczta mail restore brings it back"
+		what = d.choose("{} deleted; poczta mail restore brings it back.", "Usunięto {}; poczta mail restore go przywraca.")
 	}
 	return d.did(len(list), n, what, err, missing)
 }
@@ -359,10 +359,10 @@ func (d *Desk) Restore(ctx context.Context, words []string) error {
 	}
 	list, missing := d.sift(ctx, list, func(s store.Summary) string {
 		if s.Removed.IsZero() && s.Folder != store.Trash {
-			return fmt.Sprintf("letter %d is not deleted: it lies in %s", s.ID, s.Folder)
+			return fmt.Sprintf(d.choose("letter %d is not deleted: it lies in %s", "list %d nie jest usunięty: leży w folderze %s"), s.ID, s.Folder)
 		}
 		return ""
 	})
 	n, err := d.Mail.Store.Restore(ctx, list)
-	return d.did(len(list), n, "restored", err, missing)
+	return d.did(len(list), n, d.choose("{} restored.", "Przywrócono {}."), err, missing)
 }

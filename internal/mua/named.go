@@ -23,7 +23,7 @@ func (d *Desk) named(ctx context.Context, q store.Query) error {
 	}
 	unknown := text.Unknown
 	if text.Unknown = nil; strings.TrimSpace(q.Text) != "" && reflect.ValueOf(text).IsZero() {
-		return fmt.Errorf("%w: the search %q asks for nothing; write a word, or as in from:ola", ErrUsage, q.Text)
+		return fmt.Errorf("%w: "+d.choose("the search %q asks for nothing; write a word, or as in from:ola", "wyszukiwanie %q o nic nie pyta; napisz słowo albo jak w from:ola"), ErrUsage, q.Text)
 	}
 	d.hint(unknown)
 	for _, name := range text.Accounts {
@@ -52,7 +52,7 @@ func (d *Desk) named(ctx context.Context, q store.Query) error {
 		if !slices.ContainsFunc(all, func(f store.Folder) bool {
 			return strings.EqualFold(f.Name, name) && (len(q.Accounts) == 0 || slices.Contains(q.Accounts, f.Account))
 		}) {
-			return &explained{fmt.Sprintf("there is no folder %q; poczta mail folders lists them", name), store.ErrNotFound}
+			return &explained{d.noFolder(name), store.ErrNotFound}
 		}
 	}
 	return nil
@@ -65,14 +65,14 @@ func (d *Desk) hint(unknown []string) {
 	}
 	word := clip(strings.ReplaceAll(unknown[0], `"`, ""), 60)
 	name, _, _ := strings.Cut(word, ":")
-	fmt.Fprintf(d.Err, choose(d.Language, "%s: is no field of a search, so %s was looked for as text; fields are %s; put it in quotes, as in '\"%s\"', when the text is meant.\n",
+	fmt.Fprintf(d.Err, d.choose("%s: is no field of a search, so %s was looked for as text; fields are %s; put it in quotes, as in '\"%s\"', when the text is meant.\n",
 		"%s: nie jest polem wyszukiwania, więc szukano tekstu %s; pola to %s; gdy chodzi o tekst, napisz go w cudzysłowie, jak w '\"%s\"'.\n"), name, word, strings.Join(search.Fields(), ", "), word)
 }
 
 // nothing says that a list is empty, beside it.
 func (d *Desk) nothing(n int) {
 	if n == 0 && !d.JSON {
-		fmt.Fprintln(d.Err, choose(d.Language, "Nothing was found.", "Nic nie znaleziono."))
+		fmt.Fprintln(d.Err, d.choose("Nothing was found.", "Nic nie znaleziono."))
 	}
 }
 
@@ -82,6 +82,24 @@ func count(n int) string {
 		return "1 letter"
 	}
 	return fmt.Sprintf("%d letters", n)
+}
+
+// count is count in the person's language.
+func (d *Desk) count(n int) string {
+	switch tens := n % 100 / 10; {
+	case d.choose("en", "pl") == "en":
+		return count(n)
+	case n == 1:
+		return "1 list"
+	case tens != 1 && n%10 >= 2 && n%10 <= 4:
+		return fmt.Sprintf("%d listy", n)
+	}
+	return fmt.Sprintf("%d listów", n)
+}
+
+// noFolder says that a folder is not there.
+func (d *Desk) noFolder(name string) string {
+	return fmt.Sprintf(d.choose("there is no folder %q; poczta mail folders lists them", "nie ma folderu %q; poczta mail folders pokazuje wszystkie"), name)
 }
 
 // folderName checks the name of a folder that letters go to.
@@ -97,14 +115,14 @@ func folderName(name string) (string, error) {
 }
 
 // noLetter says that a letter is not here.
-func noLetter(id store.LetterID) error {
-	return &explained{fmt.Sprintf("there is no letter %d; poczta mail list shows those that are here", id), store.ErrNotFound}
+func (d *Desk) noLetter(id store.LetterID) error {
+	return &explained{fmt.Sprintf(d.choose("there is no letter %d; poczta mail list shows those that are here", "nie ma listu %d; poczta mail list pokazuje te, które są"), id), store.ErrNotFound}
 }
 
 // inFolder is what may be asked of letters in folders.
-func inFolder(s store.Summary) string {
+func (d *Desk) inFolder(s store.Summary) string {
 	if !s.Removed.IsZero() {
-		return fmt.Sprintf("letter %d is deleted; poczta mail restore %d brings it back", s.ID, s.ID)
+		return fmt.Sprintf(d.choose("letter %d is deleted; poczta mail restore %d brings it back", "list %d jest usunięty; poczta mail restore %d go przywraca"), s.ID, s.ID)
 	}
 	return ""
 }
@@ -126,7 +144,7 @@ func (d *Desk) sift(ctx context.Context, list []store.LetterID, refuse func(stor
 		s, err := d.Mail.Store.Summary(ctx, id)
 		switch {
 		case errors.Is(err, store.ErrNotFound):
-			err = noLetter(id)
+			err = d.noLetter(id)
 		case err == nil:
 			if why := refuse(s); why != "" {
 				err = errors.New(why)
@@ -144,7 +162,7 @@ func (d *Desk) sift(ctx context.Context, list []store.LetterID, refuse func(stor
 		}
 	}
 	if more > 0 {
-		missing = fmt.Errorf("%w; and %d more", missing, more)
+		missing = fmt.Errorf(d.choose("%w; and %d more", "%w; i tyle dalszych: %d"), missing, more)
 	}
 	return good, missing
 }

@@ -120,10 +120,10 @@ func (d *Desk) Policy(ctx context.Context, who string, c PolicyChange) error {
 	if a.Policy.Every > 0 {
 		every = time.Duration(a.Policy.Every) * time.Second
 	}
-	looks := fmt.Sprintf("poczta mail sync --watch and open look every %s.", briefly(every))
+	looks := fmt.Sprintf(d.choose("poczta mail sync --watch and open look every %s.", "poczta mail sync --watch i open sprawdzają co %s."), briefly(every))
 	if a.Paused {
-		looks = "It is not fetched by itself; --resume changes that."
+		looks = d.choose("It is not fetched by itself; --resume changes that.", "Konto nie jest pobierane samo z siebie; --resume to zmienia.")
 	}
-	d.say("%s: %s %s", a.Address, policyText(a.Policy, ""), looks)
+	d.say("%s: %s %s", a.Address, policyText(a.Policy, d.Language), looks)
 	return nil
 }

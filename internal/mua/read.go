@@ -74,7 +74,7 @@ func (d *Desk) Read(ctx context.Context, word string, r Reading) error {
 func (d *Desk) whole(ctx context.Context, id store.LetterID) error {
 	s, err := d.Mail.Store.Summary(ctx, id)
 	if errors.Is(err, store.ErrNotFound) {
-		return noLetter(id)
+		return d.noLetter(id)
 	}
 	if err != nil {
 		return fmt.Errorf("letter %d: %w", id, err)

@@ -103,7 +103,7 @@ func (d *Desk) RuleAdd(ctx context.Context, r store.Rule, accounts []string) (er
 	if d.JSON {
 		return d.encodeRule(ctx, r)
 	}
-	d.say(choose(d.Language, "Rule %d is saved; it files letters that come from now on. Those that are here: poczta mail rules apply",
+	d.say(d.choose("Rule %d is saved; it files letters that come from now on. Those that are here: poczta mail rules apply",
 		"Reguła %d jest zapisana; układa listy, które odtąd przyjdą. Te, które już tu są: poczta mail rules apply"), r.ID)
 	return nil
 }
@@ -126,7 +126,7 @@ func (d *Desk) RuleRemove(ctx context.Context, words []string) error {
 		if err := d.Mail.Store.RemoveRule(ctx, r.ID); err != nil && !errors.Is(err, store.ErrNotFound) {
 			return fmt.Errorf("rule %d: %w", r.ID, err)
 		}
-		d.say(choose(d.Language, "Rule %d, %s, is removed.", "Reguła %d, %s, jest usunięta."), r.ID, r.Name)
+		d.say(d.choose("Rule %d, %s, is removed.", "Reguła %d, %s, jest usunięta."), r.ID, r.Name)
 	}
 	return nil
 }
@@ -165,9 +165,9 @@ func (d *Desk) rulesNamed(ctx context.Context, words []string) ([]store.Rule, er
 		}
 		switch {
 		case len(named) == 0:
-			return nil, &explained{fmt.Sprintf("there is no rule %s; poczta mail rules list shows them", w), store.ErrNotFound}
+			return nil, &explained{fmt.Sprintf(d.choose("there is no rule %s; poczta mail rules list shows them", "nie ma reguły %s; poczta mail rules list pokazuje wszystkie"), w), store.ErrNotFound}
 		case len(named) > 1:
-			return nil, fmt.Errorf("%w: %d rules are named %s; name one by its number, as poczta mail rules list shows it", ErrUsage, len(named), w)
+			return nil, fmt.Errorf("%w: "+d.choose("%d rules are named %s; name one by its number, as poczta mail rules list shows it", "tyle reguł (%d) nazywa się %s; podaj numer jednej z nich, jak w poczta mail rules list"), ErrUsage, len(named), w)
 		case !slices.ContainsFunc(found, func(r store.Rule) bool { return r.ID == named[0].ID }):
 			found = append(found, named[0])
 		}
@@ -190,7 +190,7 @@ func (d *Desk) RulesApply(ctx context.Context, l Listing) error {
 			return err
 		}
 		if q.Cursor = cursor; cursor == "" {
-			return d.did(1, total, "moved or flagged", nil, nil)
+			return d.did(1, total, d.choose("{} moved or flagged.", "Przeniesiono albo oznaczono {}."), nil, nil)
 		}
 	}
 }

@@ -30,9 +30,13 @@ func (d *Desk) RuleSet(ctx context.Context, word string, c RuleChange) error {
 		return err
 	}
 	r := found[0]
-	if err := c.apply(&r); err != nil {
-		return err
+	for _, f := range c.Without {
+		if !slices.ContainsFunc(r.Conditions, func(k store.Condition) bool { return strings.EqualFold(k.Field, f) }) {
+			return fmt.Errorf("%w: "+d.choose("rule %d, %s, has no condition on %s, which could go; poczta mail rules list shows what it looks at",
+				"reguła %d, %s, nie ma warunku dla %s, który można by usunąć; poczta mail rules list pokazuje, na co patrzy"), ErrUsage, r.ID, r.Name, f)
+		}
 	}
+	c.apply(&r)
 	if len(c.Accounts) > 0 || c.AllAccounts {
 		if r.Accounts, err = d.numbers(ctx, c.Accounts); err != nil {
 			return err
@@ -48,19 +52,14 @@ func (d *Desk) RuleSet(ctx context.Context, word string, c RuleChange) error {
 	if err != nil {
 		return err
 	}
-	d.say(choose(d.Language, "Rule %d, %s, is changed: %s → %s. It files letters that come from now on; those that are here: poczta mail rules apply",
+	d.say(d.choose("Rule %d, %s, is changed: %s → %s. It files letters that come from now on; those that are here: poczta mail rules apply",
 		"Reguła %d, %s, jest zmieniona: %s → %s. Układa listy, które odtąd przyjdą; te, które już tu są: poczta mail rules apply"), r.ID, flat(r.Name), conditions(rows[0]), actions(r))
 	return nil
 }
 
 // apply puts a change over a rule.
-func (c *RuleChange) apply(r *store.Rule) error {
+func (c *RuleChange) apply(r *store.Rule) {
 	gone := slices.Clone(c.Without)
-	for _, f := range gone {
-		if !slices.ContainsFunc(r.Conditions, func(k store.Condition) bool { return strings.EqualFold(k.Field, f) }) {
-			return fmt.Errorf("%w: rule %d, %s, has no condition on %s, which could go; poczta mail rules list shows what it looks at", ErrUsage, r.ID, r.Name, f)
-		}
-	}
 	for _, k := range c.Conditions {
 		gone = append(gone, k.Field)
 	}
@@ -86,7 +85,6 @@ func (c *RuleChange) apply(r *store.Rule) error {
 	if c.Delete != nil && *c.Delete && c.Move == nil {
 		r.Move = ""
 	}
-	return nil
 }
 
 // RuleMove puts a rule, named as for RuleRemove, in a place of the order: 1 is asked first.
@@ -100,7 +98,7 @@ func (d *Desk) RuleMove(ctx context.Context, word string, to int) error {
 		return err
 	}
 	if to < 1 || to > len(all) {
-		return fmt.Errorf("%w: there is no place %d in the order of %d rules; 1 is the first", ErrUsage, to, len(all))
+		return fmt.Errorf("%w: "+d.choose("there is no place %d in the order of %d rules; 1 is the first", "w kolejności nie ma miejsca %d; reguł jest %d, a 1 to pierwsza"), ErrUsage, to, len(all))
 	}
 	order := make([]int64, 0, len(all))
 	for _, r := range all {
@@ -114,6 +112,6 @@ func (d *Desk) RuleMove(ctx context.Context, word string, to int) error {
 	if d.JSON {
 		return d.Rules(ctx)
 	}
-	d.say(choose(d.Language, "Rule %d, %s, is now in place %d of %d.", "Reguła %d, %s, stoi teraz na miejscu %d z %d."), found[0].ID, flat(found[0].Name), to, len(all))
+	d.say(d.choose("Rule %d, %s, is now in place %d of %d.", "Reguła %d, %s, stoi teraz na miejscu %d z %d."), found[0].ID, flat(found[0].Name), to, len(all))
 	return nil
 }

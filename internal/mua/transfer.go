@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 
 	"poczta.example/poczta/internal/mailfile"
 	"poczta.example/poczta/internal/mua/store"
@@ -35,16 +36,16 @@ func (d *Desk) Export(ctx context.Context, path, format string, l Listing) error
 		switch {
 		case ctx.Err() == nil:
 		case whole:
-			err = &explained{"stopped; nothing was written", err}
+			err = &explained{d.choose("stopped; nothing was written", "przerwano; nic nie zapisano"), err}
 		default:
-			err = &explained{fmt.Sprintf("stopped after %s", count(done.Letters)), err}
+			err = &explained{fmt.Sprintf(d.choose("stopped after %s", "przerwano; zapisano: %s"), d.count(done.Letters)), err}
 		}
 		return err
 	}
 	if path != "-" && !d.JSON {
 		d.nothing(done.Letters + done.Partial + done.Failed)
 	}
-	return d.transferred(done, "written")
+	return d.transferred(done, d.choose("{} written", "Zapisano {}"))
 }
 
 // create makes what letters are written into. discard takes away what is not whole, and reports
@@ -76,18 +77,19 @@ func (d *Desk) create(path, format string) (w mailfile.Writer, discard func() bo
 	return w, func() bool { return gone() == nil || remains() }, err
 }
 
+// transferred says what became of an import or export; the number of letters stands for {} in what.
 func (d *Desk) transferred(t store.Transfer, what string) error {
 	if d.JSON {
 		if err := d.encode(t); err != nil {
 			return err
 		}
 	} else {
-		text := fmt.Sprintf("%s %s, %s", count(t.Letters), what, size(t.Octets))
+		text := strings.Replace(what, "{}", d.count(t.Letters), 1) + ", " + size(t.Octets)
 		if t.Duplicates > 0 {
-			text += fmt.Sprintf("; %d were here already", t.Duplicates)
+			text += fmt.Sprintf(d.choose("; %d were here already", "; już tu były: %d"), t.Duplicates)
 		}
 		if t.Partial > 0 {
-			text += fmt.Sprintf("; %d left out, of which only the header section is here (read them first)", t.Partial)
+			text += fmt.Sprintf(d.choose("; %d left out, of which only the header section is here (read them first)", "; pominięto takie, których tylko nagłówek jest tutaj: %d (najpierw je otwórz)"), t.Partial)
 		}
 		fmt.Fprintln(d.Err, text+".")
 	}
@@ -95,7 +97,7 @@ func (d *Desk) transferred(t store.Transfer, what string) error {
 		fmt.Fprintln(d.Err, printable(f))
 	}
 	if t.Failed > 0 {
-		return fmt.Errorf("%d letters could not be read and were left out; all others are %s", t.Failed, what)
+		return fmt.Errorf(d.choose("%d letters could not be read and were left out; all others are there", "pominięto listy, których nie dało się odczytać: %d; wszystkie inne są na miejscu"), t.Failed)
 	}
 	return nil
 }
@@ -139,17 +141,17 @@ func (d *Desk) Import(ctx context.Context, from ImportFrom) error {
 	m.end()
 	if err != nil {
 		if done.Letters > 0 {
-			fmt.Fprintf(d.Err, "%s imported; run the same command again to go on, nothing comes twice.\n", count(done.Letters))
+			fmt.Fprintf(d.Err, d.choose("%s imported; run the same command again to go on, nothing comes twice.\n", "Wczytano %s; uruchom to samo polecenie jeszcze raz, a dokończy; nic nie przyjdzie dwa razy.\n"), d.count(done.Letters))
 		}
 		if ctx.Err() != nil {
-			err = &explained{"stopped; run the same command again, and it goes on where it was", err}
+			err = &explained{d.choose("stopped; run the same command again, and it goes on where it was", "przerwano; uruchom to samo polecenie jeszcze raz, a pójdzie dalej od tego miejsca"), err}
 		}
 		return err
 	}
 	if err := d.index(ctx); err != nil {
 		return err
 	}
-	return d.transferred(done, "imported")
+	return d.transferred(done, d.choose("{} imported", "Wczytano {}"))
 }
 
 // thunderbirdAt opens the Thunderbird profile at a path; thunderbird.ErrProfile when it is none.
