@@ -14,6 +14,7 @@ import (
 	"poczta.example/poczta/internal/clientconfig"
 	"poczta.example/poczta/internal/mailtest/peer"
 	"poczta.example/poczta/internal/mailtest/poppeer"
+	"poczta.example/poczta/internal/mailtest/ports"
 	"poczta.example/poczta/internal/mua/line"
 	"poczta.example/poczta/internal/mua/profile"
 	"poczta.example/poczta/internal/pop3client"
@@ -26,14 +27,7 @@ func TestWrongPortsAreSaidWithARemedy(t *testing.T) {
 	cert, pool := peer.Certificate(t, "127.0.0.1")
 	begins := poppeer.Start(t, poppeer.Config{TLS: &tls.Config{Certificates: []tls.Certificate{cert}}, ImplicitTLS: true}).Listen(t).String()
 	open := poppeer.Start(t, poppeer.Config{TLS: &tls.Config{Certificates: []tls.Certificate{cert}}}).Listen(t).String()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	none := l.Addr().String()
-	if err := l.Close(); err != nil {
-		t.Fatal(err)
-	}
+	none := net.JoinHostPort("127.0.0.1", strconv.Itoa(ports.Free(t)))
 	for name, tt := range map[string]struct {
 		at       string
 		host     string
@@ -65,8 +59,12 @@ func TestWrongPortsAreSaidWithARemedy(t *testing.T) {
 				}
 				return new(net.Dialer).DialContext(ctx, network, hostport)
 			}
+			limit := time.Minute
+			if tt.at == begins { // which will say nothing
+				limit = 300 * time.Millisecond
+			}
 			l, err := line.New(line.Config{Secrets: secrets{password: "x"}, Roots: pool, Dial: dial,
-				POP3: pop3client.Timeouts{Greeting: 300 * time.Millisecond}, SMTP: smtpclient.Timeouts{Greeting: 300 * time.Millisecond}})
+				POP3: pop3client.Timeouts{Greeting: limit}, SMTP: smtpclient.Timeouts{Greeting: limit}})
 			if err != nil {
 				t.Fatal(err)
 			}
