@@ -9,9 +9,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -28,43 +26,6 @@ import (
 	"poczta.example/poczta/internal/mua/page"
 	"poczta.example/poczta/internal/mua/store"
 )
-
-// required reports that a missing program is a failure.
-func required() bool { return os.Getenv("CI") != "" || os.Getenv("POCZTA_REQUIRE_SERVICES") != "" }
-
-// chromium starts a Chromium, or skips the test where there is none. proxy takes what is not for
-// this computer; "" lets nothing out.
-func chromium(t *testing.T, proxy string) context.Context {
-	t.Helper()
-	path := ""
-	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
-		if p, err := exec.LookPath(name); err == nil && path == "" {
-			path = p
-		}
-	}
-	if path == "" {
-		if required() {
-			t.Fatal("no Chromium: install Debian's package chromium")
-		}
-		t.Skip("no Chromium is installed: what a browser shows was not tested")
-	}
-	options := append(slices.Clone(chromedp.DefaultExecAllocatorOptions[:]), chromedp.ExecPath(path), chromedp.NoSandbox, chromedp.WindowSize(1360, 850),
-		chromedp.Flag("proxy-bypass-list", "127.0.0.1"), chromedp.UserDataDir(t.TempDir()))
-	if proxy == "" {
-		proxy = "127.0.0.1:9" // nobody is there
-	}
-	options = append(options, chromedp.Flag("proxy-server", proxy))
-	all, stop := chromedp.NewExecAllocator(t.Context(), options...)
-	t.Cleanup(stop)
-	ctx, cancel := chromedp.NewContext(all)
-	t.Cleanup(cancel)
-	if err := chromedp.Do(ctx); err != nil {
-		t.Fatalf("start Chromium: %v", err)
-	}
-	ctx, end := context.WithTimeout(ctx, 10*time.Minute)
-	t.Cleanup(end)
-	return ctx
-}
 
 // shots is where screenshots are put.
 func shots(t *testing.T) string {
@@ -118,6 +79,9 @@ func (h *house) enter(ctx context.Context) {
 	if err != nil {
 		h.t.Fatal(err)
 	}
+	h.t.Cleanup(func() { // before the server ends: the page would go on asking it
+		_ = chromedp.Do(ctx, chromedp.Navigate("about:blank"))
+	})
 	h.goTo(ctx, at)
 	h.until(ctx, `location.pathname === document.body.dataset.base + "/mail" && document.querySelector("#nav")`)
 }
@@ -350,7 +314,7 @@ func (h *house) accessible(ctx context.Context, name, axe string) {
 func (h *house) press(ctx context.Context, keys string) {
 	h.t.Helper()
 	var all []input.DispatchKeyEventParams
-	if code, named := map[string]int64{"Enter": 13, "Escape": 27, "ArrowDown": 40}[keys]; named {
+	if code, named := map[string]int64{"Enter": 13, "Escape": 27, "ArrowDown": 40, "Tab": 9}[keys]; named {
 		all = append(all, input.DispatchKeyEventParams{Key: keys, Code: keys, WindowsVirtualKeyCode: code})
 		if keys == "Enter" {
 			all[0].Text = "\r"

@@ -2,6 +2,7 @@ package page
 
 import (
 	"html/template"
+	"strconv"
 	"strings"
 )
 
@@ -19,6 +20,8 @@ func (p *Page) functions() template.FuncMap {
 			return template.HTML(`<svg class="icon" viewBox="0 0 24 24" aria-hidden="true" focusable="false"><path d="` + icons[name] + `"/></svg>`) //nolint:gosec // of our table
 		},
 		"join": strings.Join,
+		// ordinal numbers what the code numbers from nought.
+		"ordinal": func(n int) string { return strconv.Itoa(n + 1) },
 		// about puts what it is about into a text.
 		"about":   func(text, what string) string { return strings.Replace(text, "%s", what, 1) },
 		"grouped": grouped,

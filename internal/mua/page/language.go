@@ -108,6 +108,7 @@ func (t *words) folder(name string) string {
 const (
 	langCookie  = "poczta-lang"
 	themeCookie = "poczta-theme"
+	keysCookie  = "poczta-keys"
 )
 
 var matcher = language.NewMatcher([]language.Tag{language.English, language.Polish})

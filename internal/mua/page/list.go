@@ -163,6 +163,7 @@ type mailView struct {
 	frame
 	Heading string
 	Rows    []row
+	Found   string // how many they are, said when they change
 	More    string // the address of the next page
 	Bad     string // why there is no list
 	Hint    string // that a search may mean something else
@@ -267,6 +268,13 @@ func (v *visit) rows(view *mailView, w where) (err error) {
 		more := w
 		more.Cursor = next
 		view.More = more.List()
+	}
+	view.Found = v.t.count(len(view.Rows), nounLetter)
+	if w.Threads && !w.Removed {
+		view.Found = v.t.Threads + ": " + strconv.Itoa(len(view.Rows))
+	}
+	if view.More != "" {
+		view.Found += ", " + v.t.FoundMore
 	}
 	return err
 }

@@ -325,5 +325,6 @@ var polish = words{
 	ArchiveText:       "Przechowuje wczytane listy, ale nie pobiera ani nie wysyła.",
 	RemoveArchiveText: "Listy pozostaną tutaj, chyba że usuniesz je także.",
 	proofWords:        polishProof,
+	aloudWords:        polishAloud,
 	count:             polishCount, dates: &polishMonths,
 }

@@ -36,7 +36,7 @@ func TestQueue(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)
 	h.outbox.items = []page.Item{soon()}
-	h.shows("/outbox", "is sent in 7 s", `value="undo">Take back`)
+	h.shows("/outbox", "is sent in 7 s", `value="undo" aria-describedby="item-7">Take back`)
 	h.outbox.items[0].Next = today
 	h.shows("/outbox", "is sent now")
 	h.outbox.items[0].Attempts, h.outbox.items[0].Next = 2, today.Add(time.Minute)

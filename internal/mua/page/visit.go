@@ -175,6 +175,7 @@ type frame struct {
 	T        *words
 	Title    string
 	Theme    string
+	NoKeys   bool   // single keys are no shortcuts (WCAG 2.1.4)
 	View     string // which page it is, for the navigation
 	Inside   bool   // the person was let in
 	Where    where
@@ -227,6 +228,9 @@ func (v *visit) bare(title string) frame {
 	f := frame{T: v.t, Title: title, Theme: "auto", page: v.p, Self: v.r.URL.RequestURI(), Inside: v.s != nil}
 	if c, err := v.r.Cookie(themeCookie); err == nil && (c.Value == "dark" || c.Value == "light") {
 		f.Theme = c.Value
+	}
+	if c, err := v.r.Cookie(keysCookie); err == nil {
+		f.NoKeys = c.Value == "off"
 	}
 	return f
 }
@@ -330,7 +334,7 @@ func (v *visit) preferences() error {
 	if err := v.form(); err != nil {
 		return err
 	}
-	for name, values := range map[string][]string{langCookie: {"en", "pl"}, themeCookie: {"auto", "light", "dark"}} {
+	for name, values := range map[string][]string{langCookie: {"en", "pl"}, themeCookie: {"auto", "light", "dark"}, keysCookie: {"on", "off"}} {
 		if value := v.r.PostFormValue(strings.TrimPrefix(name, "poczta-")); slices.Contains(values, value) {
 			http.SetCookie(v.w, &http.Cookie{Name: name, Value: value, Path: "/", MaxAge: 400 * 24 * 3600, HttpOnly: true, SameSite: http.SameSiteStrictMode})
 		}

@@ -44,6 +44,7 @@ type words struct {
 	RemoveFolder, RemoveFolderTitle, RemoveFolderText, RemoveFolderBelow, RemoveFolderRules, RemoveFolderYes, Cancel, FolderMade string
 	FolderRenamed, FolderRemoved, NoFolders, SearchTry, SearchWord, FrameOut                                                     string
 	proofWords
+	aloudWords
 	AnArchive, ArchiveText, RemoveArchiveText                                                                 string
 	NoAccountYet, NothingYet, Fetching, FetchingOf, FetchingFiled, FetchingDeleted, SentSoon, SentIn, SentNow string
 
@@ -376,5 +377,6 @@ var english = words{
 	ArchiveText:       "It keeps letters that were imported, and neither fetches nor sends.",
 	RemoveArchiveText: "Its letters stay here, unless you remove them too.",
 	proofWords:        englishProof,
+	aloudWords:        englishAloud,
 	count:             englishCount, dates: &englishMonths,
 }

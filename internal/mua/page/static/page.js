@@ -20,15 +20,23 @@ function part(url, name, then, failed) {
 }
 function put(into, doc) { into.replaceChildren(...[...doc.body.childNodes].map(n => document.importNode(n, true))); }
 
+// say has a screen reader say what a page shows that changed, or that came by another page.
+const say = text => { const told = $("#told"); if (told && text) { told.textContent = ""; setTimeout(() => { told.textContent = text; }, 100); } };
+say($("#flash .notice > span")?.textContent);
+
 const rows = () => $$("#rows .row");
 const list = $("#list"), reader = $("#reader");
+
+// shown is the address of what the list page shows.
+const address = () => location.pathname + location.search;
+let shown = address();
 
 // open shows a letter beside the list.
 function open(url, push, focus) {
   const go = () => { location.href = url; };
   part(url, "letter", doc => {
     put(reader, doc);
-    if (push) history.pushState({}, "", url);
+    if (push) { history.pushState({}, "", url); shown = address(); }
     $(".panes").classList.toggle("reading", !!$(".letter", reader));
     const id = $(".letter", reader)?.dataset.id;
     for (const r of rows()) {
@@ -49,7 +57,8 @@ document.addEventListener("click", e => {
   e.preventDefault();
   open(a.href, true, true);
 });
-window.addEventListener("popstate", () => { if (reader) location.reload(); });
+// The way back, which a step within the page is not.
+window.addEventListener("popstate", () => { if (reader && address() !== shown) location.reload(); });
 
 // More letters come below those that are there.
 document.addEventListener("click", e => {
@@ -75,7 +84,7 @@ if (q && list) {
       if (u.searchParams.get("v")) now.set("v", u.searchParams.get("v"));
       const to = base + "/mail" + (now.size ? "?" + now : "");
       asked?.abort();
-      asked = part(to + (now.size ? "&" : "?") + "typing=1", "list", doc => { put(list, doc); history.replaceState({}, "", to); }, () => {});
+      asked = part(to + (now.size ? "&" : "?") + "typing=1", "list", doc => { put(list, doc); history.replaceState({}, "", to); shown = address(); say(($("#found") || $(".empty,.notice", list))?.textContent); }, () => {});
     }, 150);
   });
 }
@@ -102,6 +111,7 @@ if (list) setInterval(arrived, 60000);
 // How far fetches are: asked often while one runs.
 const fetching = $("#fetching");
 if (fetching) {
+  let spoke = Date.now();
   const look = after => setTimeout(() => {
     if (document.hidden) { look(2000); return; }
     const ran = fetching.childElementCount > 0;
@@ -109,6 +119,7 @@ if (fetching) {
       if (fetching.textContent !== doc.body.textContent) put(fetching, doc);
       const runs = fetching.childElementCount > 0;
       if (ran || runs) arrived();
+      if (ran !== runs || runs && Date.now() - spoke > 30000) { spoke = Date.now(); say(runs ? fetching.textContent : document.body.dataset.fetched); }
       look(runs ? 2000 : 5000);
     }, () => look(20000));
   }, after);
@@ -151,6 +162,27 @@ const menu = $(".menu-button"), nav = $("#nav"), help = $("#help");
 menu?.addEventListener("click", () => { menu.setAttribute("aria-expanded", String(nav.classList.toggle("open"))); if (nav.classList.contains("open")) $("a", nav)?.focus(); });
 $(".help-button")?.addEventListener("click", () => help.showModal());
 document.addEventListener("click", e => { for (const d of $$("details.more[open]")) if (!d.contains(e.target)) d.open = false; });
+document.addEventListener("keydown", e => {
+  if (e.key !== "Escape" || e.defaultPrevented || help?.open) return;
+  const d = e.target.closest?.("details.more[open]");
+  if (d) { d.open = false; $("summary", d).focus(); }
+  else if (nav?.classList.contains("open")) { nav.classList.remove("open"); menu.setAttribute("aria-expanded", "false"); menu.focus(); }
+});
+
+// Who works with the keys stays where they were in the list when it comes anew.
+let byKeys = false;
+document.addEventListener("keydown", () => { byKeys = true; }, true);
+document.addEventListener("pointerdown", () => { byKeys = false; }, true);
+document.addEventListener("submit", e => {
+  if (!byKeys || !["picks", "act"].includes(e.target.id)) return;
+  const here = focused() || $("#rows input:checked")?.closest(".row");
+  sessionStorage.setItem("at", Math.max(rows().indexOf(here), 0));
+});
+if (list && sessionStorage.getItem("at") !== null) {
+  const all = rows(), at = Number(sessionStorage.getItem("at"));
+  sessionStorage.removeItem("at");
+  if (!$(".letter", reader)) (all.length ? $("a", all[Math.min(at, all.length - 1)]) : $("#list-title")).focus();
+}
 
 // Keys.
 const focused = () => document.activeElement?.closest?.("#rows .row") || $("#rows .row.current");
@@ -193,6 +225,7 @@ document.addEventListener("keydown", e => {
   if (e.key === "Enter" && (e.ctrlKey || e.metaKey) && e.target.closest("#letter")) { $('#letter .primary[value=send]')?.click(); return; }
   if (e.ctrlKey || e.metaKey || e.altKey || e.defaultPrevented || help?.open) return;
   if (e.key === "Escape" && e.target === q) { q.blur(); return; }
+  if (document.body.dataset.keys === "off" && e.key.length === 1) return;
   if (e.target.closest("input:not([type=checkbox]),textarea,select,[contenteditable]")) return;
   const f = keys[e.key];
   if (f) { e.preventDefault(); f(); }
@@ -215,7 +248,7 @@ if (talk) {
   const tell = () => {
     const lines = $$(".steps li, .tell", talk).map(n => n.textContent.trim()), fresh = lines.filter(l => !heard.has(l));
     heard = new Set(lines);
-    if (fresh.length) $("#told").textContent = fresh.slice(-3).join(" \n");
+    if (fresh.length) say(fresh.slice(-3).join(" \n"));
     if ($("#copy")) $("#copy").hidden = false;
   };
   const follow = () => {
@@ -238,9 +271,9 @@ if (talk) {
   };
   document.addEventListener("click", async e => {
     if (e.target.id !== "copy") return;
-    try { await navigator.clipboard.writeText($("#code").textContent); $("#told").textContent = e.target.dataset.done; e.target.textContent = e.target.dataset.done; } catch {
+    try { await navigator.clipboard.writeText($("#code").textContent); say(e.target.dataset.done); e.target.textContent = e.target.dataset.done; } catch {
       getSelection().selectAllChildren($("#code"));
-      $("#told").textContent = e.target.dataset.not;
+      say(e.target.dataset.not);
     }
   });
   tell();
