@@ -199,7 +199,7 @@ func (h *host) command(ctx context.Context, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// run runs a command that must succeed, for a minute at most.
+// run runs a command that must succeed, for some minutes at most.
 func (h *host) run(args ...string) string {
 	h.t.Helper()
 	return h.feed("", args...)
@@ -208,7 +208,7 @@ func (h *host) run(args ...string) string {
 // feed is run with standard input.
 func (h *host) feed(stdin string, args ...string) string {
 	h.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute*patience)
 	defer cancel()
 	cmd := h.command(ctx, args...)
 	cmd.Stdin = strings.NewReader(stdin)
@@ -271,7 +271,7 @@ func (p *process) signal(s syscall.Signal, limit time.Duration) {
 	}
 	select {
 	case <-p.done:
-	case <-time.After(limit):
+	case <-time.After(limit * patience):
 	}
 }
 
@@ -333,7 +333,7 @@ func (h *host) within(f func() error) error {
 // dial connects from this host.
 func (h *host) dial(addr string, port int) (net.Conn, error) {
 	var c net.Conn
-	d := net.Dialer{Timeout: 5 * time.Second}
+	d := net.Dialer{Timeout: 5 * time.Second * patience}
 	if h.pid == 0 {
 		d.LocalAddr = &net.TCPAddr{IP: net.ParseIP(h.addr)}
 	}
@@ -358,9 +358,14 @@ func (h *host) listen(port int) net.Listener {
 	return l
 }
 
+// patience is how many times longer than on a quiet machine the laboratory waits for what must
+// come: nobody waits longer when all is well.
+const patience = 3
+
 // await polls until f holds.
 func await(t *testing.T, what string, limit time.Duration, f func() bool) {
 	t.Helper()
+	limit *= patience
 	deadline, tick := time.After(limit), time.NewTicker(50*time.Millisecond)
 	defer tick.Stop()
 	for !f() {

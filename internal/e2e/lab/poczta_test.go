@@ -106,7 +106,7 @@ func (s *poczta) poczta(stdin string, args ...string) string {
 
 // try runs a command and returns standard output and error together when it fails.
 func (s *poczta) try(stdin string, args ...string) (string, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute*patience)
 	defer cancel()
 	cmd := s.command(ctx, append([]string{s.bin, "--config", s.conf}, args...)...)
 	var out, stderr bytes.Buffer
@@ -193,6 +193,7 @@ func (s *poczta) lines(domain string) []string {
 func (s *poczta) fate(token, recipient string, limit time.Duration, states ...string) (fate, string) {
 	s.t.Helper()
 	var last []row
+	limit *= patience
 	deadline, tick := time.After(limit), time.NewTicker(100*time.Millisecond)
 	defer tick.Stop()
 	for {
@@ -224,6 +225,7 @@ func events(r row) string {
 func (s *poczta) waiting(recipient string, limit time.Duration, words ...string) string {
 	s.t.Helper()
 	var status string
+	limit *= patience
 	deadline, tick := time.After(limit), time.NewTicker(100*time.Millisecond)
 	defer tick.Stop()
 	for {
@@ -289,7 +291,7 @@ func keyPEM(t *testing.T, c tls.Certificate) string {
 func find(t *testing.T, h *host, local, token string) string {
 	t.Helper()
 	var found string
-	deadline, tick := time.After(2*time.Minute), time.NewTicker(50*time.Millisecond)
+	deadline, tick := time.After(2*time.Minute*patience), time.NewTicker(50*time.Millisecond)
 	defer tick.Stop()
 	for {
 		names, err := filepath.Glob(filepath.Join(h.dir, "mail", local, "new/*"))

@@ -26,7 +26,7 @@ func connect(t *testing.T, from *host, addr string, port int) *session {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = conn.Close() })
-	if err := conn.SetDeadline(time.Now().Add(time.Minute)); err != nil {
+	if err := conn.SetDeadline(time.Now().Add(time.Minute * patience)); err != nil {
 		t.Fatal(err)
 	}
 	s := &session{t, conn, bufio.NewReader(conn)}
@@ -162,6 +162,7 @@ func (s *session) lines() []string {
 // arrives waits until a mailbox of ours holds a message with all the words.
 func (w *world) arrives(t *testing.T, at *poczta, login string, limit time.Duration, words ...string) string {
 	t.Helper()
+	limit *= patience
 	deadline, tick := time.After(limit), time.NewTicker(200*time.Millisecond)
 	defer tick.Stop()
 	for {

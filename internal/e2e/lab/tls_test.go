@@ -102,7 +102,7 @@ func (w *world) get(t *testing.T, url, addr string) string {
 		return w.client.dial(addr, 443)
 	}}
 	defer tr.CloseIdleConnections()
-	resp, err := (&http.Client{Transport: tr, Timeout: 10 * time.Second}).Get(url)
+	resp, err := (&http.Client{Transport: tr, Timeout: 10 * time.Second * patience}).Get(url)
 	if err != nil {
 		t.Fatal(err)
 	}
