@@ -27,16 +27,27 @@ import (
 	"poczta.example/poczta/internal/mua/store"
 )
 
-// shots is where screenshots are put.
+// shots is where screenshots are put; "" where nobody would look at them.
 func shots(t *testing.T) string {
 	t.Helper()
-	if dir := os.Getenv("POCZTA_SCREENSHOTS"); dir != "" {
+	dir := os.Getenv("POCZTA_SCREENSHOTS")
+	if dir != "" {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			t.Fatal(err)
 		}
-		return dir
 	}
-	return t.TempDir()
+	return dir
+}
+
+// shoot puts a screenshot there.
+func (h *house) shoot(ctx context.Context, dir, name string) {
+	h.t.Helper()
+	if dir == "" {
+		return
+	}
+	shot, err := chromedp.Run(ctx, chromedp.CaptureScreenshot())
+	h.must(err)
+	h.must(os.WriteFile(filepath.Join(dir, name+".png"), shot, 0o644))
 }
 
 // furnish fills a house with mail to look at, and returns the newsletter and the letter with files.
@@ -168,14 +179,8 @@ func TestPages(t *testing.T) {
 				js[int](ctx, h, "("+p.do+", 1)")
 			}
 			wide, lang, theme := js[int64](ctx, h, `document.documentElement.scrollWidth`), js[string](ctx, h, `document.documentElement.lang`), js[string](ctx, h, `document.documentElement.dataset.theme`)
-			shot, err := chromedp.Run(ctx, chromedp.CaptureScreenshot())
-			if err != nil {
-				t.Fatal(err)
-			}
 			name := fmt.Sprintf("%s-%s-%s-%s", p.name, look.lang, look.theme, look.width)
-			if err := os.WriteFile(filepath.Join(dir, name+".png"), shot, 0o644); err != nil {
-				t.Fatal(err)
-			}
+			h.shoot(ctx, dir, name)
 			if wide > look.w {
 				t.Errorf("%s is %d pixels wide in a window of %d", name, wide, look.w)
 			}

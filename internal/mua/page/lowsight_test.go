@@ -4,8 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net/url"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -46,9 +44,7 @@ func TestZoom(t *testing.T) {
 			if after := js[float64](ctx, h, `parseFloat(getComputedStyle(document.body).fontSize)`); z.letters == "200%" && after < 1.9*before {
 				t.Errorf("%s has letters of %v though twice %v are wanted", name, after, before)
 			}
-			shot, err := chromedp.Run(ctx, chromedp.CaptureScreenshot())
-			h.must(err)
-			h.must(os.WriteFile(filepath.Join(dir, fmt.Sprintf("zoom-%s-%s.png", name, strings.TrimSuffix(z.name, "%"))), shot, 0o644))
+			h.shoot(ctx, dir, fmt.Sprintf("zoom-%s-%s", name, strings.TrimSuffix(z.name, "%")))
 			if wide := js[int64](ctx, h, `document.documentElement.scrollWidth`); wide > z.w {
 				t.Errorf("%s at %s is %d pixels wide in a window of %d", name, z.name, wide, z.w)
 			}
