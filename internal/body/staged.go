@@ -46,6 +46,8 @@ type staged struct {
 	over    overflow
 	octets  int64
 	sum     hash.Hash
+	digest  [32]byte // of all octets, once it was asked for
+	summed  bool
 	dots    bool
 	midLine bool
 	failed  error // of an earlier Write
@@ -82,6 +84,7 @@ func (s *staged) Write(p []byte) (int, error) {
 		return 0, s.failed
 	}
 	s.octets += int64(len(p))
+	s.summed = false
 	s.sum.Write(p)
 	s.lookForDots(p)
 	return len(p), nil
@@ -153,9 +156,12 @@ func (s *staged) lookForDots(p []byte) {
 func (s *staged) Octets() int64 { return s.octets }
 
 // SHA256 implements Staged.
-func (s *staged) SHA256() (sum [32]byte) {
-	s.sum.Sum(sum[:0])
-	return sum
+func (s *staged) SHA256() [32]byte {
+	if !s.summed {
+		s.sum.Sum(s.digest[:0])
+		s.summed = true
+	}
+	return s.digest
 }
 
 // ReadAt implements Staged.

@@ -98,8 +98,10 @@ func (w *writer) append(records []byte) (broken bool, err error) {
 	if broken, err := w.put(records); err != nil {
 		return broken, err
 	}
-	if err := w.stretch(w.end + int64(len(records))); err != nil {
-		return true, storeError("write segment "+w.name, err)
+	if len(records) < maxAhead { // else the next group outgrows the zeros too
+		if err := w.stretch(w.end + int64(len(records))); err != nil {
+			return true, storeError("write segment "+w.name, err)
+		}
 	}
 	return w.sync(records)
 }
