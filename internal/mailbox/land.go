@@ -12,7 +12,7 @@ import (
 	"poczta.example/poczta/internal/message"
 )
 
-// MaxLand is how many messages one Land takes; each is one row.
+// MaxLand is how many messages one Unload takes; each is one row.
 const MaxLand = 2 * chunkRows
 
 // Landed is a message whose body lies here durably and that has no entry yet: the first half of
@@ -24,45 +24,61 @@ type Landed struct {
 	Surrogate int64         // for AppendLanded, as Entry.Surrogate: see SurrogateOctets
 }
 
-// Land stores the bodies of at most MaxLand messages durably, in the low-priority lane. record
-// must write, in the same transaction, what AppendLanded will need: nothing else remembers them. It may
-// run more than once, and its error ends the whole. Land does not discard the staged messages.
-func (s *Store) Land(ctx context.Context, account envelope.AccountID, login string, batch []Import, record func(tx db.Tx, landed []Landed) error) error {
+// Unloaded is messages whose bodies are durable and have no rows yet: nothing remembers them
+// before Land, and only what Release gives back later keeps their octets from being swept away.
+type Unloaded struct {
+	s       *Store
+	account envelope.AccountID
+	landed  []Landed
+	order   []*Landed // by body: what comes in order is quickly inserted
+	release func()
+}
+
+// Unload stores the bodies of at most MaxLand messages durably. Whoever gets an Unloaded must end it with
+// Release; if Land was not called or has failed, the octets are taken back by the next merge. Unload does not discard
+// the staged messages. Several may be unloaded before the first lands.
+func (s *Store) Unload(ctx context.Context, account envelope.AccountID, login string, batch []Import) (*Unloaded, error) {
 	if len(batch) > MaxLand {
-		return fmt.Errorf("land %d messages, at most %d: %w", len(batch), MaxLand, ErrBatch)
+		return nil, fmt.Errorf("unload %d messages, at most %d: %w", len(batch), MaxLand, ErrBatch)
 	}
 	all, err := s.incoming(account, login, batch)
 	if err != nil {
-		return fmt.Errorf("take messages for account %d: %w", account, err)
+		return nil, fmt.Errorf("take messages for account %d: %w", account, err)
 	}
 	release, err := s.commitBodies(ctx, all)
 	if err != nil {
-		return fmt.Errorf("take messages for account %d: %w", account, err)
+		return nil, fmt.Errorf("take messages for account %d: %w", account, err)
 	}
-	defer release()
-	landed := make([]Landed, len(all))
+	u := &Unloaded{s: s, account: account, landed: make([]Landed, len(all)), order: make([]*Landed, len(all)), release: release}
 	for i := range all {
-		landed[i] = Landed{Import: *all[i].Import, Body: all[i].entry.Body, Location: all[i].loc}
-		landed[i].Staged = nil
+		u.landed[i] = Landed{Import: *all[i].Import, Body: all[i].entry.Body, Location: all[i].loc}
+		u.landed[i].Staged = nil
+		u.order[i] = &u.landed[i]
 	}
-	order := make([]*Landed, len(landed)) // what comes in order is quickly inserted
-	for i := range landed {
-		order[i] = &landed[i]
-	}
-	slices.SortFunc(order, func(a, b *Landed) int { return bytes.Compare(a.Body[:], b.Body[:]) })
-	err = s.cfg.DB.UpdateLow(ctx, func(tx db.Tx) error {
-		for _, l := range order {
+	slices.SortFunc(u.order, func(a, b *Landed) int { return bytes.Compare(a.Body[:], b.Body[:]) })
+	return u, nil
+}
+
+// Land gives the bodies their rows, in the low-priority lane. record must write, in the same
+// transaction, what AppendLanded will need: nothing else remembers them. It may run more than once, and its error
+// ends the whole. Land is called once at most.
+func (u *Unloaded) Land(ctx context.Context, record func(tx db.Tx, landed []Landed) error) error {
+	err := u.s.cfg.DB.UpdateLow(ctx, func(tx db.Tx) error {
+		for _, l := range u.order {
 			if err := body.Insert(tx, l.Body, l.Location, 1); err != nil {
 				return fmt.Errorf("insert body %s: %w", l.Body, err)
 			}
 		}
-		return record(tx, landed)
+		return record(tx, u.landed)
 	})
 	if err != nil {
-		return fmt.Errorf("take messages for account %d: %w", account, err)
+		return fmt.Errorf("take messages for account %d: %w", u.account, err)
 	}
 	return nil
 }
+
+// Release ends it. Once is enough.
+func (u *Unloaded) Release() { u.release() }
 
 // AppendLanded is AppendWithin for messages that have landed. Of a duplicate the body is released.
 // within must also see to it that what Land recorded is gone when the transaction ends.

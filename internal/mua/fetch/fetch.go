@@ -16,6 +16,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"poczta.example/poczta/internal/db"
@@ -265,9 +266,10 @@ type round struct {
 	todo  Progress
 
 	dock    *dock
-	buf     []byte    // for header sections
-	waiting int       // letters that are durable and not filed
-	filed   time.Time // when the last were
+	buf     []byte       // for header sections
+	coming  atomic.Int64 // letters that have come and are not in the tables
+	waiting int          // letters that are durable and not filed
+	filed   time.Time    // when the last were
 }
 
 func (r *round) run(ctx context.Context) error {

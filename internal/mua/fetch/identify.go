@@ -180,13 +180,21 @@ func digestOf(b []byte) (d [16]byte) {
 	head, _, _ := message.SplitHeader(b)
 	text := make([]byte, 0, 4<<10)
 	for f := range message.Fields(head) {
-		at := len(text)
-		text = append(text, strings.ToLower(f.Name())...)
+		at, value := len(text), f.Body()
+		if !f.Malformed() { // the name is ASCII
+			text = append(text, f.Raw[:bytes.IndexByte(f.Raw, ':')]...)
+			text = text[:at+len(bytes.TrimRight(text[at:], " \t"))]
+		}
+		for i, c := range text[at:] {
+			if 'A' <= c && c <= 'Z' {
+				text[at+i] = c + 'a' - 'A'
+			}
+		}
 		if volatile(text[at:]) {
 			text = text[:at]
 			continue
 		}
-		text = appendWords(append(text, ':'), f.Body())
+		text = appendWords(append(text, ':'), value)
 		text = append(text, '\n')
 	}
 	sum := sha256.Sum256(text)

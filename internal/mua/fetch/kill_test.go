@@ -32,7 +32,7 @@ func TestMain(m *testing.M) {
 
 func fetchOnce(folder, server string) int {
 	ctx := context.Background()
-	s, err := openFolder(ctx, folder)
+	s, err := openDeadly(ctx, folder)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1

@@ -28,19 +28,43 @@ const (
 const (
 	manyWaiting = 250
 	mostWaiting = 20_000
-	linePauses  = 20 * time.Millisecond
+	linePauses  = 100 * time.Millisecond
 	unfiledFor  = time.Second
 )
 
-// commit makes letters durable, as many at once as have come, and files them in the pauses. After
-// an error it throws away what comes.
-func (r *round) commit(ctx context.Context, came <-chan *taken, stop context.CancelCauseFunc) error {
+// load is a batch on its way from the line into the tables.
+type load struct {
+	batch  []*taken
+	fresh  []*taken        // those of them that do not lie here already
+	bodies *store.Unloaded // their octets, which are durable; nil when none is fresh
+}
+
+// commit makes letters durable, as many at once as have come, and files them in the pauses. While the
+// tables of one batch wait for the disk, the octets of the next are written. After an error it throws away what comes.
+// ctx is the fetch's, and inner ends when stop is called.
+func (r *round) commit(ctx, inner context.Context, came <-chan *taken, stop context.CancelCauseFunc) error {
+	loads, landed := make(chan *load), make(chan error, 1)
+	go func() { landed <- r.landAll(ctx, loads, stop) }()
+	failed := r.unloadAll(inner, came, loads, stop)
+	close(loads)
+	if err := <-landed; err != nil {
+		return err
+	}
+	return failed
+}
+
+// unloadAll makes the octets of what comes durable and hands it on. After an error, also one of the tables, whose
+// octets would be written in vain, it throws away what comes.
+func (r *round) unloadAll(ctx context.Context, came <-chan *taken, loads chan<- *load, stop context.CancelCauseFunc) error {
 	var failed error
-	for open := true; open; {
-		var batch []*taken
-		if batch, open = r.gather(came); failed == nil {
-			failed = r.settle(ctx, batch, open)
-			if failed != nil {
+	for {
+		batch := gather(came)
+		if len(batch) == 0 {
+			return failed
+		}
+		var l *load
+		if failed == nil {
+			if l, failed = r.unload(ctx, batch); failed != nil {
 				stop(failed)
 			}
 		}
@@ -48,87 +72,123 @@ func (r *round) commit(ctx context.Context, came <-chan *taken, stop context.Can
 			t.staged.Discard()
 			r.dock.give(t.held)
 		}
-	}
-	return failed
-}
-
-// settle makes a batch durable. An empty one says that the line pauses.
-func (r *round) settle(ctx context.Context, batch []*taken, open bool) error {
-	if len(batch) > 0 {
-		if err := r.keep(ctx, batch); err != nil {
-			return err
+		if l != nil {
+			loads <- l
 		}
 	}
-	if r.waiting == 0 || !open {
+}
+
+// gather returns what has come, at least one letter; none when nothing will come any more.
+func gather(came <-chan *taken) []*taken {
+	t, ok := <-came
+	if !ok {
 		return nil
 	}
-	if len(batch) == 0 || r.waiting >= mostWaiting || r.waiting < manyWaiting && time.Since(r.filed) > unfiledFor {
-		return r.file(ctx)
+	batch, octets := append(make([]*taken, 0, 64), t), t.staged.Octets()
+	for len(batch) < batchMost && octets < batchOctets {
+		select {
+		case t, ok := <-came:
+			if !ok {
+				return batch
+			}
+			batch, octets = append(batch, t), octets+t.staged.Octets()
+		default:
+			return batch
+		}
+	}
+	return batch
+}
+
+// landAll puts what is unloaded into the tables, one batch after the other, and files in the pauses. After an error
+// no later batch gets there.
+func (r *round) landAll(ctx context.Context, loads <-chan *load, stop context.CancelCauseFunc) error {
+	var failed error
+	for {
+		l, open := r.nextLoad(loads, failed == nil)
+		if !open {
+			return failed
+		}
+		if failed == nil {
+			if failed = r.settle(ctx, l); failed != nil {
+				stop(failed)
+			}
+		}
+		if l != nil {
+			r.coming.Add(-int64(len(l.batch)))
+			if l.bodies != nil {
+				l.bodies.Release()
+			}
+		}
+	}
+}
+
+// nextLoad waits for the next batch. None says that the line pauses long enough to file what waits; open is false
+// when nothing will come any more.
+func (r *round) nextLoad(loads <-chan *load, file bool) (l *load, open bool) {
+	for {
+		var pause <-chan time.Time
+		if file && r.waiting > 0 {
+			wait := linePauses
+			if r.waiting < manyWaiting {
+				wait = max(linePauses, unfiledFor-time.Since(r.filed))
+			}
+			pause = time.After(wait)
+		}
+		select {
+		case l, open := <-loads:
+			return l, open
+		case <-pause:
+			if r.coming.Load() == 0 {
+				return nil, true
+			}
+		}
+	}
+}
+
+// settle makes a batch durable. None says that the line pauses: then it files until something comes.
+func (r *round) settle(ctx context.Context, l *load) error {
+	if l == nil {
+		return r.file(ctx, func() bool { return r.coming.Load() > 0 })
+	}
+	if err := r.keep(ctx, l); err != nil {
+		return err
+	}
+	if r.waiting >= mostWaiting || r.waiting > 0 && r.waiting < manyWaiting && time.Since(r.filed) > unfiledFor {
+		return r.file(ctx, nil)
 	}
 	return nil
 }
 
-// gather returns what has come: at least one letter, or none when the line pauses long enough to
-// file. It reports false when nothing will come any more.
-func (r *round) gather(came <-chan *taken) ([]*taken, bool) {
-	var pause <-chan time.Time
-	if r.waiting > 0 {
-		wait := linePauses
-		if r.waiting < manyWaiting {
-			wait = max(linePauses, unfiledFor-time.Since(r.filed))
-		}
-		t := time.NewTimer(wait)
-		defer t.Stop()
-		pause = t.C
-	}
-	var batch []*taken
-	var octets int64
-	for len(batch) < batchMost && octets < batchOctets {
-		if len(batch) > 0 {
-			select {
-			case t, ok := <-came:
-				if !ok {
-					return batch, false
-				}
-				batch, octets = append(batch, t), octets+t.staged.Octets()
-				continue
-			default:
-				return batch, true
-			}
-		}
-		select {
-		case t, ok := <-came:
-			if !ok {
-				return nil, false
-			}
-			batch, octets = append(batch, t), t.staged.Octets()
-		case <-pause:
-			return nil, true
-		}
-	}
-	return batch, true
-}
-
-// file files what waits and has the rows in memory know their letters.
-func (r *round) file(ctx context.Context) error {
+// file files what waits, some 250 at least, until enough, which may be nil, says so.
+func (r *round) file(ctx context.Context, enough func() bool) error {
 	if r.waiting == 0 {
 		return nil
 	}
 	if err := ctx.Err(); err != nil {
 		return err // the next fetch or start files
 	}
+	inner, stop := context.WithCancel(ctx)
+	defer stop()
 	all := r.waiting
 	r.todo.Filing = all
 	r.f.c.Progress(r.todo)
-	err := r.f.c.Store.File(ctx, func(n int) {
-		r.todo.Filing = max(1, all-n)
+	err := r.f.c.Store.File(inner, func(n int) {
+		r.waiting = max(1, all-n) // n may count another account's
+		r.todo.Filing = r.waiting
 		r.f.c.Progress(r.todo)
+		if enough != nil && enough() {
+			stop()
+		}
 	})
 	r.todo.Filing = 0
-	if err != nil {
+	stopped := inner.Err() != nil && ctx.Err() == nil
+	if err != nil && !(stopped && errors.Is(err, context.Canceled)) {
 		return err
 	}
-	r.waiting, r.filed = 0, time.Now()
+	if !stopped {
+		r.waiting = 0
+	}
+	r.filed = time.Now()
 	r.f.c.Progress(r.todo)
 	return nil
 }

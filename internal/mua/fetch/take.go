@@ -1,6 +1,7 @@
 package fetch
 
 import (
+	"bytes"
 	"context"
 	"encoding/hex"
 	"errors"
@@ -55,7 +56,7 @@ func (r *round) take(ctx context.Context, fresh []*mail) error {
 	if err == nil {
 		err = r.stream(ctx, whole, false)
 	}
-	if filed := r.file(ctx); err == nil {
+	if filed := r.file(ctx, nil); err == nil {
 		err = filed
 	}
 	return err
@@ -71,7 +72,7 @@ func (r *round) stream(ctx context.Context, list []*mail, partial bool) error {
 	came := make(chan *taken, ahead)
 	r.dock = newDock(aheadOctets)
 	done := make(chan error, 1)
-	go func() { done <- r.commit(ctx, came, stop) }()
+	go func() { done <- r.commit(ctx, inner, came, stop) }()
 	by := byNumber(list)
 	fn := func(n int, text io.Reader) error {
 		held := r.dock.take(inner, by[n].Octets)
@@ -84,11 +85,13 @@ func (r *round) stream(ctx context.Context, list []*mail, partial bool) error {
 			t.staged.Discard()
 			return err
 		}
+		r.coming.Add(1)
 		select {
 		case came <- t:
 			t.m.came = true
 			return nil
 		case <-inner.Done():
+			r.coming.Add(-1)
 			t.staged.Discard()
 			return context.Cause(inner)
 		}
@@ -133,22 +136,63 @@ func (r *round) stage(ctx context.Context, m *mail, text io.Reader, partial bool
 	return &taken{m: m, staged: staged, partial: partial}, nil
 }
 
-// keep makes a batch durable, letters and what the journal will say of them in one transaction, and counts it.
-func (r *round) keep(ctx context.Context, batch []*taken) error {
-	var fresh []*taken
+// unload makes the octets of a batch durable, and finds out which letters lie here already.
+func (r *round) unload(ctx context.Context, batch []*taken) (*load, error) {
+	l := &load{batch: batch, fresh: make([]*taken, 0, len(batch))}
 	for _, t := range batch {
 		same, err := r.same(ctx, t)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		if !same {
-			fresh = append(fresh, t)
+			l.fresh = append(l.fresh, t)
 		}
 	}
-	if err := r.land(ctx, fresh); err != nil {
-		return err
+	if len(l.fresh) == 0 {
+		return l, nil
 	}
-	for _, t := range batch {
+	landings := make([]store.Landing, len(l.fresh))
+	for i, t := range l.fresh {
+		landings[i] = store.Landing{Import: r.imported(t), Note: t.row.note()}
+		if t.partial {
+			landings[i].Whole = max(1, t.m.Octets)
+		}
+	}
+	var err error
+	if l.bodies, err = r.f.c.Store.Unload(ctx, r.a.ID, landings); err != nil {
+		return nil, unstored(len(l.fresh), err)
+	}
+	for _, t := range l.fresh {
+		r.rows[t.row.key] = t.row
+	}
+	return l, nil
+}
+
+// unstored says that letters could not be made durable.
+func unstored(n int, err error) error {
+	return fmt.Errorf("store %d letters: %w; nothing was deleted on the server", n, err)
+}
+
+// keep puts a batch into the tables, letters and what the journal will say of them in one transaction, and counts it.
+func (r *round) keep(ctx context.Context, l *load) error {
+	if l.bodies != nil {
+		if err := l.bodies.Land(ctx); err != nil {
+			return unstored(len(l.fresh), err)
+		}
+	}
+	r.waiting += len(l.fresh)
+	for _, t := range l.fresh {
+		switch {
+		case t.partial:
+			r.res.Headers++
+		default:
+			r.res.Fetched++
+		}
+		if t.row.odd && t.staged.Octets() != t.m.Octets {
+			r.remark("letter %d has %d octets where the server told %d; it stays on the server until it was fetched twice alike", t.m.Number, t.staged.Octets(), t.m.Octets)
+		}
+	}
+	for _, t := range l.batch {
 		r.todo.Letters++
 		r.todo.Octets += min(t.m.Octets, largest)
 		r.res.Octets += t.staged.Octets()
@@ -258,37 +302,6 @@ func (r *round) lostBy(sum [32]byte) *row {
 	return nil
 }
 
-// land stores letters that are new.
-func (r *round) land(ctx context.Context, list []*taken) error {
-	if len(list) == 0 {
-		return nil
-	}
-	batch := make([]store.Landing, len(list))
-	for i, t := range list {
-		batch[i] = store.Landing{Import: r.imported(t), Note: t.row.note()}
-		if t.partial {
-			batch[i].Whole = max(1, t.m.Octets)
-		}
-	}
-	if err := r.f.c.Store.Land(ctx, r.a.ID, batch); err != nil {
-		return fmt.Errorf("store %d letters: %w; nothing was deleted on the server", len(list), err)
-	}
-	r.waiting += len(list)
-	for _, t := range list {
-		r.rows[t.row.key] = t.row
-		switch {
-		case t.partial:
-			r.res.Headers++
-		default:
-			r.res.Fetched++
-		}
-		if t.row.odd && t.staged.Octets() != t.m.Octets {
-			r.remark("letter %d has %d octets where the server told %d; it stays on the server until it was fetched twice alike", t.m.Number, t.staged.Octets(), t.m.Octets)
-		}
-	}
-	return nil
-}
-
 // imported is a letter as the store takes it. The server's unique-id stays its own where it may.
 func (r *round) imported(t *taken) mailbox.Import {
 	im := mailbox.Import{Source: "POP3 " + t.row.key, Staged: t.staged, Received: t.received}
@@ -305,12 +318,12 @@ func received(head []byte, now time.Time) time.Time {
 		if !f.Is("Received") {
 			continue
 		}
-		value := f.Value()
-		i := strings.LastIndexByte(value, ';')
+		value := f.Body()
+		i := bytes.LastIndexByte(value, ';')
 		if i < 0 {
 			return now
 		}
-		at, err := parseDate(strings.TrimSpace(value[i+1:]))
+		at, err := parseDate(message.Unfold(value[i+1:]))
 		if err != nil || at.After(now) || at.Year() < 1980 {
 			return now
 		}

@@ -14,7 +14,7 @@ import (
 	"poczta.example/poczta/internal/mailbox"
 )
 
-// Adding a letter has two halves. Land makes it durable: its octets, and one row for many letters
+// Adding a letter has two halves. Land makes it durable: its octets (Unload), then one row for many letters
 // with all that is known of them. File gives it its folder, uid, thread and place in the lists; what Land
 // took and File did not is filed when the store is opened the next time. Nobody sees a letter between the two.
 
@@ -28,30 +28,65 @@ type Landing struct {
 // fileBatch is how many letters are filed in one transaction.
 const fileBatch = 250
 
-// Land stores at most mailbox.MaxLand letters durably; they are in no folder and in no list before
-// File. Then all is as with Add, but that Config.Filed takes the place of Within. Land does not discard
-// what is staged.
-func (s *Store) Land(ctx context.Context, account envelope.AccountID, batch []Landing) error {
+// Unloaded is letters whose octets are durable, and that nothing knows before Land. While its transaction
+// waits for the disk the next letters may be unloaded.
+type Unloaded struct {
+	s       *Store
+	account envelope.AccountID
+	bodies  *mailbox.Unloaded
+	more    []landed // of each letter what mailbox does not know
+}
+
+// Unload stores the octets of at most mailbox.MaxLand letters durably. What it returns must be ended with
+// Release; without Land the octets are forgotten, and taken back by a merge later. Unload does not discard
+// what is staged, but its memory is given back when Unload returns.
+func (s *Store) Unload(ctx context.Context, account envelope.AccountID, batch []Landing) (*Unloaded, error) {
 	defer s.busy()()
+	u := &Unloaded{s: s, account: account, more: make([]landed, len(batch))}
 	imports := make([]mailbox.Import, len(batch))
 	for i := range batch {
 		imports[i] = batch[i].Import
 		if imports[i].Received.IsZero() {
 			imports[i].Received = s.cfg.Now()
 		}
+		u.more[i] = landed{whole: batch[i].Whole, note: batch[i].Note}
 	}
-	return s.mailboxes.Land(ctx, account, s.cfg.Login(account), imports, func(tx db.Tx, list []mailbox.Landed) error {
-		all := make([]landed, len(list))
+	var err error
+	if u.bodies, err = s.mailboxes.Unload(ctx, account, s.cfg.Login(account), imports); err != nil {
+		return nil, err
+	}
+	return u, nil
+}
+
+// Land makes the letters known, in one transaction; they are in no folder and in no list before
+// File. Then all is as with Add, but that Config.Filed takes the place of Within. Letters land in the order of
+// the calls.
+func (u *Unloaded) Land(ctx context.Context) error {
+	defer u.s.busy()()
+	return u.bodies.Land(ctx, func(tx db.Tx, list []mailbox.Landed) error {
 		for i := range list {
-			all[i] = landed{Landed: list[i], whole: batch[i].Whole, note: batch[i].Note}
+			u.more[i].Landed = list[i]
 		}
-		for chunk := range slices.Chunk(all, fileBatch) {
-			if _, err := tx.Exec(`INSERT INTO landed (account, letters) VALUES (?, ?)`, int64(account), packLanded(chunk)); err != nil {
+		for chunk := range slices.Chunk(u.more, fileBatch) {
+			if _, err := tx.Exec(`INSERT INTO landed (account, letters) VALUES (?, ?)`, int64(u.account), packLanded(chunk)); err != nil {
 				return fmt.Errorf("note letters that wait to be filed: %w", err)
 			}
 		}
 		return nil
 	})
+}
+
+// Release ends it. Once is enough.
+func (u *Unloaded) Release() { u.bodies.Release() }
+
+// Land is Unload, Land and Release.
+func (s *Store) Land(ctx context.Context, account envelope.AccountID, batch []Landing) error {
+	u, err := s.Unload(ctx, account, batch)
+	if err != nil {
+		return err
+	}
+	defer u.Release()
+	return u.Land(ctx)
 }
 
 // busy keeps the index away until the function that it returns is called.
