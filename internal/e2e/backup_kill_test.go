@@ -419,7 +419,7 @@ func (m *mortal) letters() (rows []mua.LetterRow) {
 // furnish makes a folder for mail with the account ala, which no server knows.
 func furnish(t *testing.T, folder string) {
 	t.Helper()
-	m, err := mua.Open(t.Context(), mua.Config{Folder: folder, VaultFile: true, Ask: func(bool) (string, error) { return "correct horse", nil }})
+	m, err := mua.Open(t.Context(), mua.Config{Folder: folder, VaultFile: true, VaultWork: 10, Ask: func(bool) (string, error) { return "correct horse", nil }})
 	if err != nil {
 		t.Fatal(err)
 	}

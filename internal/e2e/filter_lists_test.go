@@ -3,7 +3,6 @@ package e2e_test
 import (
 	"fmt"
 	"math"
-	"net"
 	"regexp"
 	"strings"
 	"testing"
@@ -47,15 +46,11 @@ func TestLists(t *testing.T) {
 	t.Parallel()
 	n := newNames(t, listed()...)
 	n.misbehave([]string{"10.113.0.203.bl.test.", "silent.test."}, nil)
-	gone, err := net.Listen("tcp", "127.0.0.1:0") // a hook that is away
-	if err != nil {
-		t.Fatal(err)
-	}
-	_ = gone.Close()
+	gone := freeAddr(t) // a hook that is away
 	p := peer.Start(t, peer.Config{})
-	conf := append(scored(n), hub(p.Listen(t)), asking, fmt.Sprintf("[hook]\nurl = \"http://%s/\"", gone.Addr()), "[verify]\nunavailable = \"defer\"", "[conduct]\nnew_recipients = 2")
+	conf := append(scored(n), hub(p.Listen(t)), asking, fmt.Sprintf("[hook]\nurl = \"http://%s/\"", gone), "[verify]\nunavailable = \"defer\"", "[conduct]\nnew_recipients = 2")
 	for i := range conf {
-		conf[i] = strings.Replace(conf[i], `timeout = "2s"`, `timeout = "300ms"`, 1)
+		conf[i] = strings.Replace(conf[i], `timeout = "10s"`, `timeout = "1s"`, 1)
 	}
 	s := setup(t, conf...)
 	s.start()

@@ -25,7 +25,7 @@ func TestFiltersOnNodes(t *testing.T) {
 	a, b, _ := twoNodes(t)
 	n := newNames(t, far()...)
 	for _, s := range []*server{a, b} {
-		s.configure("[xclient]\nfrom = [\"127.0.0.1\"]", fmt.Sprintf("[dns]\nservers = [%q]\ntimeout = \"2s\"", n.addr),
+		s.configure("[xclient]\nfrom = [\"127.0.0.1\"]", fmt.Sprintf("[dns]\nservers = [%q]\ntimeout = \"10s\"", n.addr),
 			"[spam]\ngrey = 2\ngrey_delay = \"1s\"", "[tls_reports]\nsend = false", "[dmarc_reports]\nsend = false")
 	}
 	a.start()

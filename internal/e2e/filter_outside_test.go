@@ -30,7 +30,7 @@ import (
 
 // scored has strangers at loopback tell whom they stand for, and asks no name server but the test's.
 func scored(n *names) []string {
-	return []string{plaintext, unlimited, "[xclient]\nfrom = [\"127.0.0.1\"]", fmt.Sprintf("[dns]\nservers = [%q]\ntimeout = \"2s\"", n.addr),
+	return []string{plaintext, unlimited, "[xclient]\nfrom = [\"127.0.0.1\"]", fmt.Sprintf("[dns]\nservers = [%q]\ntimeout = \"10s\"", n.addr),
 		"[spam]\ngreylist = false", "[tls_reports]\nsend = false", "[dmarc_reports]\nsend = false"}
 }
 

@@ -73,7 +73,7 @@ func TestSendersAreVerified(t *testing.T) {
 		`10.2.0.192.in-addr.arpa. PTR mx.bank.test.`, `_dmarc.bank.test. TXT "v=DMARC1; p=reject"`,
 		`s1._domainkey.bank.test. TXT "v=DKIM1; k=ed25519; p=`+base64.StdEncoding.EncodeToString(public)+`"`,
 		`thief.test. A 203.0.113.9`, `9.113.0.203.in-addr.arpa. PTR thief.test.`)
-	s := setup(t, "[xclient]\nfrom = [\"127.0.0.1\"]", fmt.Sprintf("[dns]\nservers = [%q]\ntimeout = \"2s\"", zone.addr),
+	s := setup(t, "[xclient]\nfrom = [\"127.0.0.1\"]", fmt.Sprintf("[dns]\nservers = [%q]\ntimeout = \"10s\"", zone.addr),
 		"[spam]\ngreylist = false", "[auth]\nplaintext_from = [\"127.0.0.0/8\"]", "[tls_reports]\nsend = false", "[dmarc_reports]\nsend = false")
 	s.start()
 	login := "ala@" + domain

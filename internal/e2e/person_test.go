@@ -108,7 +108,7 @@ func TestPersonSetsUp(t *testing.T) {
 			if err != nil {
 				t.Fatalf("%v\n%s", err, &c.who.said)
 			}
-			m, err := mua.Open(t.Context(), mua.Config{Folder: t.TempDir(), VaultFile: true, Ask: func(bool) (string, error) { return "a passphrase", nil }, Roots: f.ca.Pool(), Dial: dial, Resolver: names})
+			m, err := mua.Open(t.Context(), mua.Config{Folder: t.TempDir(), VaultFile: true, VaultWork: 10, Ask: func(bool) (string, error) { return "a passphrase", nil }, Roots: f.ca.Pool(), Dial: dial, Resolver: names})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -36,7 +36,7 @@ func (s *server) relayPort() int { return s.base + 26 }
 
 // outward lets the server ask the names and deliver to loopback; relay is more of [relay].
 func (s *server) outward(n *names, relay string) {
-	s.configure(unlimited, "[conduct]\nenabled = false", fmt.Sprintf("[dns]\nservers = [%q]\ntimeout = \"300ms\"", n.addr),
+	s.configure(unlimited, "[conduct]\nenabled = false", fmt.Sprintf("[dns]\nservers = [%q]\ntimeout = \"2s\"", n.addr),
 		fmt.Sprintf("[relay]\nport = %d\nallow_loopback = true\nfamilies = \"ipv4\"\n%s", s.relayPort(), relay))
 }
 
