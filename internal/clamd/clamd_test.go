@@ -39,7 +39,7 @@ func fake(t *testing.T, serve func(net.Conn)) clamd.Config {
 		}
 	})
 	t.Cleanup(func() { l.Close(); all.Wait() })
-	return clamd.Config{Network: "unix", Address: path, Timeout: 10 * time.Second}
+	return clamd.Config{Network: "unix", Address: path, Timeout: time.Minute}
 }
 
 // receive reads a command and, after INSTREAM, the message.

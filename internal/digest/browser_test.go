@@ -33,7 +33,7 @@ func chromium(t *testing.T, scheme string) context.Context {
 	ctx, cancel := chromedp.NewContext(all)
 	t.Cleanup(cancel)
 	must(t, chromedp.Do(ctx))
-	ctx, end := context.WithTimeout(ctx, 2*time.Minute)
+	ctx, end := context.WithTimeout(ctx, 5*time.Minute)
 	t.Cleanup(end)
 	return ctx
 }
@@ -49,7 +49,7 @@ func see[T any](ctx context.Context, t *testing.T, expression string) T {
 // until waits for a condition in the page, or in the one that follows it.
 func until(ctx context.Context, t *testing.T, condition string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	for ctx.Err() == nil {
 		ok, err := chromedp.Run(ctx, chromedp.Evaluate[bool](`new Promise(ok => { const end = Date.now() + 1000; (function f() { if (document.readyState === "complete" && (`+condition+`)) ok(true); else if (Date.now() > end) ok(false); else setTimeout(f, 15) })() })`, chromedp.EvalAwaitPromise))

@@ -36,7 +36,7 @@ func policyHost(t *testing.T, h http.Handler, names ...string) *mtasts.Fetcher {
 	srv.Config.ErrorLog = log.New(io.Discard, "", 0)
 	srv.StartTLS()
 	t.Cleanup(srv.Close)
-	f, err := mtasts.NewFetcher(mtasts.FetcherConfig{Roots: pool, Timeout: 10 * time.Second,
+	f, err := mtasts.NewFetcher(mtasts.FetcherConfig{Roots: pool, Timeout: time.Minute,
 		Dial: func(ctx context.Context, network, hostport string) (net.Conn, error) {
 			if !strings.HasSuffix(hostport, ":443") {
 				return nil, fmt.Errorf("asked for %s", hostport)

@@ -83,10 +83,10 @@ func (s *street) start(t *testing.T) {
 	})
 }
 
-// wait waits until ok, for half a minute at most.
+// wait waits until ok, for two minutes at most.
 func wait(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	for end := time.Now().Add(30 * time.Second); !ok(); {
+	for end := time.Now().Add(2 * time.Minute); !ok(); {
 		if time.Now().After(end) {
 			t.Fatalf("waited in vain: %s", what)
 		}

@@ -156,11 +156,11 @@ func release(path string) int {
 
 // waitReady returns when the server answers, with its log if it never does.
 func (s *Server) waitReady() error {
-	limit := time.After(30 * time.Second)
+	limit := time.After(2 * time.Minute)
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 		c, err := pgx.Connect(ctx, s.URL("postgres"))
 		if err == nil {
 			c.Close(ctx)
@@ -175,7 +175,7 @@ func (s *Server) waitReady() error {
 			return fmt.Errorf("server ended at once")
 		case <-limit:
 			log, _ := os.ReadFile(filepath.Join(s.dir, "data", "log"))
-			return fmt.Errorf("no answer within 30 s: %w; its log: %s", err, log)
+			return fmt.Errorf("no answer within two minutes: %w; its log: %s", err, log)
 		}
 	}
 }

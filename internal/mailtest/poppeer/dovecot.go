@@ -137,7 +137,7 @@ func run(t testing.TB, cmd *exec.Cmd, addr, log string) {
 			t.Logf("the server's log: %.4000s", text)
 		}
 	})
-	for deadline := time.Now().Add(30 * time.Second); ; <-time.After(50 * time.Millisecond) {
+	for deadline := time.Now().Add(2 * time.Minute); ; <-time.After(50 * time.Millisecond) {
 		c, err := net.DialTimeout("tcp", addr, time.Second)
 		if err == nil {
 			_ = c.Close()

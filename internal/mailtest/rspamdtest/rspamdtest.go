@@ -47,11 +47,11 @@ options {
 }
 logging { type = "console"; level = "warning"; }
 actions { reject = 15; add_header = 6; greylist = 4; }
-worker "normal" { bind_socket = "%[2]s"; count = 1; task_timeout = 5s; }
+worker "normal" { bind_socket = "%[2]s"; count = 1; task_timeout = 60s; }
 worker "controller" { bind_socket = "%[3]s"; count = 1; password = "` + Password + `"; enable_password = "` + Password + `"; secure_ip = ""; }
 classifier "bayes" { tokenizer { name = "osb"; } cache { type = "sqlite3"; path = "%[1]s/learned.sqlite"; } backend = "sqlite3"; min_learns = 1; min_tokens = 1;
   statfile { symbol = "BAYES_SPAM"; path = "%[1]s/spam.sqlite"; spam = true; } statfile { symbol = "BAYES_HAM"; path = "%[1]s/ham.sqlite"; spam = false; } }
-worker "rspamd_proxy" { bind_socket = "%[4]s"; count = 1; milter = yes; timeout = 5s; upstream "local" { default = yes; hosts = "%[2]s"; } }
+worker "rspamd_proxy" { bind_socket = "%[4]s"; count = 1; milter = yes; timeout = 60s; upstream "local" { default = yes; hosts = "%[2]s"; } }
 `
 
 // Start starts an Rspamd that ends with the test; without one the test is skipped.
@@ -160,7 +160,7 @@ func workers(main *os.Process) []int {
 
 func (s *Server) await(t testing.TB, ended chan struct{}) {
 	t.Helper()
-	late := time.After(60 * time.Second)
+	late := time.After(2 * time.Minute)
 	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 5 * time.Second}
 	for tick := time.NewTicker(50 * time.Millisecond); ; {
 		up := 0

@@ -64,7 +64,7 @@ func TestRun(t *testing.T) {
 			}
 			client, server := memconn.Pair()
 			go echo(server)
-			timeout := 10 * time.Second
+			timeout := time.Minute
 			if tt.name == "open" || tt.name == "nothing comes" {
 				timeout = 20 * time.Millisecond
 			}
