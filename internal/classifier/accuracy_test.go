@@ -2,6 +2,7 @@ package classifier_test
 
 import (
 	"errors"
+	"sync"
 	"testing"
 
 	"poczta.example/poczta/internal/classifier/classifiertest"
@@ -20,6 +21,15 @@ func corpus(tb testing.TB) []classifiertest.Message {
 	return all
 }
 
+// whole are the features of the corpus, which take the time of these tests.
+var whole = sync.OnceValues(func() ([]classifiertest.Label, error) {
+	all, err := classifiertest.Open()
+	if err != nil {
+		return nil, err
+	}
+	return classifiertest.Features(all)
+})
+
 // TestAccuracy holds what the classifier makes of messages that it has not learned: with all
 // header fields, and without those that tell how a message came.
 func TestAccuracy(t *testing.T) {
@@ -31,7 +41,10 @@ func TestAccuracy(t *testing.T) {
 	for name, messages := range map[string][]classifiertest.Message{"whole": all, "without path": classifiertest.WithoutPath(all)} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			labels, err := classifiertest.Features(messages)
+			labels, err := whole()
+			if name != "whole" {
+				labels, err = classifiertest.Features(messages)
+			}
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -47,7 +60,8 @@ func TestAccuracy(t *testing.T) {
 // TestFewSamples holds that little learning leads to few wrong answers, rather to none.
 func TestFewSamples(t *testing.T) {
 	t.Parallel()
-	labels, err := classifiertest.Features(corpus(t))
+	corpus(t)
+	labels, err := whole()
 	if err != nil {
 		t.Fatal(err)
 	}

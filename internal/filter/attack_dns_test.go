@@ -53,11 +53,16 @@ func (hostile) Lookup(_ context.Context, name string, t resolver.Type) (resolver
 	return a, nil
 }
 
+// withDNS waits for the answers of r, unless there are none.
 func withDNS(t *testing.T, r resolver.Resolver, then verdict.Action) func(*filter.Config) {
+	wait := time.Minute
+	if _, ok := r.(dead); ok {
+		wait = 300 * time.Millisecond
+	}
 	return func(c *filter.Config) {
 		own := func(ctx context.Context, d address.Domain) (bool, error) { return d.String() == "example.org", nil }
-		c.Verifier = must[*verify.Verifier](t)(verify.New(verify.Config{Resolver: r, Hostname: c.Hostname, Now: c.Now, Own: own, Timeout: 300 * time.Millisecond}))
-		c.Greeting = must[*greeting.Checker](t)(greeting.New(greeting.Config{Resolver: r, Timeout: 300 * time.Millisecond}))
+		c.Verifier = must[*verify.Verifier](t)(verify.New(verify.Config{Resolver: r, Hostname: c.Hostname, Now: c.Now, Own: own, Timeout: wait}))
+		c.Greeting = must[*greeting.Checker](t)(greeting.New(greeting.Config{Resolver: r, Timeout: wait}))
 		c.Greylist, c.Unavailable = nil, then
 	}
 }

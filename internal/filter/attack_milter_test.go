@@ -119,9 +119,14 @@ func (s *spool) ReadAt(p []byte, off int64) (int, error) {
 	return bytes.NewReader(s.Bytes()).ReadAt(p, off)
 }
 
+// withMilter has a milter that does what it should, and the time that takes.
 func withMilter(t *testing.T, then verdict.Action, fn func(c net.Conn)) func(c *filter.Config) {
+	return withMilterFor(t, then, fn, time.Minute)
+}
+
+func withMilterFor(t *testing.T, then verdict.Action, fn func(c net.Conn), each time.Duration) func(c *filter.Config) {
 	return func(c *filter.Config) {
-		client := must[*milter.Client](t)(milter.New(milter.Config{Name: "fake", Address: listen(t, fn), Hostname: "mx.example.org", Connect: time.Second, Reply: time.Second, End: time.Second, Total: 3 * time.Second,
+		client := must[*milter.Client](t)(milter.New(milter.Config{Name: "fake", Address: listen(t, fn), Hostname: "mx.example.org", Connect: each, Reply: each, End: each, Total: 3 * each,
 			MaxIdle: -1, Spool: func(context.Context) (milter.Spool, error) { return &spool{}, nil }}))
 		t.Cleanup(func() { _ = client.Close() })
 		c.Milters = []filter.Milter{{Client: client, Use: filter.Use{Incoming: true, Outgoing: true, Down: then}}}
@@ -152,7 +157,7 @@ func TestMilterFaults(t *testing.T) {
 			t.Run(name+", "+then.String(), func(t *testing.T) {
 				t.Parallel()
 				once(t, func(d db.Database) {
-					h := newHouse(t, d, withMilter(t, then, fault))
+					h := newHouse(t, d, withMilterFor(t, then, fault, time.Second))
 					began := time.Now()
 					got, err := h.receive("192.0.2.1", "jan@good.test", letter("jan@good.test", "Dear Ala"), ala)
 					if took := time.Since(began); took > patience {
