@@ -174,7 +174,7 @@ func newClient(t *testing.T, address string, change func(*milter.Config)) *milte
 	t.Helper()
 	cfg := milter.Config{
 		Name: "test", Address: address, Hostname: "mx.test", Daemon: "smtp", Software: "Poczta",
-		Reply: 10 * time.Second, End: 10 * time.Second, Total: 20 * time.Second,
+		Reply: time.Minute, End: time.Minute, Total: 2 * time.Minute,
 		Spool: func(context.Context) (milter.Spool, error) { return &spool{}, nil },
 	}
 	if change != nil {
