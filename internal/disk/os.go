@@ -132,8 +132,14 @@ func (o *OSFS) Lock(name string) (io.Closer, error) {
 	if err := lockFile(f); err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
-	return f, nil
+	return fileLock{f}, nil
 }
+
+// fileLock is a file that is locked.
+type fileLock struct{ f *os.File }
+
+// Close gives the lock back.
+func (l fileLock) Close() error { return errors.Join(unlockFile(l.f), l.f.Close()) }
 
 // osFile is an open file of OSFS.
 type osFile struct{ *os.File }

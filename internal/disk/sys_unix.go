@@ -48,6 +48,11 @@ func freeSpace(folder string) (int64, error) {
 	}
 }
 
+// unlockFile gives the flock of f back, also where a child process that has not begun its program yet has f open too.
+func unlockFile(f *os.File) error {
+	return onFD(f, func(fd int) error { return unix.Flock(fd, unix.LOCK_UN) })
+}
+
 // lockFile takes the exclusive flock of f or returns ErrLocked at once.
 func lockFile(f *os.File) error {
 	err := onFD(f, func(fd int) error { return unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB) })

@@ -23,6 +23,9 @@ func freeSpace(folder string) (int64, error) {
 	return int64(min(free, Unlimited)), nil
 }
 
+// unlockFile does nothing: closing f gives its lock back, and no child has f.
+func unlockFile(*os.File) error { return nil }
+
 // lockFile takes the exclusive lock of f or returns ErrLocked at once.
 func lockFile(f *os.File) error {
 	const flags = windows.LOCKFILE_EXCLUSIVE_LOCK | windows.LOCKFILE_FAIL_IMMEDIATELY
