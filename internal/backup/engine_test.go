@@ -160,7 +160,7 @@ func newShelf(seed uint64, n int) *shelf {
 func letter(r *rand.Rand) []byte {
 	size := r.IntN(6000)
 	if r.IntN(50) == 0 {
-		size = 2<<20 + r.IntN(1<<20)
+		size = backup.PieceOctets + 1 + r.IntN(1<<18)
 	}
 	b := make([]byte, size)
 	for i := 0; i+8 <= len(b); i += 8 {
@@ -487,6 +487,7 @@ func TestWhatTheSourceCantRead(t *testing.T) {
 func TestRanges(t *testing.T) {
 	t.Parallel()
 	s := newShelf(5, 3000)
+	clear(s.bodies)
 	r := open(t, newMemory(), backup.Key{}, clock())
 	report := create(t, r, s)
 	snap, err := r.Snapshot(t.Context(), report.Snapshot)

@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"strings"
 
 	"filippo.io/age"
@@ -145,11 +144,12 @@ func (k *keys) decrypt(object []byte) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrDamaged, err)
 	}
-	plain, err := io.ReadAll(r)
-	if err != nil {
+	var plain bytes.Buffer
+	plain.Grow(len(object) + bytes.MinRead) // what is encrypted is longer
+	if _, err := plain.ReadFrom(r); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrDamaged, err)
 	}
-	return plain, nil
+	return plain.Bytes(), nil
 }
 
 // makeKeys makes the keys of a new repository and the object that holds them.

@@ -46,7 +46,23 @@ type packer struct {
 }
 
 func newPacker(r *Repository) *packer {
-	return &packer{r: r, buf: make([]byte, 0, PackOctets+PieceOctets+frameHead), pending: make(map[ID]struct{})}
+	return &packer{r: r, pending: make(map[ID]struct{})}
+}
+
+// littleOctets is room for all that most backups store: those that find nothing new, or a few letters.
+const littleOctets = 256 << 10
+
+// room makes room for n octets more: little at first, then for a whole pack at once.
+func (p *packer) room(n int) {
+	need := len(p.buf) + n + frameHead
+	if need <= cap(p.buf) {
+		return
+	}
+	size := littleOctets
+	if need > size {
+		size = max(need, PackOctets+PieceOctets+frameHead)
+	}
+	p.buf = append(make([]byte, 0, size), p.buf...)
 }
 
 // add stores a chunk unless the repository has it, and returns its name. It is durable
@@ -59,6 +75,7 @@ func (p *packer) add(ctx context.Context, octets []byte) (ID, error) {
 	if _, there := p.pending[id]; there {
 		return id, nil
 	}
+	p.room(len(octets))
 	at := len(p.buf)
 	p.buf = p.r.codec.appendFrame(p.buf, id, octets)
 	p.note(id, at)
@@ -67,6 +84,7 @@ func (p *packer) add(ctx context.Context, octets []byte) (ID, error) {
 
 // copy stores a frame as it is, from another pack.
 func (p *packer) copy(ctx context.Context, id ID, frame []byte) error {
+	p.room(len(frame))
 	at := len(p.buf)
 	p.buf = append(p.buf, frame...)
 	p.note(id, at)
