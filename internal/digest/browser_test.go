@@ -26,8 +26,11 @@ func chromium(t *testing.T, scheme string) context.Context {
 		}
 		t.Skip("no Chromium is installed: what a browser shows was not tested")
 	}
+	folder, err := os.MkdirTemp("", "poczta-chromium-")
+	must(t, err)
+	t.Cleanup(func() { _ = os.RemoveAll(folder) }) // Chromium's own files, which a child of it may still write
 	options := append(slices.Clone(chromedp.DefaultExecAllocatorOptions[:]), chromedp.ExecPath(path), chromedp.NoSandbox,
-		chromedp.Flag("host-resolver-rules", "MAP * ~NOTFOUND , EXCLUDE 127.0.0.1"), chromedp.UserDataDir(t.TempDir()), chromedp.Flag("blink-settings", "preferredColorScheme="+map[string]string{"dark": "0", "light": "1"}[scheme]))
+		chromedp.Flag("host-resolver-rules", "MAP * ~NOTFOUND , EXCLUDE 127.0.0.1"), chromedp.UserDataDir(folder), chromedp.WSURLReadTimeout(2*time.Minute), chromedp.Flag("blink-settings", "preferredColorScheme="+map[string]string{"dark": "0", "light": "1"}[scheme]))
 	all, stop := chromedp.NewExecAllocator(t.Context(), options...)
 	t.Cleanup(stop)
 	ctx, cancel := chromedp.NewContext(all)

@@ -385,12 +385,12 @@ func TestEveryFaultAtEveryStage(t *testing.T) {
 					}
 					rule := poppeer.Rule{Stage: stage, Match: match, Times: 1, Do: f.AfterOctets(100)}
 					h.another(t, poppeer.Config{Messages: mail, Rules: []poppeer.Rule{rule}}, profile.Fetched)
-					for i := 0; i < 6 && (i < 2 || len(h.peer.Messages()) > 0); i++ {
-						if h.timeouts = quick; i > 1 { // the fault is over
+					for i := 0; i < 8 && (i < 2 || len(h.peer.Messages()) > 0); i++ {
+						if h.timeouts = quick; i > 3 { // the fault is over
 							h.timeouts = pop3client.Timeouts{}
 						}
 						_, err := h.Sync(t.Context(), h.account)
-						if i > 1 && err != nil { // the second may still meet a fault that the first did not reach
+						if i > 3 && err != nil { // before, a fetch may still meet a fault that those so far had no time to reach
 							t.Errorf("%s %s: fetch %d: %v", stage, f, i+1, err)
 						}
 						here := letters(t, h.store, h.account.ID)

@@ -117,7 +117,7 @@ func js[T any](ctx context.Context, h *house, expression string) T {
 // until waits for a condition, through pages that follow each other.
 func (h *house) until(ctx context.Context, condition string) {
 	h.t.Helper()
-	ctx, cancel := context.WithTimeout(ctx, 15*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	for {
 		ok, err := chromedp.Run(ctx, chromedp.Evaluate[bool](`new Promise(ok=>{const end=Date.now()+1000;(function f(){if(document.readyState==="complete"&&(`+condition+`))ok(true);else if(Date.now()>end)ok(false);else setTimeout(f,15)})()})`, chromedp.EvalAwaitPromise))

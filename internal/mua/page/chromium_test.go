@@ -59,7 +59,8 @@ func launch(proxy string) (context.Context, error) {
 		return nil, err
 	}
 	options := append(slices.Clone(chromedp.DefaultExecAllocatorOptions[:]), chromedp.ExecPath(path), chromedp.NoSandbox, chromedp.WindowSize(1360, 850),
-		chromedp.Flag("proxy-bypass-list", "127.0.0.1"), chromedp.Flag("proxy-server", proxy), chromedp.UserDataDir(folder))
+		chromedp.Flag("proxy-bypass-list", "127.0.0.1"), chromedp.Flag("proxy-server", proxy), chromedp.UserDataDir(folder),
+		chromedp.WSURLReadTimeout(2*time.Minute)) // a busy machine starts it slowly
 	all, stop := chromedp.NewExecAllocator(context.Background(), options...)
 	ctx, cancel := chromedp.NewContext(all)
 	launching.Lock()

@@ -114,7 +114,7 @@ func (w *warden) Unlock(passphrase string) error {
 // talk follows an attempt until the page shows what is looked for.
 func (h *house) talk(path, until string) string {
 	h.t.Helper()
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	seen := ""
 	for time.Now().Before(deadline) {
 		r, err := http.NewRequest("GET", h.at(path+"?seen="+seen), nil)
