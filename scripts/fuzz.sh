@@ -47,8 +47,10 @@ targets() {
 		local all
 		all=$(for f in ${files//,/ }; do
 			sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\)(.*/\1/p' "$dir/$f"
-		done | sort -u | tr '\n' ' ')
-		[ -z "$all" ] || echo "$dir $pkg $all"
+		done | sort -u)
+		# Without a blank at the end: after one, xargs -L takes the next line to be of this one.
+		# shellcheck disable=SC2086 # its words
+		[ -z "$all" ] || echo "$dir" "$pkg" $all
 	done
 }
 

@@ -51,7 +51,7 @@ func (p *pipe) set(d *deadline, at time.Time) {
 		d.timer = nil
 	}
 	d.at = at
-	if !at.IsZero() {
+	if !at.IsZero() && !d.passed() {
 		d.timer = time.AfterFunc(time.Until(at), func() {
 			p.mu.Lock()
 			defer p.mu.Unlock()
