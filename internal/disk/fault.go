@@ -98,6 +98,13 @@ func (f *Fault) Calls() int {
 	return f.calls
 }
 
+// CallsOf is how many calls of a kind there were so far, those that failed included.
+func (f *Fault) CallsOf(kind Op) int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.kinds[kind]
+}
+
 // CutAt has the power fail during the k-th call from the beginning (the first is
 // 1): its effect may be there or not, it and all later ones return ErrPowerCut.
 func (f *Fault) CutAt(k int) {

@@ -30,7 +30,7 @@ var layer = map[string]int{
 	"internal/receive": 7, "internal/submit": 7, "internal/forward": 7, "internal/returned": 7,
 	"internal/clientconfig": 1, "internal/sanitize": 2, "internal/pop3client": 3, "internal/backup": 5, "internal/backup/bucket": 6, "internal/backup/holdings": 6, "internal/backup/place": 7,
 	"internal/mua/discover": 4, "internal/mua/vault": 3, "internal/mua/oauth": 3, "internal/mua/identity": 1, "internal/mua/profile": 4, "internal/mua/compose": 6, "internal/mua/store": 5, "internal/mua/store/search": 1, "internal/mua/store/extract": 2, "internal/mua/store/extract/pdf": 1, "internal/mua/store/extract/rtf": 1, "internal/mua/store/extract/office97": 1, "internal/mua/store/thunderbird": 1,
-	"internal/mua/line": 5, "internal/mua/fetch": 6, "internal/mua/outbox": 6, "internal/mua/page": 7, "internal/mua": 9,
+	"internal/mua/line": 5, "internal/mua/fetch": 6, "internal/mua/fetch/arrivals": 2, "internal/mua/outbox": 6, "internal/mua/page": 7, "internal/mua": 9,
 	"internal/config": 8, "internal/obs": 8, "internal/control": 8,
 	"internal/daemon": 9, "internal/admin": 9,
 	"cmd/poczta": 10,

@@ -17,6 +17,8 @@ func FuzzStatus(f *testing.F) {
 	f.Add(450, 4, 2, "busy", "451 4.3.0 x")
 	f.Add(554, 0, 0, "", "")
 	f.Add(250, 999, 999, "a 5.1.1 b", "nonsense")
+	f.Add(496, 4, 69, "0", "2 0.0.00")
+	f.Add(450, 4, 2, "", "451 4.-1.0 x")
 	f.Fuzz(func(t *testing.T, code, subject, detail int, text, any string) {
 		if code >= 200 && code < 600 && code/100 != 3 && subject >= 0 && subject < 1000 && detail >= 0 && detail < 1000 && !strings.ContainsAny(text, "\n") {
 			want := smtp.Reply{Code: code, Subject: subject, Detail: detail, Text: text}
@@ -24,7 +26,7 @@ func FuzzStatus(f *testing.F) {
 				t.Errorf("%q is read as %+v", want.String(), got)
 			}
 		}
-		if got := relay.ParseStatus(any); got.Code < 100 || got.Code > 999 {
+		if got := relay.ParseStatus(any); got.Code < 200 || got.Code > 599 || got.Subject < 0 || got.Detail < 0 {
 			t.Errorf("%q is read as %+v", any, got)
 		}
 		v := relay.Judge(smtpclient.StageRcpt, smtp.Reply{Code: code, Text: any}, false)

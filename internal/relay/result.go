@@ -294,7 +294,7 @@ func (s *shift) about(r *queue.Recipient, reply smtp.Reply, mta string, action d
 func parseStatus(s string) smtp.Reply {
 	r := smtp.Reply{Text: s}
 	var code, class, subject, detail int
-	if n, _ := fmt.Sscanf(s, "%3d %1d.%3d.%3d", &code, &class, &subject, &detail); n == 4 && code/100 == class {
+	if n, _ := fmt.Sscanf(s, "%3d %1d.%3d.%3d", &code, &class, &subject, &detail); n == 4 && code/100 == class && code >= 200 && code < 600 && min(subject, detail) >= 0 {
 		r = smtp.Reply{Code: code, Subject: subject, Detail: detail}
 		if parts := strings.SplitN(s, " ", 3); len(parts) == 3 {
 			r.Text = parts[2]

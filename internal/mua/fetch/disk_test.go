@@ -56,6 +56,7 @@ func TestDiskFailsAtEachCall(t *testing.T) {
 		for _, cause := range []error{syscall.EIO, syscall.ENOSPC} {
 			for k := 1; ; k++ {
 				f := newFaulty(t, mail)
+				first, calls := f.disk, f.disk.CallsOf(kind)
 				f.disk.FailAt(kind, k, cause)
 				_, err := f.Sync(t.Context(), f.account)
 				when := fmt.Sprintf("%v at %v %d", cause, kind, k)
@@ -74,7 +75,10 @@ func TestDiskFailsAtEachCall(t *testing.T) {
 				if cerr := f.store.Close(); cerr != nil {
 					t.Errorf("%s: close: %v", when, cerr)
 				}
-				if err == nil && again == nil && closed == nil {
+				if first.CallsOf(kind)-calls < k { // it did not come to that
+					if err != nil || again != nil || closed != nil {
+						t.Errorf("nothing failed: %v, %v, %v", err, again, closed)
+					}
 					break
 				}
 				if k > 200 || errors.Is(err, context.Canceled) {

@@ -2,7 +2,7 @@
 // what may be deleted. A journal in the store's database knows each letter of the server: what was
 // fetched under which unique-id, with which hash. What its row will say is written in the transaction that
 // makes the letter durable, and the row in that which files it, so that a process killed at any instant fetches
-// nothing twice but what was on its way.
+// nothing twice but the letter that was on its way: what had come whole and was not durable lies in files of arrivals.
 //
 // Nothing is deleted on a server that does not lie here: whole, durable, read back and equal by
 // its hash to what the server gave.
@@ -21,6 +21,7 @@ import (
 
 	"poczta.example/poczta/internal/db"
 	"poczta.example/poczta/internal/envelope"
+	"poczta.example/poczta/internal/mua/fetch/arrivals"
 	"poczta.example/poczta/internal/mua/profile"
 	"poczta.example/poczta/internal/mua/store"
 	"poczta.example/poczta/internal/pop3client"
@@ -248,6 +249,7 @@ func (f *Fetcher) Forget(ctx context.Context, id envelope.AccountID) error {
 	if err := f.c.Store.File(ctx, nil); err != nil { // or the journal would be written afterwards
 		return err
 	}
+	arrivals.Forget(f.c.Store.BodyFiles(), int64(id))
 	return f.journal.forget(ctx, id)
 }
 
@@ -265,6 +267,7 @@ type round struct {
 	res   Result
 	todo  Progress
 
+	kept    *arrivals.Files // what has come and is not in the tables
 	dock    *dock
 	buf     []byte       // for header sections
 	coming  atomic.Int64 // letters that have come and are not in the tables
@@ -299,13 +302,22 @@ func (r *round) run(ctx context.Context) error {
 	if fresh, err = r.recognise(ctx, fresh); err != nil {
 		return err
 	}
-	if err := r.take(ctx, fresh); err != nil {
+	r.kept = r.f.arrivals(r.a)
+	err = r.take(ctx, fresh)
+	r.kept.Close()
+	if err != nil {
 		return err
 	}
 	if err := r.learn(ctx); err != nil {
 		return err
 	}
 	return r.remove(ctx, mail)
+}
+
+// arrivals are the files of what came for an account.
+func (f *Fetcher) arrivals(a profile.Account) *arrivals.Files {
+	server := arrivals.ServerOf(a.Incoming.Host, int(a.Incoming.Port), a.Incoming.Login)
+	return arrivals.New(f.c.Store.BodyFiles(), int64(a.ID), server, f.c.Logger)
 }
 
 // tops reports whether TOP may be tried.

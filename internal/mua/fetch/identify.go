@@ -16,6 +16,7 @@ import (
 
 	"poczta.example/poczta/internal/db"
 	"poczta.example/poczta/internal/message"
+	"poczta.example/poczta/internal/mua/fetch/arrivals"
 	"poczta.example/poczta/internal/pop3client"
 )
 
@@ -24,9 +25,10 @@ type mail struct {
 	pop3client.Item
 	key    string // in the journal; "" until its octets are known
 	digest [16]byte
-	was    *row // what the journal has under this key though it may be another letter
-	came   bool // it was given in this fetch
-	due    bool // the policy wants it deleted on the server
+	was    *row             // what the journal has under this key though it may be another letter
+	came   bool             // it was given in this fetch
+	due    bool             // the policy wants it deleted on the server
+	kept   *arrivals.Letter // it came in a fetch whose process was killed; nil for others
 }
 
 // absentFor is how long letters are known that the server does not list any more: its

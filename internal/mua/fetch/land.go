@@ -114,6 +114,11 @@ func (r *round) landAll(ctx context.Context, loads <-chan *load, stop context.Ca
 			}
 		}
 		if l != nil {
+			if failed == nil {
+				for _, t := range l.batch {
+					t.place.Landed()
+				}
+			}
 			r.coming.Add(-int64(len(l.batch)))
 			if l.bodies != nil {
 				l.bodies.Release()

@@ -150,6 +150,8 @@ func TestKilledAtEachSync(t *testing.T) {
 				t.Fatalf("sync %d: %v", side*k, err)
 			}
 			mustHave(t, folder, p, mail)
+			whole := asked{}
+			whole.note(t, folder, p)
 			if !mortal.Run(t, time.Minute, told...) {
 				t.Fatalf("sync %d: the next fetch takes a minute", side*k)
 			}
@@ -160,6 +162,7 @@ func TestKilledAtEachSync(t *testing.T) {
 			if n := len(p.Messages()); n != 0 {
 				t.Errorf("sync %d: %d letters stay on the server", side*k, n)
 			}
+			whole.check(t, p)
 			if err := s.Close(); err != nil {
 				t.Fatal(err)
 			}

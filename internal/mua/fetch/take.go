@@ -16,6 +16,7 @@ import (
 	"poczta.example/poczta/internal/db"
 	"poczta.example/poczta/internal/mailbox"
 	"poczta.example/poczta/internal/message"
+	"poczta.example/poczta/internal/mua/fetch/arrivals"
 	"poczta.example/poczta/internal/mua/store"
 	"poczta.example/poczta/internal/pop3client"
 )
@@ -27,20 +28,29 @@ type taken struct {
 	partial bool
 	row     *row
 	held    int64 // octets of the dock
+	place   *arrivals.Place
 	// received is when it came to its last server.
 	received time.Time
 }
 
-// take fetches letters: whole, or where the policy says so only their header sections.
+// take fetches letters: whole, or where the policy says so only their header sections. Those that had come
+// when a fetch was killed it has already.
 func (r *round) take(ctx context.Context, fresh []*mail) error {
+	left := r.kept.Left()
 	if len(fresh) == 0 {
+		r.kept.Clear()
 		return nil
 	}
 	inOrder(fresh)
-	var whole, heads []*mail
+	var whole, heads, here []*mail
 	for _, m := range fresh {
 		above := r.a.Policy.HeadersAbove
+		if is := left[m.key]; is != nil && is.Told == m.Octets {
+			m.kept = is
+		}
 		switch {
+		case m.kept != nil:
+			here = append(here, m)
 		case (above > 0 && m.Octets > above || m.Octets > largest) && m.was == nil && m.key != "" && r.tops():
 			heads = append(heads, m)
 		case r.tooLarge(m):
@@ -52,9 +62,18 @@ func (r *round) take(ctx context.Context, fresh []*mail) error {
 	}
 	r.todo.Account, r.todo.TotalLetters = r.a.ID, len(fresh)
 	r.f.c.Progress(r.todo)
-	err := r.stream(ctx, heads, true)
+	err := r.stream(ctx, here, r.reread)
 	if err == nil {
-		err = r.stream(ctx, whole, false)
+		r.kept.Clear()
+		for _, m := range here {
+			if !m.came { // it was not as it had come
+				whole = append(whole, m)
+			}
+		}
+		err = r.stream(ctx, heads, r.top)
+	}
+	if err == nil {
+		err = r.stream(ctx, whole, r.retrieve)
 	}
 	if filed := r.file(ctx, nil); err == nil {
 		err = filed
@@ -62,8 +81,41 @@ func (r *round) take(ctx context.Context, fresh []*mail) error {
 	return err
 }
 
-// stream fetches letters while those that have come are made durable.
-func (r *round) stream(ctx context.Context, list []*mail, partial bool) error {
+// source gives letters, one after the other, and whether what it gives are header sections or whole letters.
+type source func(ctx context.Context, list []*mail, fn func(n int, text io.Reader, partial bool) error) error
+
+// top and retrieve are the server.
+func (r *round) top(ctx context.Context, list []*mail, fn func(int, io.Reader, bool) error) error {
+	err := r.s.Top(ctx, numbers(list), 0, func(n int, text io.Reader) error { return fn(n, text, true) })
+	if !declined(err) {
+		return err
+	}
+	// Those it does not show are fetched whole.
+	return r.retrieve(ctx, slices.DeleteFunc(list, func(m *mail) bool { return m.came || r.tooLarge(m) }), fn)
+}
+
+func (r *round) retrieve(ctx context.Context, list []*mail, fn func(int, io.Reader, bool) error) error {
+	if len(list) == 0 {
+		return nil
+	}
+	return r.s.Retrieve(ctx, numbers(list), func(n int, text io.Reader) error { return fn(n, text, false) })
+}
+
+// reread gives letters that came before.
+func (r *round) reread(ctx context.Context, list []*mail, fn func(int, io.Reader, bool) error) error {
+	for _, m := range list {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if err := fn(m.Number, m.kept.Open(), false); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// stream takes letters from a source while those that have come are made durable.
+func (r *round) stream(ctx context.Context, list []*mail, from source) error {
 	if len(list) == 0 {
 		return nil
 	}
@@ -74,15 +126,9 @@ func (r *round) stream(ctx context.Context, list []*mail, partial bool) error {
 	done := make(chan error, 1)
 	go func() { done <- r.commit(ctx, inner, came, stop) }()
 	by := byNumber(list)
-	fn := func(n int, text io.Reader) error {
-		held := r.dock.take(inner, by[n].Octets)
-		t, err := r.stage(inner, by[n], text, partial)
-		if err != nil {
-			return err
-		}
-		t.held = held
-		if err := r.describe(t); err != nil { // here, while the commit before waits for the disk
-			t.staged.Discard()
+	err := from(inner, list, func(n int, text io.Reader, partial bool) error {
+		t, err := r.arrive(inner, by[n], text, partial)
+		if t == nil || err != nil {
 			return err
 		}
 		r.coming.Add(1)
@@ -95,21 +141,37 @@ func (r *round) stream(ctx context.Context, list []*mail, partial bool) error {
 			t.staged.Discard()
 			return context.Cause(inner)
 		}
-	}
-	var err error
-	if partial {
-		err = r.s.Top(inner, numbers(list), 0, fn)
-	} else {
-		err = r.s.Retrieve(inner, numbers(list), fn)
-	}
+	})
 	close(came)
 	if stored := <-done; stored != nil {
 		return stored
 	}
-	if partial && declined(err) { // those it does not show are fetched whole
-		return r.stream(ctx, slices.DeleteFunc(list, func(m *mail) bool { return m.came || r.tooLarge(m) }), false)
-	}
 	return r.refuse(err)
+}
+
+// arrive takes a letter in, and keeps it for the case that the process is killed before the letter is durable. It returns
+// nil for a letter that was kept and is not as it had come.
+func (r *round) arrive(ctx context.Context, m *mail, text io.Reader, partial bool) (*taken, error) {
+	held := r.dock.take(ctx, m.Octets)
+	t, err := r.stage(ctx, m, text, partial)
+	if err != nil {
+		return nil, err
+	}
+	t.held = held
+	if m.kept != nil && t.staged.SHA256() != m.kept.SHA256 {
+		t.staged.Discard()
+		r.dock.give(held)
+		m.kept = nil
+		return nil, nil
+	}
+	if err := r.describe(t); err != nil { // here, while the commit before waits for the disk
+		t.staged.Discard()
+		return nil, err
+	}
+	if m.kept == nil && !partial && !t.row.odd && t.row.key[0] != 's' {
+		t.place = r.kept.Put(t.row.key, m.Octets, t.staged.Octets(), t.row.sha256, t.staged)
+	}
+	return t, nil
 }
 
 // declined reports that the server does not do what was asked, for some letters or at all.

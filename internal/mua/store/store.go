@@ -71,7 +71,7 @@ type Config struct {
 	Now    func() time.Time
 	Rand   io.Reader
 	Logger *slog.Logger // nil discards
-	// FS holds the segments in place of Folder; for tests.
+	// FS holds the segments, and what else BodyFiles holds, in place of Folder; for tests.
 	FS disk.FS
 }
 
@@ -79,6 +79,7 @@ type Config struct {
 type Store struct {
 	cfg       Config
 	files     *disk.OSFS
+	letters   disk.FS // where segments lie
 	db        *db.SQLite
 	body      *body.Segments
 	mailboxes *mailbox.Store
@@ -136,11 +137,11 @@ func (s *Store) open(ctx context.Context) error {
 	if err := s.openDB(ctx); err != nil {
 		return err
 	}
-	var fsys disk.FS = s.files
+	s.letters = s.files
 	if s.cfg.FS != nil {
-		fsys = s.cfg.FS
+		s.letters = s.cfg.FS
 	}
-	segments, err := body.OpenSegments(ctx, body.Config{FS: fsys, Folder: SegmentFolder, DB: s.db, StoreID: s.db.StoreID(),
+	segments, err := body.OpenSegments(ctx, body.Config{FS: s.letters, Folder: SegmentFolder, DB: s.db, StoreID: s.db.StoreID(),
 		MaxOctets: maxLetterOctets, Grace: mergeGrace, Logger: s.cfg.Logger})
 	if err != nil {
 		return fmt.Errorf("open body store: %w", err)
@@ -218,6 +219,9 @@ func (s *Store) DB() db.Database { return s.db }
 
 // Body is where letters' octets lie; Stage there what is given to Add.
 func (s *Store) Body() body.Store { return s.body }
+
+// BodyFiles is the tree in whose folder SegmentFolder letters' octets lie, for what belongs beside them and need not last.
+func (s *Store) BodyFiles() disk.FS { return s.letters }
 
 // Segments is Body as what it is.
 func (s *Store) Segments() *body.Segments { return s.body }
