@@ -19,7 +19,7 @@ import (
 // Bounds.
 const (
 	// fileOctets is how long a file grows before the other is written, whose letters must all be in the store.
-	fileOctets = 8 << 20
+	fileOctets = 1 << 20
 	// roomOctets is the free space below which nothing is kept, beside four times a letter's own size.
 	roomOctets = 64 << 20
 	bufOctets  = 64 << 10

@@ -127,7 +127,7 @@ func TestAlternate(t *testing.T) {
 			}
 		}
 	}
-	if used := fsys.Used(); used > 3*fileOctets {
+	if used := fsys.Used(); used > 6*fileOctets {
 		t.Errorf("%d octets are kept", used)
 	}
 	for _, w := range queue {
