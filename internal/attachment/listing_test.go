@@ -133,6 +133,20 @@ func TestRAR(t *testing.T) {
 	expect(t, look(t, i, "a.dat", sample(t, "joliet.iso.gz")), bad, verdict.DoubleExt)
 }
 
+// streamless is a 7z archive whose list comes out of a coder without an output.
+func streamless() string {
+	list := "\x17" + "\x06\x00\x01\x09\x05\x00" + "\x07\x0b\x01\x00" + "\x01\x13\x03\x01\x01\x01\x00" + "\x0c\x05\x00\x00"
+	h := binary.LittleEndian.AppendUint64([]byte("7z\xbc\xaf\x27\x1c\x00\x04\x00\x00\x00\x00"), 0)
+	h = binary.LittleEndian.AppendUint64(h, uint64(len(list)))
+	return string(h) + "\x00\x00\x00\x00" + list
+}
+
+// TestSevenZipWithoutStreams ends.
+func TestSevenZipWithoutStreams(t *testing.T) {
+	t.Parallel()
+	expect(t, look(t, inspector(t, attachment.Config{}), "a.7z", streamless()), verdict.Uninspected)
+}
+
 func TestTNEF(t *testing.T) {
 	t.Parallel()
 	attribute := func(level byte, id uint32, data string) string {
@@ -154,7 +168,7 @@ func seeds(tb testing.TB) map[string][]string {
 	return map[string][]string{
 		"zip":  {archive(member{"a.txt", plain}, member{"b.zip", archive()}), stored(member{"a.txt", plain}), nested(2)},
 		"rar":  {rar4(0, 0x30, member{"a", plain}), rar5("\x01\x01", 3, member{"a", plain}, member{"b", plain})},
-		"7z":   {sample(tb, "plain.7z"), sample(tb, "encrypted.7z"), sample(tb, "encrypted-names.7z")},
+		"7z":   {sample(tb, "plain.7z"), sample(tb, "encrypted.7z"), sample(tb, "encrypted-names.7z"), streamless()},
 		"iso":  {sample(tb, "joliet.iso.gz")[:60<<10], sample(tb, "plain.iso.gz")[:60<<10]},
 		"ole":  {compound(entryOf{"Workbook", 2, []byte("\x09\x08\x02\x00\x00\x06")}, entryOf{"Macros", 1, nil})},
 		"tnef": {"\x78\x9f\x3e\x22\x01\x00\x02\x10\x80\x01\x00\x02\x00\x00\x00a\x00\x00\x00"},

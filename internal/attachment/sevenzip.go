@@ -108,20 +108,8 @@ func (s *sevenStreams) parse(p *sevenParser) bool {
 		case 0:
 			return !p.bad
 		case 6:
-			s.at = p.number()
-			n := p.number()
-			for id := p.octet(); id != 0 && !p.bad; id = p.octet() {
-				if id != 9 {
-					return s.digests(p, n)
-				}
-				for i := range n {
-					if v := p.number(); i == 0 {
-						s.packed = v
-					}
-					if p.bad {
-						return false
-					}
-				}
+			if !s.pack(p) {
+				return false
 			}
 		case 7:
 			return s.folders(p)
@@ -132,16 +120,25 @@ func (s *sevenStreams) parse(p *sevenParser) bool {
 	return false
 }
 
-// digests passes over check sums at the end of PackInfo, and goes on.
-func (s *sevenStreams) digests(p *sevenParser, n uint64) bool {
-	if p.octet() == 0 {
-		p.octets((n + 7) / 8)
+// pack reads a PackInfo: where packed data begins, its sizes, and check sums at the end.
+func (s *sevenStreams) pack(p *sevenParser) bool {
+	s.at = p.number()
+	n := p.number()
+	for id := p.octet(); id != 0 && !p.bad; id = p.octet() {
+		if id != 9 { // check sums
+			if p.octet() == 0 {
+				p.octets((min(n, 1<<20) + 7) / 8)
+			}
+			p.octets(4 * min(n, 1<<20))
+			return p.octet() == 0 && !p.bad
+		}
+		for i := uint64(0); i < n && !p.bad; i++ {
+			if v := p.number(); i == 0 {
+				s.packed = v
+			}
+		}
 	}
-	p.octets(4 * min(n, 1<<20))
-	if p.octet() != 0 {
-		return false
-	}
-	return s.parse(p)
+	return !p.bad
 }
 
 // folders reads the folders; the first counts.
@@ -197,6 +194,10 @@ func (s *sevenStreams) folder(p *sevenParser, first bool) (outs uint64) {
 				s.props = props
 			}
 		}
+	}
+	if outs == 0 { // or what follows would be counted from below nothing
+		p.bad = true
+		return 0
 	}
 	for range outs - 1 {
 		p.number()

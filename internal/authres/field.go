@@ -140,13 +140,14 @@ func appendProperty(b []byte, s string) []byte {
 	return appendValue(b, s)
 }
 
+// isWord reports a token (RFC 2045 §5.1) without control characters of UTF-8 (U+0080 to U+009F).
 func isWord(s string) bool {
-	for i := range len(s) {
-		if !isToken(s[i]) {
+	for _, r := range s {
+		if r == utf8.RuneError || r >= 0x80 && r < 0xa0 || r < 0x80 && !isToken(byte(r)) {
 			return false
 		}
 	}
-	return s != "" && utf8.ValidString(s)
+	return s != ""
 }
 
 // isDomain reports labels of letters, digits and hyphens parted by dots.

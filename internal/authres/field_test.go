@@ -127,6 +127,8 @@ func TestFieldLookUp(t *testing.T) {
 // FuzzField: what is written is read the same, and stays one field.
 func FuzzField(f *testing.F) {
 	f.Add("mx.example.org", "header", "i", "@example.org", "because")
+	f.Add("0", "0", "0", "\u008f", "0")
+	f.Add("0", "0", "0", "a@\u0085\ufffd", "0")
 	f.Add(`a"b\c`, "smtp", "mailfrom", `"a b"@x.example`, "x; dmarc=pass (")
 	f.Fuzz(func(t *testing.T, id, ptype, name, value, reason string) {
 		keyword := func(s string) string {
