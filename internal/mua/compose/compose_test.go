@@ -237,6 +237,8 @@ func TestNewID(t *testing.T) {
 func FuzzText(f *testing.F) {
 	f.Add("Hello\n> quote\n", "Subject", "Ala", "file.txt")
 	f.Add("From x\n -- \n-- \nż"+strings.Repeat("y ", 90), "=?x", "=?utf-8?q?x?=", "a\"b\\")
+	f.Add("x", "x", strings.Repeat("[", 3000), "x")
+	f.Add("x", strings.Repeat("x", 3000), strings.Repeat("x", 3000), strings.Repeat("x", 3000))
 	f.Fuzz(func(t *testing.T, text, subject, name, file string) {
 		d := compose.Draft{From: store.Address{Name: name, Address: "ala@example.org"}, Subject: subject, Text: text, Attachments: []compose.Attachment{attachment(file, "a/b", text)}}
 		out := write(t, &d)

@@ -97,6 +97,8 @@ func (d *Draft) fields(now time.Time, id string, bcc bool) ([]byte, error) {
 	subject := strings.Join(strings.Fields(strings.Map(plain, strings.ToValidUTF8(d.Subject, "\uFFFD"))), " ")
 	if strings.Contains(subject, "=?") {
 		subject = encodeWords(subject)
+	} else if unfoldable(subject) {
+		subject = base64Words(subject)
 	}
 	b = message.AppendText(b, "Subject", subject)
 	b = message.AppendField(b, "Date", message.FormatDate(now))
@@ -147,10 +149,26 @@ func phrase(name string) string {
 			return base64Words(name)
 		}
 		return encodeWords(name)
+	case unfoldable(name):
+		return base64Words(name)
 	case strings.ContainsAny(name, `()<>[]:;@\,."`):
 		return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(name) + `"`
 	}
 	return name
+}
+
+// longestWord is how many octets may stand without a blank in a field; quoted they may be twice as many, of
+// the 998 of a line (RFC 5322 §2.1.1).
+const longestWord = 400
+
+// unfoldable reports a text with a word that no line could hold: it is written as encoded-words.
+func unfoldable(s string) bool {
+	for word := range strings.SplitSeq(s, " ") {
+		if len(word) > longestWord {
+			return true
+		}
+	}
+	return false
 }
 
 // encodeWords is Q encoding, also for ASCII that looks encoded already.
