@@ -109,12 +109,13 @@ func (e *Error) Error() string {
 // Unwrap gives the kind and the cause.
 func (e *Error) Unwrap() []error { return []error{e.Kind, e.Err} }
 
-// Client asks one clamd. Safe for concurrent use; it holds no connection between scans.
+// Client asks one clamd, and leaves alone for 10 s at a time one that hangs. Safe for concurrent use; it holds no connection between scans.
 type Client struct {
 	config  Config
 	slots   chan struct{}
 	buffers sync.Pool // of *[]byte
 	running atomic.Int64
+	rest    rest
 }
 
 // New makes a client; it does not connect. The error wraps ErrConfig.

@@ -163,7 +163,7 @@ func TestMisbehaviour(t *testing.T) {
 		size  int
 		want  error
 	}
-	short := func(c *clamd.Config) { c.Timeout = 50 * time.Millisecond }
+	short := func(c *clamd.Config) { c.Timeout, c.ConnectTimeout = 50*time.Millisecond, 50*time.Millisecond }
 	hold := func(conn net.Conn) { _, _ = io.Copy(io.Discard, conn) }
 	for _, tc := range []testCase{
 		{name: "over StreamMaxLength, in mid-stream", size: 4 << 20, want: clamd.ErrTooLarge, serve: func(conn net.Conn) {

@@ -109,7 +109,7 @@ func write(tb testing.TB, name, text string) {
 
 func (d *daemon) client(tb testing.TB, network string, timeout time.Duration) *clamd.Client {
 	tb.Helper()
-	c := clamd.Config{Network: network, Address: d.path, Timeout: timeout}
+	c := clamd.Config{Network: network, Address: d.path, Timeout: timeout, ConnectTimeout: min(timeout, clamd.DefaultConnectTimeout)}
 	if network == "tcp" {
 		c.Address = "127.0.0.1:" + d.port
 	}
@@ -209,7 +209,8 @@ func TestRealClamdKilled(t *testing.T) {
 	}
 }
 
-// TestRealClamdFrozen stops clamd: the kernel still takes connections for it. It is asked again once it goes on.
+// TestRealClamdFrozen stops clamd: the kernel still takes connections for it. It is left alone
+// meanwhile, and asked again once it goes on.
 func TestRealClamdFrozen(t *testing.T) {
 	t.Parallel()
 	d := startReal(t)
@@ -222,11 +223,27 @@ func TestRealClamdFrozen(t *testing.T) {
 			t.Errorf("%d octets: got %+v, %v, want %v", size, got, err, clamd.ErrTimeout)
 		}
 	}
+	c := d.client(t, "unix", 200*time.Millisecond)
+	for n := range 2 {
+		_, err := c.Scan(t.Context(), strings.NewReader("x"))
+		if rests := err != nil && strings.Contains(err.Error(), "PING"); !errors.Is(err, clamd.ErrTimeout) || rests != (n == 1) {
+			t.Errorf("scan %d: got %v", n, err)
+		}
+	}
 	if err := syscall.Kill(d.pid, syscall.SIGCONT); err != nil {
 		t.Fatal(err)
 	}
 	if got, err := d.client(t, "unix", time.Minute).Scan(t.Context(), strings.NewReader(mail(eicar()))); err != nil || !got.Infected {
 		t.Errorf("after it goes on: got %+v, %v", got, err)
+	}
+	for end := time.Now().Add(time.Minute); ; time.Sleep(100 * time.Millisecond) {
+		got, err := c.Scan(t.Context(), strings.NewReader(mail(eicar())))
+		if err == nil && got.Infected {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatalf("still not asked: got %+v, %v", got, err)
+		}
 	}
 }
 

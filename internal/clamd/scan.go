@@ -22,11 +22,15 @@ const (
 func (c *Client) Scan(ctx context.Context, r io.Reader) (Result, error) {
 	start := time.Now()
 	var res Result
-	err := c.exchange(ctx, func(conn net.Conn) error {
-		var err error
-		res, err = c.stream(conn, r)
-		return err
-	})
+	err := c.admit(ctx)
+	if err == nil {
+		err = c.exchange(ctx, c.rest.wait(), func(conn net.Conn) error {
+			var err error
+			res, err = c.stream(conn, r)
+			return err
+		})
+		c.doubt(ctx, err)
+	}
 	took := time.Since(start)
 	hooks := c.config.Hooks
 	if err != nil {
@@ -46,19 +50,22 @@ func (c *Client) Scan(ctx context.Context, r io.Reader) (Result, error) {
 
 // Ping asks whether clamd is there and ready. The error is as Scan's.
 func (c *Client) Ping(ctx context.Context) error {
-	return c.exchange(ctx, func(conn net.Conn) error {
-		s, err := c.ask(conn, "zPING\x00")
-		if err == nil && s != "PONG" {
-			err = &Error{Kind: ErrReply, Reply: printable(s, 200)}
-		}
-		return err
-	})
+	return c.exchange(ctx, nil, c.ping)
+}
+
+// ping asks for PONG.
+func (c *Client) ping(conn net.Conn) error {
+	s, err := c.ask(conn, "zPING\x00")
+	if err == nil && s != "PONG" {
+		err = &Error{Kind: ErrReply, Reply: printable(s, 200)}
+	}
+	return err
 }
 
 // Version asks clamd for its version and that of its signatures. The error is as Scan's.
 func (c *Client) Version(ctx context.Context) (Version, error) {
 	var v Version
-	err := c.exchange(ctx, func(conn net.Conn) error {
+	err := c.exchange(ctx, nil, func(conn net.Conn) error {
 		s, err := c.ask(conn, "zVERSION\x00")
 		if err != nil {
 			return err
@@ -72,17 +79,24 @@ func (c *Client) Version(ctx context.Context) (Version, error) {
 }
 
 // exchange runs work on a connection, in its turn and within the time limits, and says in
-// err what happened.
-func (c *Client) exchange(parent context.Context, work func(net.Conn) error) error {
+// err what happened. It does not wait for its turn any longer once rests is closed.
+func (c *Client) exchange(parent context.Context, rests <-chan struct{}, work func(net.Conn) error) error {
 	ctx, cancel := context.WithTimeout(parent, c.config.Timeout)
 	defer cancel()
 	select {
 	case c.slots <- struct{}{}:
+	case <-rests:
+		return &Error{Address: c.config.Address, Kind: ErrTimeout, Err: errRests}
 	case <-ctx.Done():
 		return c.failure(parent, ctx, &Error{Kind: ErrBusy})
 	}
 	c.count(1)
 	defer func() { c.count(-1); <-c.slots }()
+	return c.connected(parent, ctx, work)
+}
+
+// connected runs work on a new connection while ctx lasts, which is parent with a time limit.
+func (c *Client) connected(parent, ctx context.Context, work func(net.Conn) error) error {
 	dialCtx, cancelDial := context.WithTimeout(ctx, c.config.ConnectTimeout)
 	conn, err := c.config.Dial(dialCtx, c.config.Network, c.config.Address)
 	cancelDial()
