@@ -209,17 +209,20 @@ func backupWith(ctx context.Context, r *backup.Repository, sel BackupSelection) 
 	if err != nil && !errors.Is(err, backup.ErrDamaged) {
 		return nil, err
 	}
+	missing := fmt.Errorf("account %s: %w of %s", sel.Account, backup.ErrNotFound, stamp(newest.Time))
 	for _, s := range slices.Backward(all) {
 		if s.Time.After(newest.Time) {
 			continue
 		}
 		_, err := holdings.FindAccount(ctx, r, s, sel.Account)
-		if err == nil {
+		switch {
+		case err == nil:
 			return s, nil
-		}
-		if !errors.Is(err, backup.ErrNotFound) {
+		case !errors.Is(err, backup.ErrNotFound):
 			return nil, err
+		case s.ID == newest.ID:
+			missing = err
 		}
 	}
-	return nil, fmt.Errorf("account %s: %w of %s, nor in an older one", sel.Account, backup.ErrNotFound, stamp(newest.Time))
+	return nil, fmt.Errorf("%w; no older backup has it either", missing)
 }

@@ -3,11 +3,9 @@ package holdings
 import (
 	"context"
 	"encoding/binary"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"iter"
 	"slices"
 	"strings"
 	"time"
@@ -427,54 +425,6 @@ func (w *restoring) end(ctx context.Context) error {
 		_, err := tx.Exec(`DROP TABLE ` + unfinished)
 		return err
 	})
-}
-
-// accounts are the accounts of a snapshot, in order of id.
-func accounts(ctx context.Context, r *backup.Repository, s *backup.Snapshot) iter.Seq2[Account, error] {
-	return func(yield func(Account, error) bool) {
-		enough := errors.New("enough")
-		err := r.Items(ctx, s, sectionAccounts, nil, nil, func(it backup.Stored) error {
-			var a Account
-			if err := json.Unmarshal(it.Data, &a); err != nil {
-				return fmt.Errorf("account %x: %w", it.Key, backup.ErrDamaged)
-			}
-			if !yield(a, nil) {
-				return enough
-			}
-			return nil
-		})
-		if err != nil && !errors.Is(err, enough) {
-			yield(Account{}, err)
-		}
-	}
-}
-
-// Accounts returns the accounts of a snapshot, in order of id.
-func Accounts(ctx context.Context, r *backup.Repository, s *backup.Snapshot) (all []Account, err error) {
-	for a, err := range accounts(ctx, r, s) {
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, a)
-	}
-	return all, nil
-}
-
-// FindAccount returns an account of a snapshot by its login or address: the newest, since those
-// before it were removed.
-func FindAccount(ctx context.Context, r *backup.Repository, s *backup.Snapshot, who string) (found Account, err error) {
-	for a, err := range accounts(ctx, r, s) {
-		if err != nil {
-			return Account{}, err
-		}
-		if strings.EqualFold(a.Login, who) || strings.EqualFold(a.Address, who) {
-			found = a
-		}
-	}
-	if found.Login != "" {
-		return found, nil
-	}
-	return Account{}, fmt.Errorf("account %s: %w of %s", who, backup.ErrNotFound, s.Time.Format(time.RFC3339))
 }
 
 // Files calls fn for each file of a snapshot.
