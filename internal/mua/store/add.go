@@ -151,7 +151,7 @@ func (s *Store) Complete(ctx context.Context, id LetterID, staged body.Staged, w
 		}
 		_, err = s.mailboxes.Replace(ctx, mailbox.Replacement{Account: at.account, Login: s.cfg.Login(at.account), Mailbox: at.folder, UID: at.uid, UTF8: h.utf8, Staged: staged,
 			Within: func(tx db.Tx, is mailbox.Entry) error {
-				if err := forgetText(tx, []LetterID{id}); err != nil {
+				if err := forgetText(tx, located{id, at}); err != nil {
 					return err
 				}
 				_, err := tx.Exec(`UPDATE letter SET octets = ?, whole = 0, indexed = 0, turn = turn + 1 WHERE id = ?`, is.Octets, int64(id))

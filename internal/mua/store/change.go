@@ -205,7 +205,7 @@ func (s *Store) retain(ctx context.Context, all []located) (int, error) {
 		n, err := s.mailboxes.RemoveWithin(ctx, k.account, s.cfg.Login(k.account), k.name, uids, func(tx db.Tx) error {
 			now := db.Micros(s.cfg.Now())
 			for _, l := range group {
-				if err := forgetText(tx, []LetterID{l.id}); err != nil {
+				if err := forgetText(tx, l); err != nil {
 					return err
 				}
 				_, err := tx.Exec(`UPDATE letter SET removed = ?, indexed = 0, turn = turn + 1 WHERE id = ? AND account = ? AND number = ? AND uid = ?`,
@@ -223,12 +223,12 @@ func (s *Store) retain(ctx context.Context, all []located) (int, error) {
 	return total, nil
 }
 
-// forgetText takes letters out of the full text.
-func forgetText(tx db.Tx, ids []LetterID) error {
-	for _, id := range ids {
-		if _, err := tx.Exec(`DELETE FROM letter_text WHERE rowid = (SELECT rank FROM letter WHERE id = ? AND indexed = 1)`, int64(id)); err != nil {
-			return fmt.Errorf("take letter %d out of the index: %w", id, err)
-		}
+// forgetText takes a letter out of the full text, unless it was moved meanwhile.
+func forgetText(tx db.Tx, l located) error {
+	_, err := tx.Exec(`DELETE FROM letter_text WHERE rowid = (SELECT rank FROM letter WHERE id = ? AND account = ? AND number = ? AND uid = ? AND indexed = 1)`,
+		int64(l.id), int64(l.account), l.number, int64(l.uid))
+	if err != nil {
+		return fmt.Errorf("take letter %d out of the index: %w", l.id, err)
 	}
 	return nil
 }

@@ -89,3 +89,31 @@ func TestSideBySide(t *testing.T) {
 		}
 	}
 }
+
+// TestMovedMeanwhile moves letters between somebody's look at where they lie and what is done to them there:
+// they stay where they were moved to, and are found.
+func TestMovedMeanwhile(t *testing.T) {
+	t.Parallel()
+	h := open(t)
+	ids := h.add(ala, store.Inbox, letter("one", "\nalpha\n"), letter("two", "\nalpha\n"))
+	h.index()
+	move := func() {
+		if n, err := h.Move(t.Context(), ids, store.Archive); n != 2 || err != nil {
+			t.Fatal(n, err)
+		}
+	}
+	if n, err := h.RetainLate(t.Context(), ids[:1], move); n != 0 || err != nil {
+		t.Errorf("put %d letters into retention, %v", n, err)
+	}
+	back := func() {
+		if n, err := h.Move(t.Context(), ids, store.Inbox); n != 2 || err != nil {
+			t.Fatal(n, err)
+		}
+	}
+	if err := h.ForgetLate(t.Context(), ids[1:], back); err != nil {
+		t.Error(err)
+	}
+	if got := h.subjects(store.Query{Text: "alpha"}); len(got) != 2 {
+		t.Errorf("found %v, want both", got)
+	}
+}

@@ -1,6 +1,30 @@
 package store
 
-import "poczta.example/poczta/internal/mailbox"
+import (
+	"context"
+
+	"poczta.example/poczta/internal/mailbox"
+)
+
+// RetainLate looks where letters lie, has something happen, and puts them into retention.
+func (s *Store) RetainLate(ctx context.Context, ids []LetterID, meanwhile func()) (int, error) {
+	all, err := s.locate(ctx, ids)
+	if err != nil {
+		return 0, err
+	}
+	meanwhile()
+	return s.retain(ctx, all)
+}
+
+// ForgetLate does the same with letters that were gone.
+func (s *Store) ForgetLate(ctx context.Context, ids []LetterID, meanwhile func()) error {
+	all, err := s.locate(ctx, ids)
+	if err != nil {
+		return err
+	}
+	meanwhile()
+	return s.forget(ctx, all)
+}
 
 // ParseHeader is parseHeader for fuzzing: what it keeps, packed and unpacked again.
 func ParseHeader(raw []byte) (subject string, people, again []Address, ids []string) {

@@ -193,7 +193,7 @@ func (s *Store) lost(ctx context.Context, m *mailbox.Mailbox, uid mailbox.UID) e
 		if id, err = s.LetterOf(tx, m.Account, m.Number, uid); err != nil {
 			return err
 		}
-		if err := forgetText(tx, []LetterID{id}); err != nil {
+		if err := forgetText(tx, located{id, letterPlace{account: m.Account, number: m.Number, uid: uid}}); err != nil {
 			return err
 		}
 		_, err = tx.Exec(`UPDATE letter SET removed = ?, indexed = 0, turn = turn + 1 WHERE id = ?`, db.Micros(s.cfg.Now()), int64(id))

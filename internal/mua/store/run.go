@@ -122,7 +122,7 @@ func (s *Store) forget(ctx context.Context, gone []located) error {
 	}
 	err := s.db.UpdateLow(ctx, func(tx db.Tx) error {
 		for _, l := range gone {
-			if err := forgetText(tx, []LetterID{l.id}); err != nil {
+			if err := forgetText(tx, l); err != nil {
 				return err
 			}
 			var thread int64
