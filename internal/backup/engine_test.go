@@ -189,11 +189,18 @@ var secret = backup.Key{Passphrase: "correct horse battery", WorkFactor: 4}
 
 func open(t *testing.T, m backup.Target, k backup.Key, now func() time.Time) *backup.Repository {
 	t.Helper()
+	r := opened(t, m, k, now)
+	t.Cleanup(r.Close)
+	return r
+}
+
+// opened is for loops, which close what they opened: a test must not keep a thousand repositories.
+func opened(t *testing.T, m backup.Target, k backup.Key, now func() time.Time) *backup.Repository {
+	t.Helper()
 	r, err := backup.OpenOrInit(t.Context(), backup.Config{Target: m, Key: k, Now: now, Host: "test"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(r.Close)
 	return r
 }
 
@@ -591,21 +598,25 @@ func TestFolder(t *testing.T) {
 	now := clock()
 	for at := 1; ; at++ {
 		f := disk.NewFault(uint64(at))
-		first := create(t, open(t, backup.NewFolder(f, "b"), backup.Key{}, now), one)
+		begun := opened(t, backup.NewFolder(f, "b"), backup.Key{}, now)
+		first := create(t, begun, one)
+		begun.Close()
 		f.CutAt(f.Calls() + at)
 		r, err := backup.Open(t.Context(), backup.Config{Target: backup.NewFolder(f, "b"), Now: now})
 		if err != nil {
 			t.Fatal(err)
 		}
 		_, err = r.Create(t.Context(), two, time.Time{})
+		r.Close()
 		if err == nil {
 			break
 		}
-		again := open(t, backup.NewFolder(f.Reopen(uint64(at)), "b"), backup.Key{}, func() time.Time { return now().Add(time.Hour) })
+		again := opened(t, backup.NewFolder(f.Reopen(uint64(at)), "b"), backup.Key{}, func() time.Time { return now().Add(time.Hour) })
 		holds(t, again, first.Snapshot, one)
 		sound(t, again)
 		report := create(t, again, two)
 		holds(t, again, report.Snapshot, two)
+		again.Close()
 	}
 }
 

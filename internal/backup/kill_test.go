@@ -70,13 +70,15 @@ func TestKilledAtEveryStep(t *testing.T) {
 					if err != nil {
 						t.Fatal(err)
 					}
-					if w.do(t.Context(), dying) == nil {
+					done := w.do(t.Context(), dying) == nil
+					dying.Close()
+					if done {
 						break
 					}
 					steps++
 					m.dieAt, m.calls = 0, 0
 					late := func() time.Time { return now().Add(time.Hour) } // the dead one's lock has expired
-					again := open(t, m, secret, late)
+					again := opened(t, m, secret, late)
 					names, err := again.Names(t.Context())
 					if err != nil {
 						t.Fatal(err)
@@ -91,6 +93,7 @@ func TestKilledAtEveryStep(t *testing.T) {
 						t.Fatalf("killed at call %d (snapshots %v), then: %v", at, names, err)
 					}
 					sound(t, again)
+					again.Close()
 				}
 				if steps < 3 {
 					t.Errorf("only %d steps were tried", steps)
@@ -115,7 +118,10 @@ func spoil(t *testing.T, m *memory, keep string) {
 	for _, name := range packs {
 		one := m.clone()
 		delete(one.objects, name)
-		if r := open(t, one, secret, clock()); slices.Equal(intact(t, r), []string{keep}) {
+		r := opened(t, one, secret, clock())
+		good := intact(t, r)
+		r.Close()
+		if slices.Equal(good, []string{keep}) {
 			delete(m.objects, name)
 			return
 		}
@@ -175,13 +181,14 @@ func TestInitKilledAtEveryStep(t *testing.T) {
 			if keys != 1 {
 				t.Errorf("killed at call %d there are %d keys, want one", at, keys)
 			}
-			r := open(t, m, secret, late)
+			r := opened(t, m, secret, late)
 			sound(t, r)
 			names, err := r.Names(t.Context())
 			if err != nil || len(names) == 0 {
 				t.Fatalf("killed at call %d: snapshots %v, %v", at, names, err)
 			}
 			holds(t, r, names[len(names)-1], one)
+			r.Close()
 		}
 	}
 }

@@ -45,16 +45,23 @@ func (r *table) locate(_ context.Context, id message.ID) (body.Location, error) 
 // open opens a store and closes it at the end of the test.
 func open(t testing.TB, config body.Config) *body.Segments {
 	t.Helper()
+	s, closeIt := opened(t, config)
+	t.Cleanup(closeIt)
+	return s
+}
+
+// opened opens a store, and gives what closes it: a test of a thousand stores must not keep them all.
+func opened(t testing.TB, config body.Config) (s *body.Segments, closeIt func()) {
+	t.Helper()
 	s, err := body.OpenSegments(context.Background(), config)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
+	return s, func() {
 		if err := s.Close(); err != nil && !errors.Is(err, disk.ErrPowerCut) {
 			t.Errorf("close store: %v", err)
 		}
-	})
-	return s
+	}
 }
 
 // mustCommit commits one message.

@@ -121,7 +121,8 @@ func (p *promise) keptOn(t *testing.T, fsys disk.FS) error {
 	if err := s.Close(); err != nil {
 		return fmt.Errorf("close: %w", err)
 	}
-	again := open(t, body.Config{FS: fsys, Locate: p.rows.locate})
+	again, closeIt := opened(t, body.Config{FS: fsys, Locate: p.rows.locate})
+	defer closeIt()
 	if _, err := readAt(t.Context(), again, id, loc); err != nil {
 		return fmt.Errorf("body stored after the cut: %w", err)
 	}
@@ -204,7 +205,7 @@ func mergeWithCut(t *testing.T, k int) (cut bool) {
 	_ = s.Close() // the power is off, or not
 	for seed := range uint64(4) {
 		config.FS = fsys.Reopen(seed)
-		after := open(t, config)
+		after, closeIt := opened(t, config)
 		for id, want := range live {
 			got, err := bodytest.Read(t.Context(), after, id, 0, -1)
 			if err != nil || !bytes.Equal(got, want) {
@@ -215,11 +216,13 @@ func mergeWithCut(t *testing.T, k int) (cut bool) {
 			t.Fatalf("cut at call %d, seed %d: check: %v", k, seed, err)
 		}
 		checkReplay(t, scanAll(t, after).events, fmt.Sprintf("cut at call %d, seed %d", k, seed))
+		closeIt()
 	}
 	// The database knows of moves to segments as of one of these disks only; merge
 	// there until nothing dead is left.
 	config.FS = fsys.Reopen(3)
-	after := open(t, config)
+	after, closeIt := opened(t, config)
+	defer closeIt()
 	for range 3 {
 		if _, err := after.Merge(t.Context(), body.MergeOptions{}); err != nil {
 			t.Fatalf("cut at call %d: merge afterwards: %v", k, err)
