@@ -236,7 +236,7 @@ func TestRealClamdFrozen(t *testing.T) {
 	if got, err := d.client(t, "unix", time.Minute).Scan(t.Context(), strings.NewReader(mail(eicar()))); err != nil || !got.Infected {
 		t.Errorf("after it goes on: got %+v, %v", got, err)
 	}
-	for end := time.Now().Add(time.Minute); ; time.Sleep(100 * time.Millisecond) {
+	for tick, end := time.Tick(100*time.Millisecond), time.Now().Add(time.Minute); ; <-tick {
 		got, err := c.Scan(t.Context(), strings.NewReader(mail(eicar())))
 		if err == nil && got.Infected {
 			return

@@ -81,13 +81,13 @@ func TestRest(t *testing.T) {
 		if n := d.dialled.Load() - before; n != 0 {
 			t.Errorf("connected %d times while it rests", n)
 		}
-		time.Sleep(10 * time.Second)
+		<-time.After(10 * time.Second)
 		scan(clamd.ErrTimeout, 5*time.Second) // this one asks, and gets no answer
 		scan(clamd.ErrTimeout, 0)
 		d.pings.Store(true)
 		d.scans.Store(true)
 		scan(clamd.ErrTimeout, 0)
-		time.Sleep(10 * time.Second)
+		<-time.After(10 * time.Second)
 		scan(nil, 0)
 		scan(nil, 0)
 		if n := d.asked.Load(); n != 3 {
