@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"reflect"
 	"strings"
@@ -37,6 +38,7 @@ type ruleConditions struct {
 	Header  []string `help:"Another field contains it, as in X-Spam:yes." placeholder:"NAME:TEXT" sep:"none"`
 	File    []string `help:"The name of an attachment contains it."`
 	Larger  string   `help:"The letter is larger." placeholder:"SIZE"`
+	When    []string `help:"Any condition, as the list shows it: from, to, subject, list-id, attachment, size or header:NAME, then contains, is, begins, ends, matches (a regular expression), exists, larger or smaller, then a text or a size; not in front turns it round. May be repeated." placeholder:"CONDITION" sep:"none"`
 }
 
 func (c *ruleConditions) conditions() (all []store.Condition, err error) {
@@ -62,7 +64,52 @@ func (c *ruleConditions) conditions() (all []store.Condition, err error) {
 		}
 		all = append(all, store.Condition{Field: "size", Op: "larger", Octets: n})
 	}
+	for _, text := range c.When {
+		k, err := condition(text)
+		if err != nil {
+			return nil, fmt.Errorf("%w: --when %q: %w", mua.ErrUsage, text, err)
+		}
+		all = append(all, k)
+	}
 	return all, nil
+}
+
+// condition reads a condition as the list of rules shows it. Whether there is such a field, and what can be
+// asked of it, the store says.
+func condition(text string) (k store.Condition, err error) {
+	next := func() (word string) {
+		word, text, _ = strings.Cut(strings.TrimSpace(text), " ")
+		return word
+	}
+	if k.Field = next(); strings.EqualFold(k.Field, "not") {
+		k.Not, k.Field = true, next()
+	}
+	if name, isHeader := cutPrefixFold(k.Field, "header:"); isHeader {
+		k.Field = "header:" + name
+	} else {
+		k.Field = strings.ToLower(k.Field)
+	}
+	k.Op, k.Value = strings.ToLower(next()), strings.TrimSpace(text)
+	switch {
+	case k.Op == "":
+		return k, errors.New("write a field and what is asked of it, as in: subject begins [list]")
+	case k.Op == "exists" && k.Value != "":
+		return k, errors.New("exists asks only whether the field is there; nothing follows it")
+	case k.Op == "larger" || k.Op == "smaller":
+		k.Octets, err = octets(k.Value)
+		k.Value = ""
+	case k.Op == "matches" && k.Value == "":
+		return k, errors.New("a regular expression follows matches")
+	}
+	return k, err
+}
+
+// cutPrefixFold is strings.CutPrefix without regard to case, for ASCII.
+func cutPrefixFold(s, prefix string) (after string, found bool) {
+	if len(s) < len(prefix) || !strings.EqualFold(s[:len(prefix)], prefix) {
+		return s, false
+	}
+	return s[len(prefix):], true
 }
 
 type muaRulesAddCmd struct {
@@ -111,6 +158,7 @@ func (c *muaRulesSetCmd) Help() string {
 	return `What is not said stays as it is. A new condition takes the place of those on the same field.
 
   poczta mail rules set Invoices --subject invoice --subject receipt --any
+  poczta mail rules set Lists --when 'subject begins [list]' --when 'not from is boss@example.org'
   poczta mail rules set 3 --move Work/2026 --no-stop
   poczta mail rules set 3 --without from --pause`
 }
