@@ -120,6 +120,9 @@ func (n *Node) claimSome(ctx context.Context, limit int) (claims []Claim, full b
 	}
 	err = n.q.cfg.DB.Update(ctx, func(tx db.Tx) error {
 		claims = claims[:0]
+		if err := n.stand(tx); err != nil {
+			return err
+		}
 		if due, err = dueUnits(tx, now, limit, db.SkipLockedSQL(n.q.cfg.DB, "s")); err != nil {
 			return err
 		}
@@ -138,6 +141,19 @@ func (n *Node) claimSome(ctx context.Context, limit int) (claims []Claim, full b
 		return nil, false, err
 	}
 	return claims, len(due) == limit, nil
+}
+
+// stand keeps others from ending the incarnation until tx has committed, and tells if they have. What
+// would be leased to one that has ended, nobody would ever take over. On SQLite there are no others.
+func (n *Node) stand(tx db.Tx) error {
+	if n.q.alone() {
+		return nil
+	}
+	there, err := tx.Exec(`UPDATE node SET name = name WHERE node = ?`, n.incarnation)
+	if err == nil && there == 0 {
+		err = ErrLeaseLost
+	}
+	return err
 }
 
 // dueUnits reads shards that are due, those waiting longest first. What is on lease is never due.
