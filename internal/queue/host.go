@@ -63,8 +63,10 @@ func (n *Node) HostUp(ctx context.Context, c Claim) error {
 }
 
 // wakeDestination makes the shards of a destination due that nobody has. A Claim looks at each once.
+// All rows are written: PostgreSQL would not wait for one that is put off or given back by another transaction,
+// which has not seen yet that the host's clock was reset.
 func wakeDestination(tx db.Tx, name string, now int64) error {
-	_, err := tx.Exec(`UPDATE queued_shard SET due = ? WHERE destination = ? AND incarnation = 0 AND due > ?`, now, name, now)
+	_, err := tx.Exec(`UPDATE queued_shard SET due = CASE WHEN incarnation = 0 AND due > ? THEN ? ELSE due END WHERE destination = ?`, now, now, name)
 	return err
 }
 

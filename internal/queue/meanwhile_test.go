@@ -126,3 +126,39 @@ func TestEndedWhileClaiming(t *testing.T) {
 		release(t, quick, claims...)
 	}
 }
+
+// TestResumedMeanwhile resumes a destination while one of its shards is put off or given back because it is
+// suspended: the shard is due.
+func TestResumedMeanwhile(t *testing.T) {
+	h := onPostgres(t)
+	accept(t, h, "a@a.example")
+	slowly, m := disturbed(t, h)
+	n := join(t, slowly, "node")
+	claim(t, join(t, h, "other"), 0) // announces
+	putOff := func() {
+		if got := claimed(t, n, 2); got != "" {
+			t.Errorf("claimed %q of what was suspended", got)
+		}
+	}
+	giveBack := func() { release(t, n, queue.Claim{Destination: "a.example"}) }
+	for i, leave := range []func(){putOff, giveBack} {
+		claim(t, n, i) // what is to be given back
+		if err := h.Queue.Suspend(t.Context(), "a.example", "quiet"); err != nil {
+			t.Fatal(err)
+		}
+		end := func() {}
+		m.arm("UPDATE queued_shard SET due", func() {
+			end = beginWork(t, h, func() error {
+				_, err := h.Queue.Resume(t.Context(), "a.example")
+				return err
+			})
+		})
+		leave()
+		end()
+		claims := claim(t, n, 1)
+		if len(claims) != 1 {
+			t.Fatalf("%d: %d claims of what was resumed, want 1", i, len(claims))
+		}
+		release(t, n, claims...)
+	}
+}
