@@ -162,3 +162,27 @@ func TestResumedMeanwhile(t *testing.T) {
 		release(t, n, claims...)
 	}
 }
+
+// TestReleasedMeanwhile releases a recipient while all that are held are removed: it stays.
+func TestReleasedMeanwhile(t *testing.T) {
+	h := onPostgres(t)
+	id := accept(t, h, "a@a.example")
+	if n, err := h.Queue.Hold(t.Context(), queue.Filter{ID: id}, "look at it"); n != 1 || err != nil {
+		t.Fatal(n, err)
+	}
+	slowly, m := disturbed(t, h)
+	m.arm("", func() {
+		if n, err := h.Queue.Release(t.Context(), queue.Filter{ID: id}); n != 1 || err != nil {
+			t.Error(n, err)
+		}
+	})
+	if n, err := slowly.Queue.Remove(t.Context(), queue.Filter{ID: id, State: queue.Held}, "old"); n != 0 || err != nil {
+		t.Errorf("removed %d recipients that are not held, %v", n, err)
+	}
+	if got := fates(t, h, id); got != "queued" {
+		t.Errorf("the fate is %q", got)
+	}
+	if n, err := slowly.Queue.Remove(t.Context(), queue.Filter{ID: id}, "old"); n != 1 || err != nil {
+		t.Errorf("removed %d recipients, %v", n, err)
+	}
+}

@@ -213,9 +213,13 @@ func (q *Queue) move(tx db.Tx, t *target, c change) (bool, error) {
 // recipients it removed, also with an error.
 func (q *Queue) Remove(ctx context.Context, f Filter, reason string) (int, error) {
 	n, err := q.each(ctx, f, func(tx db.Tx, t *target, e *effects) (bool, error) {
-		changed, err := tx.Exec(`DELETE FROM queued_recipient WHERE id = ? AND n = ?`, t.id[:], t.r.N)
+		query, args := `DELETE FROM queued_recipient WHERE id = ? AND n = ?`, []any{t.id[:], t.r.N}
+		if f.State != 0 {
+			query, args = query+` AND state = ?`, append(args, int64(f.State))
+		}
+		changed, err := tx.Exec(query, args...)
 		if err != nil || changed == 0 {
-			return false, err // settled meanwhile
+			return false, err // settled meanwhile, or not in that state any more
 		}
 		if err := q.settleFate(tx, t.id, t.r.Fate, trace.Removed, reason, q.cfg.Now()); err != nil {
 			return false, err
