@@ -61,7 +61,7 @@ func done(err error) (bool, error) {
 func (r *Room) remove(ctx context.Context, w *row, how string) (bool, error) {
 	now := r.cfg.Now()
 	n, err := r.cfg.Mailboxes.RemoveWithin(ctx, w.Account, w.Login, w.Kind.Folder(), []mailbox.UID{w.UID}, func(tx db.Tx) error {
-		was, err := take(tx, w.Account, w.ID, w.Number, w.UID)
+		was, err := takeAt(tx, w)
 		if err != nil || was == nil {
 			return err
 		}
@@ -175,6 +175,17 @@ func take(tx db.Tx, account envelope.AccountID, id message.ID, number int64, uid
 		return nil, nil
 	}
 	return &w, nil
+}
+
+// takeAt removes and returns a row that was listed, nil when it is gone or tells of another place by now: its entry
+// was moved there meanwhile, and stays listed.
+func takeAt(tx db.Tx, w *row) (*row, error) {
+	was, err := scan(tx.QueryRow(`DELETE FROM set_apart WHERE account = ? AND id = ? AND number = ? AND uid = ? RETURNING `+columns,
+		int64(w.Account), w.ID[:], w.Number, int64(w.UID)))
+	if errors.Is(err, db.ErrNotFound) {
+		return nil, nil
+	}
+	return &was, err
 }
 
 // settle tells the trace; what it has dropped already is no error.

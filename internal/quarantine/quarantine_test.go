@@ -391,6 +391,26 @@ func TestSweep(t *testing.T) {
 	})
 }
 
+// TestMovedMeanwhile: what its owner moves to another place among what is set apart, while it is put into retention,
+// stays there and is listed.
+func TestMovedMeanwhile(t *testing.T) {
+	each(t, func(t *testing.T, r *room) {
+		r.setApart(t, ala, mailbox.Junk, posttest.Text("one"))
+		n, err := r.ExpireLate(t.Context(), quarantine.Filter{Account: ala}, func() {
+			_, err := r.Move(t.Context(), quarantine.Move{Account: ala, Login: posttest.Login(ala), From: mailbox.Junk, To: mailbox.Quarantine, UID: 1, By: "ala"})
+			must(t, err)
+		})
+		must(t, err)
+		if got := r.list(t, quarantine.Filter{Kind: quarantine.Quarantine}); n != 0 || len(got) != 1 {
+			t.Errorf("%d went into retention, listed: %v", n, got)
+		}
+		r.Clock.Advance(31 * 24 * time.Hour)
+		if n, err := r.Sweep(t.Context()); n != 1 || err != nil {
+			t.Errorf("swept %d, %v", n, err)
+		}
+	})
+}
+
 func TestTell(t *testing.T) {
 	each(t, func(t *testing.T, r *room) {
 		r.setApart(t, ala, mailbox.Quarantine, posttest.Text("one"))
