@@ -1,104 +1,23 @@
 package queue_test
 
 import (
-	"context"
 	"errors"
-	"strings"
-	"sync"
 	"testing"
 
 	"poczta.example/poczta/internal/db"
+	"poczta.example/poczta/internal/db/dbtest"
 	"poczta.example/poczta/internal/post/posttest"
 	"poczta.example/poczta/internal/queue"
 )
 
-// meanwhile is a database on which something happens in the middle of a transaction: before the
-// first statement that begins so, of those that write.
-type meanwhile struct {
-	db.Database
-	mu    sync.Mutex
-	begin string
-	do    func()
-}
-
-// arm has do happen once.
-func (m *meanwhile) arm(begin string, do func()) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.begin, m.do = begin, do
-}
-
-func (m *meanwhile) Update(ctx context.Context, fn func(db.Tx) error) error {
-	return m.Database.Update(ctx, func(tx db.Tx) error { return fn(meanwhileTx{tx, m}) })
-}
-
-func (m *meanwhile) UpdateLow(ctx context.Context, fn func(db.Tx) error) error {
-	return m.Database.UpdateLow(ctx, func(tx db.Tx) error { return fn(meanwhileTx{tx, m}) })
-}
-
-type meanwhileTx struct {
-	db.Tx
-	m *meanwhile
-}
-
-func (t meanwhileTx) Exec(query string, args ...any) (int64, error) {
-	t.m.look(query)
-	return t.Tx.Exec(query, args...)
-}
-
-func (t meanwhileTx) Query(query string, args ...any) (db.Rows, error) {
-	t.m.look(query)
-	return t.Tx.Query(query, args...)
-}
-
-func (m *meanwhile) look(query string) {
-	m.mu.Lock()
-	do := m.do
-	if do != nil && strings.HasPrefix(query, m.begin) {
-		m.do = nil
-	} else {
-		do = nil
-	}
-	m.mu.Unlock()
-	if do != nil {
-		do()
-	}
-}
-
 // disturbed is a second process on the database of h, in whose transactions something can happen.
-func disturbed(t *testing.T, h *posttest.House) (*posttest.House, *meanwhile) {
+func disturbed(t *testing.T, h *posttest.House) (*posttest.House, *dbtest.Meanwhile) {
 	t.Helper()
-	m := &meanwhile{}
+	m := &dbtest.Meanwhile{}
 	return posttest.Open(t, h.DB, posttest.Options{Body: h.Body, Clock: h.Clock, DB: func(d db.Database) db.Database {
 		m.Database = d
 		return m
 	}}), m
-}
-
-// beginWork starts do, and waits until it has ended or waits for a lock. The function that is returned
-// waits for its end.
-func beginWork(t *testing.T, h *posttest.House, do func() error) func() {
-	t.Helper()
-	var err error
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		err = do()
-	}()
-	for waits := false; !waits; {
-		select {
-		case <-done:
-			waits = true
-		default:
-			waits = number(t, h, `SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`) > 0
-		}
-	}
-	return func() {
-		<-done
-		if err != nil {
-			t.Error(err)
-		}
-	}
 }
 
 // TestEndedWhileClaiming has a node's lease end before and in the midst of the transaction that leases a shard to it:
@@ -113,7 +32,7 @@ func TestEndedWhileClaiming(t *testing.T) {
 		slow := join(t, slowly, "slow")
 		run(t, h, "UPDATE node SET until = 1 WHERE name = 'slow'")
 		end := func() {}
-		m.arm(begin, func() { end = beginWork(t, h, func() error { return quick.Renew(t.Context()) }) })
+		m.Arm(begin, func() { end = dbtest.Begin(t, h.DB, func() error { return quick.Renew(t.Context()) }) })
 		_, _, err := slow.Claim(t.Context(), 1)
 		if err != nil && !errors.Is(err, queue.ErrLeaseLost) {
 			t.Fatal(err)
@@ -147,8 +66,8 @@ func TestResumedMeanwhile(t *testing.T) {
 			t.Fatal(err)
 		}
 		end := func() {}
-		m.arm("UPDATE queued_shard SET due", func() {
-			end = beginWork(t, h, func() error {
+		m.Arm("UPDATE queued_shard SET due", func() {
+			end = dbtest.Begin(t, h.DB, func() error {
 				_, err := h.Queue.Resume(t.Context(), "a.example")
 				return err
 			})
@@ -171,7 +90,7 @@ func TestReleasedMeanwhile(t *testing.T) {
 		t.Fatal(n, err)
 	}
 	slowly, m := disturbed(t, h)
-	m.arm("", func() {
+	m.Arm("", func() {
 		if n, err := h.Queue.Release(t.Context(), queue.Filter{ID: id}); n != 1 || err != nil {
 			t.Error(n, err)
 		}
