@@ -318,6 +318,28 @@ func TestSlowEnds(t *testing.T) {
 	})
 }
 
+// TestStruckWhileSwept has a rule strike an account anew while another node sweeps what is left of the time before:
+// it stays struck.
+func TestStruckWhileSwept(t *testing.T) {
+	t.Parallel()
+	d := dbtest.Postgres(t)
+	must(t, db.Migrate(t.Context(), d, []db.Component{conduct.Component()}))
+	m := &dbtest.Meanwhile{Database: d}
+	w := open(t, m, conduct.Rules{})
+	w.send(0, 1, mail(60, 60))
+	w.flush()
+	w.c.add(60 * 24 * time.Hour)
+	end := func() {}
+	m.Arm("SELECT rule", func() { end = dbtest.Begin(t, d, func() error { return w.nodes[1].Sweep(t.Context()) }) })
+	if got := w.send(0, 1, mail(60, 60)); got.Action != conduct.Hold {
+		t.Errorf("decided %+v", got)
+	}
+	end()
+	if trips, err := w.nodes[1].List(t.Context(), 0); len(trips) != 1 || err != nil {
+		t.Errorf("held back: %v, %v", trips, err)
+	}
+}
+
 func TestSweepAndPurge(t *testing.T) {
 	t.Parallel()
 	each(t, conduct.Rules{}, func(t *testing.T, w *world) {

@@ -148,15 +148,19 @@ func (w *Watch) putBack(sent map[slotKey]Sent, networks map[networkKey]int64) {
 // Sweep drops what is old, in chunks. Run calls it every ten minutes.
 func (w *Watch) Sweep(ctx context.Context) error {
 	now := w.cfg.Now()
+	hours, long := db.Micros(now.Add(-2*time.Hour)), db.Micros(now.Add(-habitDays*24*time.Hour))
+	// Where rows can become young again, it is asked twice how old they are: PostgreSQL does not look for them anew
+	// when it has waited for another node that changed one.
 	for _, q := range []struct {
 		text string
 		old  []any
 	}{
 		{`DELETE FROM conduct_slot WHERE (account, slot) IN (SELECT account, slot FROM conduct_slot WHERE slot < ? LIMIT ?)`, []any{slot(now) - 2*hourSlots}},
-		{`DELETE FROM conduct_network WHERE (account, network) IN (SELECT account, network FROM conduct_network WHERE seen < ? LIMIT ?)`, []any{db.Micros(now.Add(-2 * time.Hour))}},
+		{`DELETE FROM conduct_network WHERE seen < ? AND (account, network) IN (SELECT account, network FROM conduct_network WHERE seen < ? LIMIT ?)`,
+			[]any{hours, hours}},
 		{`DELETE FROM conduct_habit WHERE (account, day) IN (SELECT account, day FROM conduct_habit WHERE day < ? LIMIT ?)`, []any{day(now) - habitDays}},
-		{`DELETE FROM conduct_trip WHERE account IN (SELECT account FROM conduct_trip WHERE until < ? AND quiet < ? LIMIT ?)`,
-			[]any{db.Micros(now.Add(-habitDays * 24 * time.Hour)), db.Micros(now)}},
+		{`DELETE FROM conduct_trip WHERE until < ? AND quiet < ? AND account IN (SELECT account FROM conduct_trip WHERE until < ? AND quiet < ? LIMIT ?)`,
+			[]any{long, db.Micros(now), long, db.Micros(now)}},
 	} {
 		err := db.Chunks(ctx, w.cfg.DB, func(tx db.Tx, most int) (int, error) {
 			n, err := tx.Exec(q.text, append(slices.Clone(q.old), int64(most))...)

@@ -286,3 +286,30 @@ func TestFaults(t *testing.T) {
 		}
 	}
 }
+
+// TestBegunWhileSwept has a stranger begin anew while another node sweeps first tries that are too old: it need not
+// begin a third time.
+func TestBegunWhileSwept(t *testing.T) {
+	t.Parallel()
+	d := dbtest.Postgres(t)
+	if err := db.Migrate(t.Context(), d, []db.Component{greylist.Component()}); err != nil {
+		t.Fatal(err)
+	}
+	m := &dbtest.Meanwhile{Database: d}
+	c := &clock{now: start}
+	l, other := open(t, m, c, nil), open(t, d, c, nil)
+	check := func(want greylist.Action) {
+		t.Helper()
+		if got, err := l.Check(t.Context(), try(t, "192.0.2.1", "jan@example.net", "example.org")); got.Action != want || err != nil {
+			t.Errorf("%+v, %v, want %v", got, err, want)
+		}
+	}
+	check(greylist.Wait)
+	c.set(start.Add(3 * 24 * time.Hour))
+	end := func() {}
+	m.Arm("SELECT COUNT(*)", func() { end = dbtest.Begin(t, d, func() error { return other.Sweep(t.Context()) }) })
+	check(greylist.Wait)
+	end()
+	c.set(start.Add(3*24*time.Hour + 5*time.Minute))
+	check(greylist.Pass)
+}

@@ -568,3 +568,41 @@ func TestFlushEnds(t *testing.T) {
 		t.Errorf("751 rows were written in pieces of %v", written)
 	}
 }
+
+// TestSeenWhileSwept has somebody write again while another node sweeps who was not seen for long: what is known of
+// them stays.
+func TestSeenWhileSwept(t *testing.T) {
+	t.Parallel()
+	d := dbtest.Postgres(t)
+	if err := db.Migrate(t.Context(), d, []db.Component{reputation.Component()}); err != nil {
+		t.Fatal(err)
+	}
+	m := &dbtest.Meanwhile{Database: d}
+	c := &clock{now: start}
+	s, other := open(t, m, c, nil), open(t, d, c, nil)
+	sub, friend := subject(t, "192.0.2.1", ""), addr(t, "jan@example.net")
+	end := func() {}
+	sweep := func() { end = dbtest.Begin(t, d, func() error { return other.Sweep(t.Context()) }) }
+
+	s.Note(t.Context(), sub, true, 1)
+	flush(t, s)
+	c.add(200 * 24 * time.Hour)
+	s.Note(t.Context(), sub, true, 1)
+	s.Received(t.Context(), 1, friend)
+	m.Arm("INSERT INTO correspondent", sweep)
+	flush(t, s)
+	end()
+	if all, err := other.Look(t.Context(), sub); err != nil || all[0].Bad < 0.9 {
+		t.Errorf("the network is known as %+v, %v", all, err)
+	}
+
+	c.add(200 * 24 * time.Hour)
+	s.Received(t.Context(), 1, friend)
+	s.Received(t.Context(), 2, friend) // is written behind the other
+	m.Arm("INSERT INTO correspondent", func() { m.Arm("INSERT INTO correspondent", sweep) })
+	flush(t, s)
+	end()
+	if got, err := other.Knows(t.Context(), 1, friend); err != nil || !got.Received {
+		t.Errorf("the friend is known as %+v, %v", got, err)
+	}
+}

@@ -171,9 +171,11 @@ const keepDays = 90
 // Sweep drops what is old and what is beyond the bounds, in chunks. Run calls it each hour.
 func (s *Store) Sweep(ctx context.Context) error {
 	today := day(s.cfg.Now())
-	err := s.drop(ctx, `DELETE FROM reputation WHERE (kind, hash) IN (SELECT kind, hash FROM reputation WHERE day < ? LIMIT ?)`, all, today-keepDays)
+	// It is asked twice how old rows are: PostgreSQL does not look for them anew when it has waited for another
+	// node that made one young again.
+	err := s.drop(ctx, `DELETE FROM reputation WHERE day < ? AND (kind, hash) IN (SELECT kind, hash FROM reputation WHERE day < ? LIMIT ?)`, all, today-keepDays, today-keepDays)
 	if err == nil {
-		err = s.drop(ctx, `DELETE FROM correspondent WHERE (account, hash) IN (SELECT account, hash FROM correspondent WHERE expires < ? LIMIT ?)`, all, today)
+		err = s.drop(ctx, `DELETE FROM correspondent WHERE expires < ? AND (account, hash) IN (SELECT account, hash FROM correspondent WHERE expires < ? LIMIT ?)`, all, today, today)
 	}
 	if err != nil {
 		return fmt.Errorf("drop old reputation: %w", err)
