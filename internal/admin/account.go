@@ -206,16 +206,13 @@ func (d *Desk) AccountEnable(ctx context.Context, who string, on bool) error {
 }
 
 // AccountRemove ends an account. Its mail goes into retention, or with purge is
-// gone for ever.
+// gone for ever. The account itself goes last: until then the command can be given again.
 func (d *Desk) AccountRemove(ctx context.Context, who string, purge bool) error {
 	a, err := d.find(ctx, who)
 	if err != nil {
 		return err
 	}
-	if err := d.Rooms.Accounts.Remove(ctx, a.ID); err != nil {
-		return explain(err, "remove account "+who)
-	}
-	if err := d.Rooms.Forget(ctx, a.ID); err != nil {
+	if err := d.Rooms.Accounts.Disable(ctx, a.ID); err != nil {
 		return explain(err, "remove account "+who)
 	}
 	n, err := d.Rooms.Mailboxes.RemoveAccount(ctx, a.ID)
@@ -229,6 +226,14 @@ func (d *Desk) AccountRemove(ctx context.Context, who string, purge bool) error 
 		if err := d.Rooms.NotePurge(ctx, d.Now()); err != nil {
 			return err
 		}
+	}
+	if err = d.Rooms.Forget(ctx, a.ID); err == nil {
+		err = d.Rooms.Accounts.Remove(ctx, a.ID)
+	}
+	if err != nil {
+		return explain(err, "remove account "+who)
+	}
+	if purge {
 		d.say("%s is removed, and its %d messages are gone for ever.", a.Address, n)
 		return nil
 	}
