@@ -284,9 +284,7 @@ func (d *Desk) SpamSettings(ctx context.Context, who string, o SettingsOptions) 
 		return fmt.Errorf("read settings of %s: %w", who, err)
 	}
 	if o != (SettingsOptions{}) {
-		s = preference.Settings{Level: preference.Level(changed(string(s.Level), o.Level)), Wish: preference.Wish(changed(string(s.Wish), o.Wish)),
-			Digest: preference.Choice(changed(string(s.Digest), o.Digest)), Bulk: preference.Choice(changed(string(s.Bulk), o.Bulk)), Language: changed(s.Language, o.Language)}
-		if err := d.Rooms.Preferences.Set(ctx, a.ID, s); err != nil {
+		if s, err = d.Rooms.Preferences.Change(ctx, a.ID, o.edit); err != nil {
 			return fmt.Errorf("change settings of %s: %w", who, err)
 		}
 	}
@@ -295,6 +293,12 @@ func (d *Desk) SpamSettings(ctx context.Context, who string, o SettingsOptions) 
 		or := func(s string) string { return changed("server's", s) }
 		return fmt.Sprintf("%s\t%s\t%s\t%s\t%s\t%s", r.Account, or(r.Level), or(r.Wish), or(r.Digest), or(r.Bulk), or(r.Language))
 	})
+}
+
+// edit makes the changes.
+func (o SettingsOptions) edit(s preference.Settings) preference.Settings {
+	return preference.Settings{Level: preference.Level(changed(string(s.Level), o.Level)), Wish: preference.Wish(changed(string(s.Wish), o.Wish)),
+		Digest: preference.Choice(changed(string(s.Digest), o.Digest)), Bulk: preference.Choice(changed(string(s.Bulk), o.Bulk)), Language: changed(s.Language, o.Language)}
 }
 
 // changed is a setting after a change.

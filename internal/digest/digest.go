@@ -52,7 +52,7 @@ type People interface {
 // Wishes are what people wish; *preference.Preferences is one.
 type Wishes interface {
 	Settings(ctx context.Context, id envelope.AccountID) (preference.Settings, error)
-	Set(ctx context.Context, id envelope.AccountID, s preference.Settings) error
+	Change(ctx context.Context, id envelope.AccountID, edit func(preference.Settings) preference.Settings) (preference.Settings, error)
 	Add(ctx context.Context, id envelope.AccountID, entries ...preference.Entry) error
 }
 

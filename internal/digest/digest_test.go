@@ -289,6 +289,24 @@ func TestNodes(t *testing.T) {
 	})
 }
 
+// TestStopMeanwhile stops digests just after another node was told something else: both count.
+func TestStopMeanwhile(t *testing.T) {
+	each(t, func(t *testing.T, h *house) {
+		h.setApart(t, ola, spamScore, posttest.Text("x"))
+		link := h.digest(t, ola).stopWebLink
+		_, err := h.wishes.Settings(t.Context(), ola) // and now they are in memory
+		must(t, err)
+		other, err := preference.New(preference.Config{DB: h.DB, Now: h.Clock.Now})
+		must(t, err)
+		must(t, other.Set(t.Context(), ola, preference.Settings{Level: preference.Strict}))
+		_, err = h.Take(t.Context(), digest.Message{Account: ola, Header: []byte("Subject: stop " + link[strings.LastIndexByte(link, '/')+1:] + "\r\n\r\n")})
+		must(t, err)
+		if s, err := other.Settings(t.Context(), ola); err != nil || s != (preference.Settings{Level: preference.Strict, Digest: preference.No}) {
+			t.Errorf("settings %+v, %v", s, err)
+		}
+	})
+}
+
 func TestWishes(t *testing.T) {
 	each(t, func(t *testing.T, h *house) {
 		must(t, h.wishes.Set(t.Context(), ala, preference.Settings{Digest: preference.No}))

@@ -166,12 +166,13 @@ func (d *Digest) release(ctx context.Context, t token, by string) (int, error) {
 
 // stop ends an account's digests.
 func (d *Digest) stop(ctx context.Context, id envelope.AccountID) error {
-	s, err := d.cfg.Wishes.Settings(ctx, id)
-	if err != nil || s.Digest == preference.No {
-		return err
-	}
-	s.Digest = preference.No
-	if err := d.cfg.Wishes.Set(ctx, id, s); err != nil {
+	stopped := false
+	_, err := d.cfg.Wishes.Change(ctx, id, func(s preference.Settings) preference.Settings {
+		stopped = s.Digest != preference.No
+		s.Digest = preference.No
+		return s
+	})
+	if err != nil || !stopped {
 		return err
 	}
 	d.did("stop")

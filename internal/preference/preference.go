@@ -137,15 +137,20 @@ func (p *Preferences) of(ctx context.Context, id envelope.AccountID) (*known, er
 // row reads the settings of an account and its version, 0 when it has none.
 func (p *Preferences) row(ctx context.Context, id envelope.AccountID) (*known, error) {
 	var k *known
-	err := p.cfg.DB.View(ctx, func(tx db.Tx) error {
-		k = &known{}
-		err := tx.QueryRow(`SELECT version, level, wish, digest, language, bulk FROM preference_account WHERE account = ?`, int64(id)).
-			Scan(&k.version, &k.settings.Level, &k.settings.Wish, &k.settings.Digest, &k.settings.Language, &k.settings.Bulk)
-		if errors.Is(err, db.ErrNotFound) {
-			return nil
-		}
+	err := p.cfg.DB.View(ctx, func(tx db.Tx) (err error) {
+		k, err = readRow(tx, id)
 		return err
 	})
+	return k, err
+}
+
+func readRow(tx db.Tx, id envelope.AccountID) (*known, error) {
+	k := &known{}
+	err := tx.QueryRow(`SELECT version, level, wish, digest, language, bulk FROM preference_account WHERE account = ?`, int64(id)).
+		Scan(&k.version, &k.settings.Level, &k.settings.Wish, &k.settings.Digest, &k.settings.Language, &k.settings.Bulk)
+	if errors.Is(err, db.ErrNotFound) {
+		err = nil
+	}
 	return k, err
 }
 
@@ -242,15 +247,32 @@ func (p *Preferences) Set(ctx context.Context, id envelope.AccountID, s Settings
 	if err := s.Validate(); err != nil {
 		return err
 	}
-	err := p.change(ctx, id, func(tx db.Tx) error {
-		_, err := tx.Exec(`UPDATE preference_account SET level = ?, wish = ?, digest = ?, language = ?, bulk = ? WHERE account = ?`,
+	_, err := p.Change(ctx, id, func(Settings) Settings { return s })
+	return err
+}
+
+// Change stores what edit makes of the settings of an account, and returns that: nobody else changes them
+// in between. edit may be called more than once. ErrInvalid.
+func (p *Preferences) Change(ctx context.Context, id envelope.AccountID, edit func(Settings) Settings) (s Settings, err error) {
+	err = p.change(ctx, id, func(tx db.Tx) error {
+		k, err := readRow(tx, id)
+		if err != nil {
+			return err
+		}
+		if s = edit(k.settings); s == k.settings {
+			return nil
+		}
+		if err := s.Validate(); err != nil {
+			return err
+		}
+		_, err = tx.Exec(`UPDATE preference_account SET level = ?, wish = ?, digest = ?, language = ?, bulk = ? WHERE account = ?`,
 			s.Level, s.Wish, s.Digest, s.Language, s.Bulk, int64(id))
 		return err
 	})
 	if err != nil {
-		return fmt.Errorf("store filter settings of account %d: %w", id, err)
+		return Settings{}, fmt.Errorf("store filter settings of account %d: %w", id, err)
 	}
-	return nil
+	return s, nil
 }
 
 // Match is the evidence of the lists, the account's and the server's. Cost as Settings.
