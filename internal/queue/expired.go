@@ -53,11 +53,15 @@ func (n *Node) Expired(ctx context.Context, c Claim, limit int) ([]Job, error) {
 		}
 		found = append(found, some...)
 	}
-	n.looked(c, h, l, now)
-	if len(found) == 0 {
-		return nil, nil
+	var jobs []Job
+	if len(found) > 0 {
+		jobs, err = n.read(ctx, c, limit, func(tx db.Tx, _ int) ([]taken, error) { return waitingRows(tx, c.unit(), found) })
+		if err != nil {
+			return nil, err
+		}
 	}
-	return n.read(ctx, c, limit, func(tx db.Tx, _ int) ([]taken, error) { return waitingRows(tx, c.unit(), found) })
+	n.looked(c, h, l, now) // not before: who was found and could not be read is to be found again
+	return jobs, nil
 }
 
 // quietAt reports whether a look has found that nobody of u expires until now. The caller has the lock.

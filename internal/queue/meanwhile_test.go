@@ -1,8 +1,11 @@
 package queue_test
 
 import (
+	"context"
 	"errors"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"poczta.example/poczta/internal/db"
 	"poczta.example/poczta/internal/db/dbtest"
@@ -104,4 +107,44 @@ func TestReleasedMeanwhile(t *testing.T) {
 	if n, err := slowly.Queue.Remove(t.Context(), queue.Filter{ID: id}, "old"); n != 1 || err != nil {
 		t.Errorf("removed %d recipients, %v", n, err)
 	}
+}
+
+// failing is a database of which some Views fail.
+type failing struct {
+	db.Database
+	views atomic.Int64 // that succeed before one fails
+}
+
+func (f *failing) View(ctx context.Context, fn func(db.Tx) error) error {
+	if f.views.Add(-1) == 0 {
+		return errors.New("the disk is tired")
+	}
+	return f.Database.View(ctx, fn)
+}
+
+// TestExpiredFails has the database fail in each View of a look for recipients whose time is over: the next look
+// finds them.
+func TestExpiredFails(t *testing.T) {
+	each(t, func(t *testing.T, h *posttest.House) {
+		accept(t, h, "a@a.example")
+		h.Clock.Advance(6 * 24 * time.Hour)
+		f := &failing{}
+		tired := posttest.Open(t, h.DB, posttest.Options{Body: h.Body, Clock: h.Clock, DB: func(d db.Database) db.Database {
+			f.Database = d
+			return f
+		}})
+		claim(t, join(t, h, "other"), 0) // announces
+		n := join(t, tired, "node")
+		c := claim(t, n, 1)[0]
+		for view := int64(1); ; view++ {
+			f.views.Store(view)
+			jobs, err := n.Expired(t.Context(), c, 10)
+			if err == nil {
+				if words(jobs) != "a@a.example" || view < 3 {
+					t.Errorf("after %d failures: %q", view-1, words(jobs))
+				}
+				return
+			}
+		}
+	})
 }
