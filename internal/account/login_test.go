@@ -577,3 +577,44 @@ func TestStands(t *testing.T) {
 		stands("of a removed account", id, false)
 	})
 }
+
+// TestPasswordsAtOnce makes an app password while the account's own is changed, and the other way round: SCRAM
+// works with both at once.
+func TestPasswordsAtOnce(t *testing.T) {
+	t.Parallel()
+	d := dbtest.Postgres(t)
+	if err := db.Migrate(t.Context(), d, components); err != nil {
+		t.Fatal(err)
+	}
+	m := &dbtest.Meanwhile{Database: d}
+	a, other := open(t, m, nil), open(t, d, nil)
+	addDomain(t, a, "example.org")
+	ala, ola := add(t, a, "ala@example.org", "", "korek-butelka"), add(t, a, "ola@example.org", "", "korek-butelka")
+	var app string
+	addApp := func(a *account.Accounts, acc account.Account) {
+		t.Helper()
+		var err error
+		if _, app, err = a.AddAppPassword(t.Context(), acc.ID, "phone"); err != nil {
+			t.Error(err)
+		}
+	}
+	setPassword := func(a *account.Accounts, acc account.Account) {
+		t.Helper()
+		if err := a.SetPassword(t.Context(), acc.ID, "butelka-korek"); err != nil {
+			t.Error(err)
+		}
+	}
+	try := func(acc account.Account) {
+		t.Helper()
+		for _, password := range []string{"butelka-korek", app} {
+			_, err := scramLogin(t, a, acc.Login, password)
+			wantErr(t, "SCRAM of "+acc.Login+" with "+password, err, nil)
+		}
+	}
+	m.Arm("UPDATE account SET version", func() { setPassword(other, ala) })
+	addApp(a, ala)
+	try(ala)
+	m.Arm("UPDATE account SET salt", func() { addApp(other, ola) })
+	setPassword(a, ola)
+	try(ola)
+}

@@ -3,6 +3,7 @@ package account
 import (
 	"context"
 	"encoding/base32"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -46,13 +47,30 @@ func (a *Accounts) SetPassword(ctx context.Context, id envelope.AccountID, passw
 			n, err = tx.Exec(`UPDATE account SET salt = ?, iterations = ?, stored_key = ?, server_key = ?, foreign_hash = '', version = version + 1
 				WHERE id = ? AND version = ? AND state <> ?`,
 				keys.salt, int64(keys.iterations), keys.stored, keys.server, int64(id), c.version, int64(Removed))
-			return err
+			if err != nil || n == 0 || len(c.apps) > 0 {
+				return err
+			}
+			return noApps(tx, id)
 		})
-		if err != nil || n > 0 {
+		if !errors.Is(err, errChanged) && (err != nil || n > 0) {
 			return err
 		}
 	}
 	return fmt.Errorf("set password of account %d: it changes all the time", id)
+}
+
+// errChanged: the account's keys or app passwords are not what the caller saw.
+var errChanged = errors.New("credentials changed meanwhile")
+
+// noApps returns errChanged when an account whose row tx has holds app passwords, which keys under a new salt would part from
+// SCRAM.
+func noApps(tx db.Tx, id envelope.AccountID) error {
+	var n int64
+	err := tx.QueryRow(`SELECT COUNT(*) FROM account_app WHERE account = ?`, int64(id)).Scan(&n)
+	if err == nil && n > 0 {
+		err = errChanged
+	}
+	return err
 }
 
 // freshKeys derives keys of a prepared password under a new salt, without the pool: its
@@ -138,36 +156,52 @@ func (a *Accounts) AddAppPassword(ctx context.Context, id envelope.AccountID, la
 	if err := checkText("label", label, MaxNameOctets); err != nil {
 		return AppPassword{}, "", err
 	}
-	c, err := a.credentialOf(ctx, id)
-	if err != nil {
-		return AppPassword{}, "", err
-	}
 	raw := make([]byte, 16)
 	if _, err := io.ReadFull(a.config.Rand, raw); err != nil {
 		return AppPassword{}, "", fmt.Errorf("read randomness for a password: %w", err)
 	}
 	canonical := appEncoding.EncodeToString(raw)[:appCharacters]
-	shown := showApp(canonical)
-	salt, err := a.appSalt(ctx, id)
+	app := AppPassword{Label: label, Created: db.FromMicros(db.Micros(a.config.Now()))}
+	err := errChanged
+	for try := 0; try < changeTries && errors.Is(err, errChanged); try++ {
+		err = a.addApp(ctx, id, &app, canonical)
+	}
 	if err != nil {
 		return AppPassword{}, "", err
+	}
+	return app, showApp(canonical), nil
+}
+
+// addApp stores an app password; errChanged when the account got another salt meanwhile.
+func (a *Accounts) addApp(ctx context.Context, id envelope.AccountID, app *AppPassword, canonical string) error {
+	c, err := a.credentialOf(ctx, id)
+	if err != nil {
+		return err
+	}
+	salt, err := a.appSalt(ctx, id)
+	if err != nil {
+		return err
 	}
 	quick, err := a.deriveIn(ctx, canonical, salt, appIterations)
 	if err != nil {
-		return AppPassword{}, "", err
+		return err
 	}
-	scram, err := a.deriveIn(ctx, shown, c.keys.salt, c.keys.iterations)
+	scram, err := a.deriveIn(ctx, showApp(canonical), c.keys.salt, c.keys.iterations)
 	if err != nil {
-		return AppPassword{}, "", err
+		return err
 	}
-	app := AppPassword{Label: label, Created: db.FromMicros(db.Micros(a.config.Now()))}
-	err = a.updateCredential(ctx, func(tx db.Tx) error {
-		return insertApp(tx, id, &app, appKeys{quick: quick.stored, scram: scram})
+	return a.updateCredential(ctx, func(tx db.Tx) error {
+		if err := insertApp(tx, id, app, appKeys{quick: quick.stored, scram: scram}); err != nil {
+			return err
+		}
+		var now scramKeys
+		var iterations int64
+		err := tx.QueryRow(`SELECT salt, iterations FROM account WHERE id = ?`, int64(id)).Scan(&now.salt, &iterations)
+		if now.iterations = int(iterations); err == nil && !sameSalt(now, c.keys) {
+			err = errChanged
+		}
+		return err
 	})
-	if err != nil {
-		return AppPassword{}, "", err
-	}
-	return app, shown, nil
 }
 
 func insertApp(tx db.Tx, id envelope.AccountID, app *AppPassword, keys appKeys) error {
