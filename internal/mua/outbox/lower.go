@@ -49,7 +49,11 @@ func (c *courier) lower(ctx context.Context, r *row, lacks *smtpclient.Unsupport
 		if _, err := tx.Exec(`UPDATE outgoing SET eight_bit = 0, octets = ? WHERE id = ?`, staged.Octets(), int64(r.id)); err != nil {
 			return err
 		}
-		return putCopies(tx, r.id, r.recipients)
+		all, err := merge(tx, r)
+		if err != nil {
+			return err
+		}
+		return putCopies(tx, r.id, all)
 	})
 	return err == nil, err
 }

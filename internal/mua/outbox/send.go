@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -298,24 +297,31 @@ func original(path string) envelope.OriginalRecipient {
 // leave notes, durably, that the letter's last octets leave now.
 func (o *Outbox) leave(ctx context.Context, r *row, places []int, keep int64, server string) error {
 	now := o.micros()
-	changed := slices.Clone(r.recipients)
-	for _, i := range places {
-		p := &changed[i]
-		p.state = isLeaving
-		if !p.again {
-			p.left, p.keep, p.server = now, keep, server
-		} else {
-			p.keep = min(p.keep, keep)
-		}
-	}
+	var changed []copyRow
 	err := o.table.db.Update(ctx, func(tx db.Tx) error {
 		if n, err := tx.Exec(`UPDATE outgoing SET reason = '' WHERE id = ? AND state = 1`, int64(r.id)); err != nil || n == 0 {
 			return errors.Join(err, errUndone)
 		}
+		var err error
+		if changed, err = merge(tx, r); err != nil {
+			return err
+		}
+		for _, i := range places {
+			p := &changed[i]
+			if p.state != isWaiting {
+				return errUndone
+			}
+			p.state = isLeaving
+			if !p.again {
+				p.left, p.keep, p.server = now, keep, server
+			} else {
+				p.keep = min(p.keep, keep)
+			}
+		}
 		return putCopies(tx, r.id, changed)
 	})
 	if err == nil {
-		r.recipients = changed
+		r.took(changed)
 	}
 	return err
 }

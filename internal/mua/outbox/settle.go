@@ -32,27 +32,31 @@ func wait(failures int64) time.Duration { return waits[min(max(0, failures-1), i
 func (o *Outbox) settle(ctx context.Context, r *row, reason string) error {
 	ctx = context.WithoutCancel(ctx)
 	now := o.micros()
-	state, next, settledAt := standing(r.recipients), r.next, int64(0)
-	failures := r.failures
-	switch {
-	case state != active:
-		settledAt = now
-	case reason != "":
-		failures++
-		next = later(now, wait(failures))
-	}
-	err := o.table.db.Update(ctx, func(tx db.Tx) error {
+	var all []copyRow
+	err := o.table.db.Update(ctx, func(tx db.Tx) (err error) {
+		if all, err = merge(tx, r); err != nil {
+			return err
+		}
+		state, next, settledAt, failures := standing(all), r.next, int64(0), r.failures
+		switch {
+		case state != active:
+			settledAt = now
+		case reason != "":
+			failures++
+			next = later(now, wait(failures))
+		}
 		// An entry that was undone, or held while somebody waits, stays so.
 		if _, err := tx.Exec(`UPDATE outgoing SET state = CASE WHEN state IN (4, 6) OR state = 5 AND ? = 1 THEN state ELSE ? END, next = ?, failures = ?, settled = ?,
 			reason = CASE WHEN state = 5 AND ? = 1 THEN reason ELSE ? END WHERE id = ?`,
 			state, state, next, failures, settledAt, state, db.Text(reason), int64(r.id)); err != nil {
 			return err
 		}
-		return putCopies(tx, r.id, r.recipients)
+		return putCopies(tx, r.id, all)
 	})
 	if err != nil {
 		return fmt.Errorf("note what became of a letter: %w", err)
 	}
+	r.took(all)
 	return nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"poczta.example/poczta/internal/address"
@@ -43,6 +44,7 @@ type row struct {
 	filed                                    bool
 	messageID, answers, subject, reason      string
 	recipients                               []copyRow
+	stored                                   []copyRow // recipients as they were read, or last written
 }
 
 // copyRow is one recipient.
@@ -107,6 +109,7 @@ func readRow(tx db.Tx, id ID) (row, error) {
 	}
 	if err == nil {
 		r.recipients, err = readCopies(tx, id)
+		r.stored = slices.Clone(r.recipients)
 	}
 	if err != nil {
 		return r, fmt.Errorf("read outbox: %w", err)
@@ -169,6 +172,25 @@ func (t table) rows(ctx context.Context, where string, args ...any) ([]row, erro
 	}
 	return all, nil
 }
+
+// merge is the recipients of an entry as they are stored, with what changed in r since it was read: a
+// person may have stopped, decided or tried again meanwhile what was not on its way.
+func merge(tx db.Tx, r *row) ([]copyRow, error) {
+	all, err := readCopies(tx, r.id)
+	if err != nil {
+		return nil, fmt.Errorf("read outbox: %w", err)
+	}
+	for i := range all {
+		mine, was := r.recipients[i], r.stored[i]
+		if mine != was && (was.state == isLeaving || all[i].state == isWaiting) {
+			all[i] = mine
+		}
+	}
+	return all, nil
+}
+
+// took notes what was written of the recipients.
+func (r *row) took(all []copyRow) { r.recipients, r.stored = all, slices.Clone(all) }
 
 // putCopies writes the recipients of an entry.
 func putCopies(tx db.Tx, id ID, copies []copyRow) error {
