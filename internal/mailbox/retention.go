@@ -17,6 +17,7 @@ import (
 // The zero Selection selects all.
 type Selection struct {
 	UniqueIDs []string
+	UIDs      []UID // with Mailbox: elsewhere they are others'
 	Mailbox   string
 	Since     time.Time // removed at or after
 	Before    time.Time // removed before
@@ -25,6 +26,7 @@ type Selection struct {
 // matches reports whether r is selected.
 func (sel *Selection) matches(r *Retained) bool {
 	return (len(sel.UniqueIDs) == 0 || slices.Contains(sel.UniqueIDs, r.UniqueID)) &&
+		(len(sel.UIDs) == 0 || slices.Contains(sel.UIDs, r.UID)) &&
 		(sel.Mailbox == "" || sel.Mailbox == r.Mailbox) &&
 		(sel.Since.IsZero() || !r.Removed.Before(sel.Since)) &&
 		(sel.Before.IsZero() || r.Removed.Before(sel.Before))

@@ -61,23 +61,46 @@ func byFolder(all []located) map[folderOf][]located {
 func (s *Store) SetFlags(ctx context.Context, ids []LetterID, set, unset mailbox.Flags) (int, error) {
 	total := 0
 	for chunk := range slices.Chunk(ids, changeChunk) {
-		all, err := s.locate(ctx, chunk)
-		if err != nil {
-			return total, fmt.Errorf("change flags: %w", err)
-		}
-		for k, group := range byFolder(slices.DeleteFunc(all, func(l located) bool { return l.removed })) {
-			uids := make([]mailbox.UID, len(group))
-			for i, l := range group {
-				uids[i] = l.uid
-			}
-			changed, err := s.mailboxes.SetFlags(ctx, mailbox.FlagChange{Account: k.account, Login: s.cfg.Login(k.account), Mailbox: k.name, UIDs: uids, Set: set, Unset: unset, Within: mirrorFlags})
+		for try := 0; len(chunk) > 0 && try < moveTries; try++ {
+			all, err := s.locate(ctx, chunk)
 			if err != nil {
-				return total, err
+				return total, fmt.Errorf("change flags: %w", err)
 			}
-			total += len(changed)
+			chunk = nil
+			for k, group := range byFolder(slices.DeleteFunc(all, func(l located) bool { return l.removed })) {
+				n, moved, err := s.setFlags(ctx, k, group, set, unset)
+				if err != nil {
+					return total, err
+				}
+				total += n
+				chunk = append(chunk, moved...)
+			}
 		}
 	}
 	return total, nil
+}
+
+// setFlags changes the flags of letters of a folder. It returns how many it changed, and those that were moved meanwhile.
+func (s *Store) setFlags(ctx context.Context, k folderOf, group []located, set, unset mailbox.Flags) (n int, moved []LetterID, err error) {
+	uids := make([]mailbox.UID, len(group))
+	for i, l := range group {
+		uids[i] = l.uid
+	}
+	changed, err := s.mailboxes.SetFlags(ctx, mailbox.FlagChange{Account: k.account, Login: s.cfg.Login(k.account), Mailbox: k.name, UIDs: uids, Set: set, Unset: unset,
+		Within: func(tx db.Tx, changed []mailbox.Entry) error {
+			moved = nil
+			for i := 0; i < len(group) && len(changed) < len(group); i++ {
+				at, err := readPlace(tx, group[i].id)
+				if err != nil && err != ErrNotFound {
+					return err
+				}
+				if err == nil && (at.number != group[i].number || at.uid != group[i].uid) {
+					moved = append(moved, group[i].id)
+				}
+			}
+			return mirrorFlags(tx, changed)
+		}})
+	return len(changed), moved, err
 }
 
 // mirrorFlags writes the flags of entries to their letters.
@@ -133,6 +156,16 @@ func (s *Store) moveEach(ctx context.Context, ids []LetterID, to func(located) s
 		}
 	}
 	return total, nil
+}
+
+// moveFrom moves letters of one folder to another, and leaves alone those that do not lie there (any more).
+func (s *Store) moveFrom(ctx context.Context, ids []LetterID, from, to string) (int, error) {
+	return s.moveEach(ctx, ids, func(l located) string {
+		if l.folder != from {
+			return l.folder
+		}
+		return to
+	})
 }
 
 // mirrorMove has a letter follow its entry. What goes to Trash knows where it came from.
@@ -244,20 +277,23 @@ func (s *Store) Restore(ctx context.Context, ids []LetterID) (int, error) {
 		}
 		var back []LetterID
 		for k, group := range byFolder(all) {
-			if err := s.unretain(ctx, k, slices.DeleteFunc(slices.Clone(group), func(l located) bool { return !l.removed })); err != nil {
+			n, err := s.unretain(ctx, k, slices.DeleteFunc(slices.Clone(group), func(l located) bool { return !l.removed }))
+			if err != nil {
 				return total, err
 			}
+			if k.name != Trash {
+				total += n
+				continue
+			}
 			for _, l := range group {
-				switch {
-				case k.name == Trash:
-					back = append(back, l.id)
-				case l.removed:
-					total++
-				}
+				back = append(back, l.id)
 			}
 		}
 		n, err := s.moveEach(ctx, back, func(l located) string {
-			if l.origin == "" || l.origin == Trash {
+			switch {
+			case l.folder != Trash: // somebody was quicker
+				return l.folder
+			case l.origin == "" || l.origin == Trash:
 				return Inbox
 			}
 			return l.origin
@@ -270,59 +306,57 @@ func (s *Store) Restore(ctx context.Context, ids []LetterID) (int, error) {
 	return total, nil
 }
 
-// unretain brings letters of a folder back from retention into it.
-func (s *Store) unretain(ctx context.Context, k folderOf, group []located) error {
+// unretain brings letters of a folder back from retention into it, and returns how many.
+func (s *Store) unretain(ctx context.Context, k folderOf, group []located) (int, error) {
 	if len(group) == 0 {
-		return nil
+		return 0, nil
 	}
-	sel := mailbox.Selection{Mailbox: k.name}
+	sel := mailbox.Selection{Mailbox: k.name} // several letters may have one unique-id: they were moved here
 	for _, l := range group {
-		sel.UniqueIDs = append(sel.UniqueIDs, l.unique)
+		sel.UIDs = append(sel.UIDs, l.uid)
 	}
-	_, err := s.mailboxes.RestoreWithin(ctx, k.account, s.cfg.Login(k.account), sel, func(tx db.Tx, was, is mailbox.Entry) error {
+	return s.mailboxes.RestoreWithin(ctx, k.account, s.cfg.Login(k.account), sel, func(tx db.Tx, was, is mailbox.Entry) error {
 		_, err := tx.Exec(`UPDATE letter SET number = ?, uid = ?, unique_id = ?, removed = 0, indexed = 0, turn = turn + 1 WHERE account = ? AND number = ? AND uid = ?`,
 			is.Number, int64(is.UID), is.UniqueID, int64(was.Account), was.Number, int64(was.UID))
 		return err
 	})
-	return err
 }
 
 // EmptyTrash puts the letters in the Trash of an account into retention that were put there before a time, and returns how many.
 func (s *Store) EmptyTrash(ctx context.Context, account envelope.AccountID, before time.Time) (int, error) {
 	total := 0
 	for {
-		var ids []LetterID
-		err := s.view(ctx, func(tx db.Tx) error {
-			ids = ids[:0]
-			rows, err := tx.Query(`SELECT l.id FROM letter l JOIN mailbox m ON m.account = l.account AND m.number = l.number
-				WHERE m.account = ? AND m.name = ? AND l.removed = 0 AND l.trashed < ? LIMIT ?`, int64(account), Trash, db.Micros(before), int64(changeChunk))
-			if err != nil {
-				return err
-			}
-			defer rows.Close()
-			for rows.Next() {
-				var id LetterID
-				if err := rows.Scan(&id); err != nil {
-					return err
-				}
-				ids = append(ids, id)
-			}
-			return rows.Err()
-		})
+		all, err := s.trashed(ctx, account, before)
 		if err != nil {
 			return total, fmt.Errorf("empty Trash of account %d: %w", account, err)
 		}
-		if len(ids) == 0 {
-			return total, nil
-		}
-		all, err := s.locate(ctx, ids)
-		if err != nil {
-			return total, err
-		}
-		n, err := s.retain(ctx, slices.DeleteFunc(all, func(l located) bool { return l.removed || l.folder != Trash }))
+		n, err := s.retain(ctx, all)
 		total += n
 		if err != nil || n == 0 {
 			return total, err
 		}
 	}
+}
+
+// trashed are some of the letters in the Trash of an account that were put there before a time, and where they lie.
+func (s *Store) trashed(ctx context.Context, account envelope.AccountID, before time.Time) ([]located, error) {
+	var all []located
+	err := s.view(ctx, func(tx db.Tx) error {
+		all = all[:0]
+		rows, err := tx.Query(`SELECT l.id, l.account, l.number, l.uid FROM letter l JOIN mailbox m ON m.account = l.account AND m.number = l.number
+			WHERE m.account = ? AND m.name = ? AND l.removed = 0 AND l.trashed < ? LIMIT ?`, int64(account), Trash, db.Micros(before), int64(changeChunk))
+		if err != nil {
+			return err
+		}
+		defer rows.Close()
+		for rows.Next() {
+			l := located{letterPlace: letterPlace{folder: Trash}}
+			if err := rows.Scan(&l.id, &l.account, &l.number, &l.uid); err != nil {
+				return err
+			}
+			all = append(all, l)
+		}
+		return rows.Err()
+	})
+	return all, err
 }

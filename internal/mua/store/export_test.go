@@ -2,7 +2,9 @@ package store
 
 import (
 	"context"
+	"time"
 
+	"poczta.example/poczta/internal/envelope"
 	"poczta.example/poczta/internal/mailbox"
 )
 
@@ -24,6 +26,16 @@ func (s *Store) ForgetLate(ctx context.Context, ids []LetterID, meanwhile func()
 	}
 	meanwhile()
 	return s.forget(ctx, all)
+}
+
+// EmptyTrashLate looks what has lain in Trash since before a time, has something happen, and puts it into retention.
+func (s *Store) EmptyTrashLate(ctx context.Context, account envelope.AccountID, before time.Time, meanwhile func()) (int, error) {
+	all, err := s.trashed(ctx, account, before)
+	if err != nil {
+		return 0, err
+	}
+	meanwhile()
+	return s.retain(ctx, all)
 }
 
 // ParseHeader is parseHeader for fuzzing: what it keeps, packed and unpacked again.

@@ -126,7 +126,7 @@ func (s *Store) RenameFolder(ctx context.Context, account envelope.AccountID, fr
 		if err := s.CreateFolder(ctx, account, renamed); err != nil {
 			return fmt.Errorf("rename folder %q to %q: %w", name, renamed, err)
 		}
-		if err := s.empty(ctx, account, name, func(ids []LetterID) error { _, err := s.Move(ctx, ids, renamed); return err }); err != nil {
+		if err := s.empty(ctx, account, name, renamed); err != nil {
 			return fmt.Errorf("rename folder %q to %q: %w", name, renamed, err)
 		}
 		if err := s.hide(ctx, account, name); err != nil {
@@ -146,7 +146,7 @@ func (s *Store) RemoveFolder(ctx context.Context, account envelope.AccountID, na
 		return err
 	}
 	for _, name := range below {
-		if err := s.empty(ctx, account, name, func(ids []LetterID) error { _, err := s.Remove(ctx, ids); return err }); err != nil {
+		if err := s.empty(ctx, account, name, Trash); err != nil {
 			return fmt.Errorf("remove folder %q: %w", name, err)
 		}
 		if err := s.hide(ctx, account, name); err != nil {
@@ -174,21 +174,39 @@ func (s *Store) below(ctx context.Context, account envelope.AccountID, name stri
 	return names, nil
 }
 
-// empty calls fn with the letters of a folder until none is left.
-func (s *Store) empty(ctx context.Context, account envelope.AccountID, name string, fn func([]LetterID) error) error {
+// empty moves the letters of a folder to another until none is left.
+func (s *Store) empty(ctx context.Context, account envelope.AccountID, name, to string) error {
 	for {
-		page, err := s.List(ctx, Query{Accounts: []envelope.AccountID{account}, Folder: name, Limit: changeChunk})
-		if err != nil || len(page.Letters) == 0 {
+		ids, err := s.some(ctx, account, name)
+		if err != nil || len(ids) == 0 {
 			return err
 		}
-		ids := make([]LetterID, len(page.Letters))
-		for i := range page.Letters {
-			ids[i] = page.Letters[i].ID
-		}
-		if err := fn(ids); err != nil {
+		if _, err := s.moveFrom(ctx, ids, name, to); err != nil {
 			return err
 		}
 	}
+}
+
+// some are letters of a folder, of that spelling alone.
+func (s *Store) some(ctx context.Context, account envelope.AccountID, name string) (ids []LetterID, err error) {
+	err = s.view(ctx, func(tx db.Tx) error {
+		ids = ids[:0]
+		rows, err := tx.Query(`SELECT l.id FROM mailbox m JOIN letter l INDEXED BY letter_folder ON l.account = m.account AND l.number = m.number
+			WHERE m.account = ? AND m.name = ? AND l.removed = 0 LIMIT ?`, int64(account), name, int64(changeChunk))
+		if err != nil {
+			return err
+		}
+		defer rows.Close()
+		for rows.Next() {
+			var id LetterID
+			if err := rows.Scan(&id); err != nil {
+				return err
+			}
+			ids = append(ids, id)
+		}
+		return rows.Err()
+	})
+	return ids, err
 }
 
 // hide takes a folder out of Folders. Its row stays: its number and uids are never used again.

@@ -108,7 +108,6 @@ type letterPlace struct {
 	uid     mailbox.UID
 	folder  string
 	origin  string
-	unique  string
 	removed bool
 }
 
@@ -122,8 +121,8 @@ func (s *Store) place(ctx context.Context, id LetterID) (at letterPlace, err err
 }
 
 func readPlace(tx db.Tx, id LetterID) (at letterPlace, err error) {
-	err = tx.QueryRow(`SELECT l.account, l.number, l.uid, m.name, l.origin, l.unique_id, l.removed <> 0 FROM letter l JOIN mailbox m ON m.account = l.account AND m.number = l.number WHERE l.id = ?`, int64(id)).
-		Scan(&at.account, &at.number, &at.uid, &at.folder, &at.origin, &at.unique, &at.removed)
+	err = tx.QueryRow(`SELECT l.account, l.number, l.uid, m.name, l.origin, l.removed <> 0 FROM letter l JOIN mailbox m ON m.account = l.account AND m.number = l.number WHERE l.id = ?`, int64(id)).
+		Scan(&at.account, &at.number, &at.uid, &at.folder, &at.origin, &at.removed)
 	return at, notFound(err)
 }
 

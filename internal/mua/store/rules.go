@@ -235,7 +235,7 @@ func (s *Store) ApplyRules(ctx context.Context, q Query) (changed int, cursor st
 			}
 		}
 		if t.Filing.Folder != "" && t.Filing.Folder != t.Folder {
-			n, err := s.Move(ctx, []LetterID{t.ID}, t.Filing.Folder)
+			n, err := s.moveFrom(ctx, []LetterID{t.ID}, t.Folder, t.Filing.Folder)
 			if err != nil {
 				return changed, "", err
 			}
