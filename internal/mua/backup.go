@@ -81,7 +81,7 @@ func (d *Desk) BackupCreate(ctx context.Context, p place.Place, version string) 
 	defer end()
 	report, err := d.Mail.backUp(ctx, r, version)
 	if err == nil && report.Damaged == 0 && wish.Schedule != nil && wish.Schedule.place() == p {
-		err = d.Mail.noteBackup(ctx, d.Mail.now(), report.Snapshot, false, nil) // the next one is due later
+		err = d.Mail.noteBackup(ctx, wish.Schedule, d.Mail.now(), report.Snapshot, false, nil) // the next one is due later
 	}
 	if err != nil {
 		return err

@@ -219,10 +219,6 @@ func (m *Mail) schedule(ctx context.Context, s *Schedule, newest *backup.Snapsho
 			return err
 		})
 	}
-	before, err := m.BackupStatus(ctx)
-	if err != nil {
-		return err
-	}
 	text, err := json.Marshal(s)
 	if err != nil {
 		return err
@@ -233,17 +229,34 @@ func (m *Mail) schedule(ctx context.Context, s *Schedule, newest *backup.Snapsho
 	} else {
 		made = db.Micros(newest.Time)
 	}
-	same := before.Schedule != nil && before.Schedule.To == s.To && before.Schedule.Endpoint == s.Endpoint
 	return m.Store.DB().Update(ctx, func(tx db.Tx) error {
+		same, err := isPlace(tx, s)
+		if err != nil {
+			return err
+		}
 		if same {
 			_, err := tx.Exec(`UPDATE backup_schedule SET wish = ?, failed = 0, error = '', tried = 0`, string(text))
 			return err
 		}
-		_, err := tx.Exec(`INSERT INTO backup_schedule (one, wish, since, made, drilled, tried, failed, error, snapshot) VALUES (1, ?, ?, ?, 0, 0, 0, '', ?)
+		_, err = tx.Exec(`INSERT INTO backup_schedule (one, wish, since, made, drilled, tried, failed, error, snapshot) VALUES (1, ?, ?, ?, 0, 0, 0, '', ?)
 			ON CONFLICT (one) DO UPDATE SET wish = excluded.wish, since = excluded.since, made = excluded.made, drilled = 0, tried = 0, failed = 0, error = '', snapshot = excluded.snapshot`,
 			string(text), db.Micros(m.now()), made, newest.ID)
 		return err
 	})
+}
+
+// isPlace says whether backups to the place of s are wished now.
+func isPlace(tx db.Tx, s *Schedule) (bool, error) {
+	var wish string
+	err := tx.QueryRow(`SELECT wish FROM backup_schedule WHERE one = 1`).Scan(&wish)
+	if errors.Is(err, db.ErrNotFound) {
+		return false, nil
+	}
+	var is Schedule
+	if err == nil {
+		err = json.Unmarshal([]byte(wish), &is)
+	}
+	return is.To == s.To && is.Endpoint == s.Endpoint, err
 }
 
 // backups makes the scheduled backups until ctx ends. That one fails is no error of its: it is noted.
@@ -278,7 +291,7 @@ func (m *Mail) backupIfDue(ctx context.Context) error {
 	if errors.Is(failure, backup.ErrLocked) && s.Failing == nil && now.Sub(s.due()) < scheduleAgain {
 		return nil // a command of the person's is at it, or another computer: at the next look
 	}
-	if err := m.noteBackup(ctx, now, id, drilled, failure); err != nil {
+	if err := m.noteBackup(ctx, s.Schedule, now, id, drilled, failure); err != nil {
 		return err
 	}
 	if s, err = m.BackupStatus(ctx); err != nil {
@@ -322,10 +335,14 @@ func (m *Mail) backupScheduled(ctx context.Context, s *BackupStatus) (id string,
 	return id, drilled, nil
 }
 
-// noteBackup stores what became of a backup that was tried at now.
-func (m *Mail) noteBackup(ctx context.Context, now time.Time, id string, drilled bool, failure error) error {
+// noteBackup stores what became of a backup, wished by s, that was tried at now. When the person has wished another
+// place meanwhile, nothing became of that yet.
+func (m *Mail) noteBackup(ctx context.Context, s *Schedule, now time.Time, id string, drilled bool, failure error) error {
 	at := db.Micros(now)
 	err := m.Store.DB().Update(ctx, func(tx db.Tx) error {
+		if same, err := isPlace(tx, s); err != nil || !same {
+			return err
+		}
 		if _, err := tx.Exec(`UPDATE backup_schedule SET tried = ?`, at); err != nil {
 			return err
 		}

@@ -126,6 +126,28 @@ func TestScheduledBackup(t *testing.T) {
 	h.look(at, 2)
 }
 
+// TestScheduledElsewhere has a person wish backups in another place while one is made: the one in the first place does not
+// count for the second, whose repository is made at the next look.
+func TestScheduledElsewhere(t *testing.T) {
+	t.Parallel()
+	h, _ := scheduled(t)
+	wish := func(to string) place.Place {
+		h.must(h.desk("", false).BackupSchedule(t.Context(), mua.Schedule{To: to, Every: 24 * 3600, Keep: mua.DefaultKeep()}))
+		return place.Place{To: to}
+	}
+	first := wish(filepath.Join(t.TempDir(), "first"))
+	var second place.Place
+	h.must(h.BackupLate(t.Context(), func() { second = wish(filepath.Join(t.TempDir(), "second")) }))
+	if s := h.status(); s.Made != nil || s.Backup != "" {
+		t.Errorf("nothing was made there yet: %+v", s)
+	}
+	h.look(second, 1)
+	h.look(first, 1)
+	if s := h.status(); s.Made == nil || s.Error != "" {
+		t.Errorf("after the look: %+v", s)
+	}
+}
+
 // away has the disk with the backups away for three hours, a day after the newest one.
 func (h *house) away(at place.Place, c *clock) {
 	t := h.t
