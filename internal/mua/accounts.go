@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -150,7 +151,7 @@ func (d *Desk) replace(ctx context.Context, before, a profile.Account, untried b
 			return fmt.Errorf("%w; nothing was changed (--untried saves it all the same)", err)
 		}
 	}
-	if err := d.Mail.Accounts.Update(ctx, a); err != nil {
+	if err := d.Mail.Accounts.Change(ctx, a.ID, func(now *profile.Account) { tried(now, &before, &a) }); err != nil {
 		return err
 	}
 	if before.Certificate != a.Certificate {
@@ -163,6 +164,24 @@ func (d *Desk) replace(ctx context.Context, before, a profile.Account, untried b
 	}
 	d.say("%s: incoming %s, outgoing %s.", a.Address, serverText(a.Incoming), serverText(a.Outgoing))
 	return nil
+}
+
+// tried puts what a change of servers made of an account over it as it is now: while the servers were tried, a
+// person may have changed something else, as what is deleted on them.
+func tried(now, before, a *profile.Account) {
+	now.Incoming, now.Outgoing = a.Incoming, a.Outgoing
+	if a.Certificate != before.Certificate {
+		now.Certificate = a.Certificate
+	}
+	if a.Name != before.Name {
+		now.Name = a.Name
+	}
+	if a.Signature != before.Signature {
+		now.Signature = a.Signature
+	}
+	if !slices.Equal(a.Aliases, before.Aliases) {
+		now.Aliases = a.Aliases
+	}
 }
 
 func (d *Desk) change(a *profile.Account, c ServerChange) error {

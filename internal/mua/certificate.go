@@ -167,7 +167,7 @@ func (k keeper) Certificate(ctx context.Context, id envelope.AccountID, c page.C
 			return err
 		}
 	}
-	if err := k.m.Accounts.Update(ctx, a); err != nil {
+	if err := k.m.Accounts.Change(ctx, id, func(now *profile.Account) { tried(now, &before, &a) }); err != nil {
 		return together(err, k.changed(&a, &before))
 	}
 	if before.Certificate != a.Certificate {

@@ -3,6 +3,8 @@ package mua
 import (
 	"context"
 	"time"
+
+	"poczta.example/poczta/internal/mua/page"
 )
 
 // ProgressText and Bar are what progress says.
@@ -12,6 +14,9 @@ var (
 	Size         = size
 	Printable    = printable
 )
+
+// Keeper is what the page has its work done by.
+func (m *Mail) Keeper() page.Keeper { return keeper{m: m} }
 
 // BackupIfDue is one look at the clock for the scheduled backup.
 func (m *Mail) BackupIfDue(ctx context.Context) error { return m.backupIfDue(ctx) }

@@ -71,7 +71,12 @@ func (k keeper) Server(ctx context.Context, a profile.Account) error {
 	if err != nil {
 		return err
 	}
-	if err := d.replace(ctx, before, a, false); err != nil {
+	is := before // what else there is may be newer than a
+	is.Incoming, is.Outgoing = a.Incoming, a.Outgoing
+	if a.Incoming.CertificateFile != "" {
+		is.Certificate = a.Certificate
+	}
+	if err := d.replace(ctx, before, is, false); err != nil {
 		return err
 	}
 	k.wake()

@@ -200,24 +200,55 @@ func (p *Profiles) Update(ctx context.Context, a Account) error {
 	if err := a.Validate(); err != nil {
 		return err
 	}
-	text, err := json.Marshal(a)
-	if err != nil {
+	if err := p.db.Update(ctx, func(tx db.Tx) error { return put(tx, a) }); err != nil {
 		return fmt.Errorf("change account: %w", err)
 	}
-	err = p.db.Update(ctx, func(tx db.Tx) error {
-		n, err := tx.Exec(`UPDATE profile SET address = ?, settings = ? WHERE id = ?`, key(a.Address), string(text), int64(a.ID))
-		if errors.Is(err, db.ErrConflict) {
-			return fmt.Errorf("%s: %w", a.Address, ErrExists)
-		}
-		if err == nil && n == 0 {
+	return nil
+}
+
+// Change has fn change an account as it is then; it may run more than once. What others have changed since the caller has
+// read it stays. ErrNotFound, ErrExists.
+func (p *Profiles) Change(ctx context.Context, id envelope.AccountID, fn func(*Account)) error {
+	err := p.db.Update(ctx, func(tx db.Tx) error {
+		var text string
+		err := tx.QueryRow(`SELECT settings FROM profile WHERE id = ?`, int64(id)).Scan(&text)
+		if errors.Is(err, db.ErrNotFound) {
 			return ErrNotFound
 		}
-		return err
+		if err != nil {
+			return err
+		}
+		a, err := decode([]byte(text))
+		if err != nil {
+			return fmt.Errorf("settings of account %d: %w", id, err)
+		}
+		a.ID = id
+		fn(&a)
+		if err := a.Validate(); err != nil {
+			return err
+		}
+		return put(tx, a)
 	})
 	if err != nil {
 		return fmt.Errorf("change account: %w", err)
 	}
 	return nil
+}
+
+// put writes an account over the one with its number.
+func put(tx db.Tx, a Account) error {
+	text, err := json.Marshal(a)
+	if err != nil {
+		return err
+	}
+	n, err := tx.Exec(`UPDATE profile SET address = ?, settings = ? WHERE id = ?`, key(a.Address), string(text), int64(a.ID))
+	if errors.Is(err, db.ErrConflict) {
+		return fmt.Errorf("%s: %w", a.Address, ErrExists)
+	}
+	if err == nil && n == 0 {
+		return ErrNotFound
+	}
+	return err
 }
 
 // Remove forgets an account; its letters stay in the store. ErrNotFound.
