@@ -268,6 +268,43 @@ func TestRetentionIsBoundedByQuota(t *testing.T) {
 	})
 }
 
+// TestRestoredWhileSwept restores mail of an account while the sweeper finds that it retains too much: what is left then is
+// within the quota, and stays.
+func TestRestoredWhileSwept(t *testing.T) {
+	t.Parallel()
+	dbtest.Each(t, posttest.Components(), func(t *testing.T, d db.Database) {
+		var meanwhile func()
+		h := posttest.Open(t, d, posttest.Options{Clock: posttest.NewClock(), Mailbox: func(c *mailbox.Config) {
+			c.Quota = func(context.Context, envelope.AccountID) (int64, error) {
+				if do := meanwhile; do != nil {
+					meanwhile = nil
+					do()
+				}
+				return 10_000, nil
+			}
+		}})
+		var ids []string
+		for range 5 {
+			ids = append(ids, h.Deliver(t, ala, posttest.Long(4000)).String())
+			h.Clock.Advance(time.Second)
+			if err := open(t, h.Mailboxes, ala, true).Remove(t.Context(), []int{0}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		meanwhile = func() {
+			if n, err := h.Mailboxes.Restore(t.Context(), ala, "", mailbox.Selection{UniqueIDs: ids[2:]}); n != 3 || err != nil {
+				t.Error(n, err)
+			}
+		}
+		if err := h.Mailboxes.Sweep(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if left, _, err := h.Mailboxes.Deleted(t.Context(), ala, mailbox.Selection{}, "", 0); err != nil || len(left) != 2 {
+			t.Errorf("%d messages are retained, want 2: %v", len(left), err)
+		}
+	})
+}
+
 func TestQuota(t *testing.T) {
 	each(t, func(t *testing.T, h *posttest.House) {
 		h.Deliver(t, ala, posttest.Long(5000))

@@ -98,7 +98,7 @@ func (s *Store) sweepExcess(ctx context.Context) error {
 				return fmt.Errorf("read quota of account %d: %w", account, err)
 			}
 			if quota > 0 && octets[i] > quota {
-				if err := s.purgeExcess(ctx, account, octets[i]-quota); err != nil {
+				if err := s.purgeExcess(ctx, account, quota); err != nil {
 					return err
 				}
 			}
@@ -132,12 +132,26 @@ func (s *Store) retaining(ctx context.Context, after int64) (accounts, octets []
 	return accounts, octets, nil
 }
 
-// purgeExcess purges an account's oldest removals until excess octets are gone.
-func (s *Store) purgeExcess(ctx context.Context, account, excess int64) error {
-	for excess > 0 {
+// purgeExcess purges an account's oldest removals until no more than its quota are retained. How much is too much is
+// asked after the oldest were read: another node may purge them too, and a person restore.
+func (s *Store) purgeExcess(ctx context.Context, account, quota int64) error {
+	for {
 		chunk, err := s.oldest(ctx, `r.account = ?`, account)
 		if err != nil || len(chunk) == 0 {
 			return err
+		}
+		var excess int64
+		err = s.cfg.DB.View(ctx, func(tx db.Tx) error {
+			var retained int64
+			err := tx.QueryRow(`SELECT CAST(COALESCE(SUM(retained), 0) AS BIGINT) FROM mailbox WHERE account = ?`, account).Scan(&retained)
+			excess = retained - quota
+			return err
+		})
+		if err != nil {
+			return fmt.Errorf("count deleted mail of account %d: %w", account, err)
+		}
+		if excess <= 0 {
+			return nil
 		}
 		n := 0
 		for ; n < len(chunk) && excess > 0; n++ {
@@ -147,5 +161,4 @@ func (s *Store) purgeExcess(ctx context.Context, account, excess int64) error {
 			return err
 		}
 	}
-	return nil
 }
