@@ -19,6 +19,7 @@ type Secrets struct {
 	now func() time.Time
 
 	renewing sync.Mutex // one token is renewed at a time: some providers take a refresh token once
+	storing  sync.Mutex // tokens; never held while a provider is asked
 }
 
 // Names of an account's secrets in the vault.
@@ -86,11 +87,35 @@ func (s *Secrets) Token(ctx context.Context, a *profile.Account) (string, error)
 	if t, err = p.Refresh(ctx, t); err != nil {
 		return "", fmt.Errorf("%s: %w", a.Address, err)
 	}
-	return t.Access, s.SetToken(a, t)
+	return s.renewed(a, text, t)
+}
+
+// renewed stores a token that was renewed of the one in the vault then, unless a person has logged in anew meanwhile, or removed
+// the account. It returns what gives access.
+func (s *Secrets) renewed(a *profile.Account, before string, t oauth.Token) (string, error) {
+	s.storing.Lock()
+	defer s.storing.Unlock()
+	text, err := s.v.Get(token(a))
+	switch {
+	case errors.Is(err, vault.ErrNotFound):
+		return "", fmt.Errorf("%s: %w", a.Address, oauth.ErrExpired)
+	case err != nil:
+		return "", err
+	case text != before:
+		t, err = oauth.Decode(text)
+		return t.Access, err
+	}
+	return t.Access, s.setToken(a, t)
 }
 
 // SetToken stores what a login gave.
 func (s *Secrets) SetToken(a *profile.Account, t oauth.Token) error {
+	s.storing.Lock()
+	defer s.storing.Unlock()
+	return s.setToken(a, t)
+}
+
+func (s *Secrets) setToken(a *profile.Account, t oauth.Token) error {
 	text, err := t.Encode()
 	if err != nil {
 		return err
@@ -125,6 +150,8 @@ func (s *Secrets) open() error {
 
 // Forget removes all secrets of an account.
 func (s *Secrets) Forget(a *profile.Account) error {
+	s.storing.Lock()
+	defer s.storing.Unlock()
 	return together(s.v.Remove(incoming(a)), s.v.Remove(outgoing(a)), s.v.Remove(token(a)), s.v.Remove(client(a)), s.forgetKey(a))
 }
 
