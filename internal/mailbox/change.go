@@ -157,11 +157,16 @@ func (s *Store) replace(ctx context.Context, r *Replacement) (is, old Entry, dea
 		if err != nil {
 			return err
 		}
+		was, err := body.Lookup(tx, old.Body)
+		if err != nil {
+			return err
+		}
 		if dead, err = body.Release(tx, old.Body); err != nil {
 			return err
 		}
-		if _, err = tx.Exec(`UPDATE import_key SET sha256 = ? WHERE account = ? AND number = ? AND key = ?`,
-			sum[:], int64(r.Account), is.Number, append([]byte{'u'}, is.UniqueID...)); err == nil && r.Within != nil {
+		// The import may have been into another mailbox: the message was moved since.
+		if _, err = tx.Exec(`UPDATE import_key SET sha256 = ? WHERE account = ? AND number IN (SELECT number FROM mailbox WHERE account = ?) AND key = ? AND (number = ? OR sha256 = ?)`,
+			sum[:], int64(r.Account), int64(r.Account), append([]byte{'u'}, is.UniqueID...), is.Number, was.SHA256[:]); err == nil && r.Within != nil {
 			err = r.Within(tx, is)
 		}
 		return err

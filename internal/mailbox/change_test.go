@@ -130,6 +130,29 @@ func TestReplace(t *testing.T) {
 	})
 }
 
+// TestReplaceMoved replaces a message that was moved since its import: the mailbox of the import knows the new content.
+func TestReplaceMoved(t *testing.T) {
+	each(t, func(t *testing.T, h *posttest.House) {
+		out, err := h.Mailboxes.Append(t.Context(), ala, posttest.Login(ala), imports(t, h, "", "theirs-1||head"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		moved, err := h.Mailboxes.Move(t.Context(), mailbox.Move{Account: ala, UID: out[0].Entry.UID, To: "Work"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		whole := posttest.Text("head") + "And the rest.\r\n"
+		if _, err := h.Mailboxes.Replace(t.Context(), mailbox.Replacement{Account: ala, Mailbox: "Work", UID: moved.UID, Staged: h.Stage(t, whole)}); err != nil {
+			t.Fatal(err)
+		}
+		again := imports(t, h, "", "theirs-1||head")
+		again[0].Staged = h.Stage(t, whole)
+		if got := appendAll(t, h, again); got != "dup" {
+			t.Errorf("the whole one imported again is %s", got)
+		}
+	})
+}
+
 func TestAppendWithin(t *testing.T) {
 	each(t, func(t *testing.T, h *posttest.House) {
 		appendAll(t, h, imports(t, h, "", "a||a"))
