@@ -316,6 +316,10 @@ func TestDamagedHereStaysThere(t *testing.T) {
 	if res := h.sync(t); res.Deleted != 0 || len(res.Remarks) != 1 || len(h.peer.Messages()) != 1 {
 		t.Errorf("%+v with %d letters on the server", res, len(h.peer.Messages()))
 	}
+	h.mustHold(t, "when it was fetched again", mail)
+	if res := h.sync(t); res.Deleted != 1 || len(res.Remarks) != 0 {
+		t.Errorf("after that: %+v", res)
+	}
 }
 
 // TestTwoAtOnce has a second look wait for the first, and end with its own context.

@@ -140,8 +140,7 @@ func (r *round) replace(ctx context.Context, w *row, t *taken) error {
 // readBack returns the letters that lie here, whole and equal to what the server gave, or that the
 // person has removed.
 func (r *round) readBack(ctx context.Context, list []*mail) ([]*mail, error) {
-	var good []*mail
-	var dropped []string
+	var good, damaged []*mail
 	for _, m := range list {
 		w := r.rows[m.key]
 		if w.letter == 0 {
@@ -156,11 +155,46 @@ func (r *round) readBack(ctx context.Context, list []*mail) ([]*mail, error) {
 			good = append(good, m)
 			continue
 		}
-		r.remark("letter %d is damaged on this disk; it stays on the server and will be fetched again", w.letter)
+		standing, err := r.f.c.Store.Standing(ctx, w.letter)
+		if err != nil {
+			return nil, err
+		}
+		if standing != store.Here { // nothing can be put in its place
+			r.remark("letter %d, which was removed, is damaged on this disk; it stays on the server", w.letter)
+			continue
+		}
+		r.remark("letter %d is damaged on this disk; it stays on the server and is fetched again", w.letter)
+		damaged = append(damaged, m)
+	}
+	return good, r.mend(ctx, damaged)
+}
+
+// mend fetches letters that are damaged here and puts them in their places: the store knows them, and would not take them
+// as new ones. One that is another on the server is fetched as new the next time.
+func (r *round) mend(ctx context.Context, list []*mail) error {
+	by := byNumber(list)
+	var dropped []string
+	each := func(n int, text io.Reader) error {
+		m := by[n]
+		w := r.rows[m.key]
+		t, err := r.stage(ctx, m, text, false)
+		if err != nil {
+			return err
+		}
+		defer t.staged.Discard()
+		if t.staged.SHA256() == w.sha256 {
+			return r.replace(ctx, w, t)
+		}
 		dropped = append(dropped, w.key)
 		delete(r.rows, w.key)
+		return nil
 	}
-	return good, r.write(ctx, nil, dropped)
+	for _, n := range numbers(list) {
+		if err := r.refuse(r.s.Retrieve(ctx, []int{n}, each)); err != nil {
+			return err
+		}
+	}
+	return r.write(ctx, nil, dropped)
 }
 
 // lies reports whether a letter's octets are what was fetched. One that the person has removed
