@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"poczta.example/poczta/internal/db"
 	"poczta.example/poczta/internal/envelope"
 	"poczta.example/poczta/internal/mailbox"
 )
@@ -36,6 +37,29 @@ func (s *Store) EmptyTrashLate(ctx context.Context, account envelope.AccountID, 
 	}
 	meanwhile()
 	return s.retain(ctx, all)
+}
+
+// Late has something happen before the mailboxes are looked into for the nth time.
+func (s *Store) Late(nth int, meanwhile func()) (err error) {
+	boxes := s.mailboxes
+	s.mailboxes, err = mailbox.New(mailbox.Config{DB: &lateDB{s.db, nth, func() { s.mailboxes = boxes; meanwhile() }}, Body: s.body})
+	return err
+}
+
+// lateDB is a database before whose nth view something happens.
+type lateDB struct {
+	db.Database
+
+	nth int
+	do  func()
+}
+
+// View implements db.Database.
+func (d *lateDB) View(ctx context.Context, fn func(db.Tx) error) error {
+	if d.nth--; d.nth == 0 {
+		d.do()
+	}
+	return d.Database.View(ctx, fn)
 }
 
 // ParseHeader is parseHeader for fuzzing: what it keeps, packed and unpacked again.

@@ -1,12 +1,15 @@
 package store_test
 
 import (
+	"io"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"poczta.example/poczta/internal/envelope"
 	"poczta.example/poczta/internal/mailbox"
+	"poczta.example/poczta/internal/mailfile"
 	"poczta.example/poczta/internal/mua/store"
 )
 
@@ -165,5 +168,20 @@ func TestRemoveFolderOfOneSpelling(t *testing.T) {
 	h.lies(high, "Work")
 	if all, err := h.Folders(t.Context()); err != nil || !slices.ContainsFunc(all, func(f store.Folder) bool { return f.Name == "Work" && f.Messages == 1 }) {
 		t.Errorf("folders: %+v %v", all, err)
+	}
+}
+
+// TestExportedMeanwhile moves a large letter between the look at where it lies and another, if there is one, while it is exported:
+// it is in the file.
+func TestExportedMeanwhile(t *testing.T) {
+	t.Parallel()
+	h := open(t)
+	id := h.add(ala, store.Inbox, letter("one", "\n"+strings.Repeat("alpha\n", 300_000)))[0]
+	if err := h.Late(2, func() { h.move(id, store.Archive) }); err != nil {
+		t.Fatal(err)
+	}
+	out, err := h.Export(t.Context(), store.Query{}, mailfile.NewMboxWriter(io.Discard), nil)
+	if err != nil || out.Letters != 1 || out.Failed != 0 {
+		t.Errorf("exported %+v: %v", out, err)
 	}
 }

@@ -342,8 +342,8 @@ func (s *Store) export(ctx context.Context, m *Summary, w mailfile.Writer, t *Tr
 		return nil
 	}
 	defer l.Close()
-	if l.Size > inMemory { // a writer can't take back what turns out to be damaged
-		if err := s.verify(ctx, m); err != nil {
+	if p, large := l.ReaderAt.(*pieces); large { // a writer can't take back what turns out to be damaged
+		if err := s.verify(ctx, p.c); err != nil {
 			t.fail(fmt.Sprintf("letter %d, %q", m.ID, m.Subject), err)
 			return nil
 		}
@@ -357,15 +357,7 @@ func (s *Store) export(ctx context.Context, m *Summary, w mailfile.Writer, t *Tr
 }
 
 // verify reads a letter to its end, where its sum is compared.
-func (s *Store) verify(ctx context.Context, m *Summary) error {
-	at, err := s.place(ctx, m.ID)
-	if err != nil {
-		return err
-	}
-	c, err := s.mailboxes.Locate(ctx, at.account, at.number, at.uid)
-	if err != nil {
-		return err
-	}
+func (s *Store) verify(ctx context.Context, c mailbox.Content) error {
 	r, err := s.body.OpenAt(ctx, c.Body, c.Location, 0, -1)
 	if err != nil {
 		return err
