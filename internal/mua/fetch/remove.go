@@ -83,37 +83,47 @@ func (r *round) again(ctx context.Context, list []*mail) (proven []*mail, err er
 	if len(list) == 0 {
 		return nil, nil
 	}
-	by := byNumber(list)
 	var changed []*row
 	var dropped []string
-	each := func(n int, text io.Reader) error {
-		m := by[n]
-		w := r.rows[m.key]
-		t, err := r.stage(ctx, m, text, false)
-		if err != nil {
-			return err
-		}
-		defer t.staged.Discard()
+	err = r.oneByOne(ctx, list, func(w *row, t *taken) error {
 		switch {
 		case t.staged.SHA256() == w.sha256:
 			w.compared, w.odd = true, false
 			changed = append(changed, w)
-			proven = append(proven, m)
+			proven = append(proven, t.m)
 		case w.odd:
 			return r.replace(ctx, w, t)
 		default:
-			r.remark("letter %d was taken for one that lies here and is another; it will be fetched", n)
+			r.remark("letter %d was taken for one that lies here and is another; it will be fetched", t.m.Number)
 			dropped = append(dropped, w.key)
 			delete(r.rows, w.key)
 		}
 		return nil
-	}
-	for _, n := range numbers(list) { // one at a time: replies to commands sent ahead may have run into each other
-		if err := r.refuse(r.s.Retrieve(ctx, []int{n}, each)); err != nil {
-			return nil, err
-		}
+	})
+	if err != nil {
+		return nil, err
 	}
 	return proven, r.write(ctx, changed, dropped)
+}
+
+// oneByOne fetches letters that the journal knows and gives each to fn. One at a time: replies to commands sent
+// ahead may run into each other.
+func (r *round) oneByOne(ctx context.Context, list []*mail, fn func(w *row, t *taken) error) error {
+	by := byNumber(list)
+	each := func(n int, text io.Reader) error {
+		t, err := r.stage(ctx, by[n], text, false)
+		if err != nil {
+			return err
+		}
+		defer t.staged.Discard()
+		return fn(r.rows[t.m.key], t)
+	}
+	for _, n := range numbers(list) {
+		if err := r.refuse(r.s.Retrieve(ctx, []int{n}, each)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // replace puts what came in the place of a letter here.
@@ -172,27 +182,17 @@ func (r *round) readBack(ctx context.Context, list []*mail) ([]*mail, error) {
 // mend fetches letters that are damaged here and puts them in their places: the store knows them, and would not take them
 // as new ones. One that is another on the server is fetched as new the next time.
 func (r *round) mend(ctx context.Context, list []*mail) error {
-	by := byNumber(list)
 	var dropped []string
-	each := func(n int, text io.Reader) error {
-		m := by[n]
-		w := r.rows[m.key]
-		t, err := r.stage(ctx, m, text, false)
-		if err != nil {
-			return err
-		}
-		defer t.staged.Discard()
+	err := r.oneByOne(ctx, list, func(w *row, t *taken) error {
 		if t.staged.SHA256() == w.sha256 {
 			return r.replace(ctx, w, t)
 		}
 		dropped = append(dropped, w.key)
 		delete(r.rows, w.key)
 		return nil
-	}
-	for _, n := range numbers(list) {
-		if err := r.refuse(r.s.Retrieve(ctx, []int{n}, each)); err != nil {
-			return err
-		}
+	})
+	if err != nil {
+		return err
 	}
 	return r.write(ctx, nil, dropped)
 }
