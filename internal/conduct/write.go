@@ -148,25 +148,16 @@ func (w *Watch) putBack(sent map[slotKey]Sent, networks map[networkKey]int64) {
 // Sweep drops what is old, in chunks. Run calls it every ten minutes.
 func (w *Watch) Sweep(ctx context.Context) error {
 	now := w.cfg.Now()
-	hours, long := db.Micros(now.Add(-2*time.Hour)), db.Micros(now.Add(-habitDays*24*time.Hour))
-	// Where rows can become young again, it is asked twice how old they are: PostgreSQL does not look for them anew
-	// when it has waited for another node that changed one.
 	for _, q := range []struct {
-		text string
-		old  []any
+		table, key, old string
+		args            []any
 	}{
-		{`DELETE FROM conduct_slot WHERE (account, slot) IN (SELECT account, slot FROM conduct_slot WHERE slot < ? LIMIT ?)`, []any{slot(now) - 2*hourSlots}},
-		{`DELETE FROM conduct_network WHERE seen < ? AND (account, network) IN (SELECT account, network FROM conduct_network WHERE seen < ? LIMIT ?)`,
-			[]any{hours, hours}},
-		{`DELETE FROM conduct_habit WHERE (account, day) IN (SELECT account, day FROM conduct_habit WHERE day < ? LIMIT ?)`, []any{day(now) - habitDays}},
-		{`DELETE FROM conduct_trip WHERE until < ? AND quiet < ? AND account IN (SELECT account FROM conduct_trip WHERE until < ? AND quiet < ? LIMIT ?)`,
-			[]any{long, db.Micros(now), long, db.Micros(now)}},
+		{"conduct_slot", "account, slot", "slot < ?", []any{slot(now) - 2*hourSlots}},
+		{"conduct_network", "account, network", "seen < ?", []any{db.Micros(now.Add(-2 * time.Hour))}},
+		{"conduct_habit", "account, day", "day < ?", []any{day(now) - habitDays}},
+		{"conduct_trip", "account", "until < ? AND quiet < ?", []any{db.Micros(now.Add(-habitDays * 24 * time.Hour)), db.Micros(now)}},
 	} {
-		err := db.Chunks(ctx, w.cfg.DB, func(tx db.Tx, most int) (int, error) {
-			n, err := tx.Exec(q.text, append(slices.Clone(q.old), int64(most))...)
-			return int(n), err
-		})
-		if err != nil {
+		if err := db.DropWhere(ctx, w.cfg.DB, q.table, q.key, q.old, q.args...); err != nil {
 			return fmt.Errorf("drop old conduct: %w", err)
 		}
 	}

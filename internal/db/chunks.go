@@ -2,6 +2,7 @@ package db
 
 import (
 	"context"
+	"slices"
 	"time"
 )
 
@@ -38,6 +39,19 @@ func Chunks(ctx context.Context, d Database, step func(tx Tx, limit int) (done i
 		}
 		limit = nextChunk(limit, took)
 	}
+}
+
+// DropWhere removes the rows of a table that match a condition, in Chunks; args are the condition's, key
+// is the columns that tell its rows apart. The condition is asked twice: PostgreSQL does not choose rows anew when it
+// has waited for another transaction, and that may have changed one so that it matches no more. Rows that others
+// hold at that moment may be left for the next call.
+func DropWhere(ctx context.Context, d Database, table, key, condition string, args ...any) error {
+	query := "DELETE FROM " + table + " WHERE " + condition + " AND (" + key + ") IN (SELECT " + key + " FROM " + table + " WHERE " + condition + " LIMIT ?)"
+	twice := slices.Concat(args, args)
+	return Chunks(ctx, d, func(tx Tx, limit int) (int, error) {
+		n, err := tx.Exec(query, append(slices.Clip(twice), int64(limit))...)
+		return int(n), err
+	})
 }
 
 // nextChunk moves limit towards what takes chunkTarget, at most by a factor of two.

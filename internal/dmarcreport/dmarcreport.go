@@ -200,23 +200,17 @@ func (r *Reports) Expire(ctx context.Context) error {
 	now := r.cfg.Now()
 	counts, kept := Day(now.Add(-keepCounts)), Day(now.Add(-r.cfg.Keep))
 	for _, q := range []struct {
-		text  string
-		bound int64
+		table, key string
+		bound      int64
 	}{
-		{"DELETE FROM dmarc_count WHERE (day, domain, hash) IN (SELECT day, domain, hash FROM dmarc_count WHERE day < ? LIMIT 400)", counts},
-		{"DELETE FROM dmarc_reported WHERE (day, domain) IN (SELECT day, domain FROM dmarc_reported WHERE day < ? LIMIT 400)", counts},
-		{"DELETE FROM dmarc_received WHERE id IN (SELECT id FROM dmarc_received WHERE day < ? LIMIT 400)", kept},
-		{"DELETE FROM dmarc_received_row WHERE (id, n) IN (SELECT id, n FROM dmarc_received_row WHERE day < ? LIMIT 400)", kept},
-		{"DELETE FROM dmarc_failure WHERE id IN (SELECT id FROM dmarc_failure WHERE day < ? LIMIT 400)", kept},
+		{"dmarc_count", "day, domain, hash", counts},
+		{"dmarc_reported", "day, domain", counts},
+		{"dmarc_received", "id", kept},
+		{"dmarc_received_row", "id, n", kept},
+		{"dmarc_failure", "id", kept},
 	} {
-		for n := int64(1); n > 0; {
-			err := r.cfg.DB.UpdateLow(ctx, func(tx db.Tx) (err error) {
-				n, err = tx.Exec(q.text, q.bound)
-				return err
-			})
-			if err != nil {
-				return err
-			}
+		if err := db.DropWhere(ctx, r.cfg.DB, q.table, q.key, "day < ?", q.bound); err != nil {
+			return err
 		}
 	}
 	return nil

@@ -67,22 +67,12 @@ func (l *List) Flush(ctx context.Context) error {
 // chunks, and counts what is left. Run calls it every ten minutes.
 func (l *List) Sweep(ctx context.Context) error {
 	now := l.cfg.Now()
-	// It is asked twice how old rows are: PostgreSQL does not look for them anew when it has waited for another
-	// node that made one young again.
-	for _, q := range []struct {
-		text string
-		old  time.Time
-	}{
-		{`DELETE FROM greylist_try WHERE first < ? AND hash IN (SELECT hash FROM greylist_try WHERE first < ? LIMIT ?)`, now.Add(-l.cfg.Window)},
-		{`DELETE FROM greylist_known WHERE seen < ? AND network IN (SELECT network FROM greylist_known WHERE seen < ? LIMIT ?)`, now.Add(-l.cfg.Keep)},
-	} {
-		err := db.Chunks(ctx, l.cfg.DB, func(tx db.Tx, most int) (int, error) {
-			n, err := tx.Exec(q.text, db.Micros(q.old), db.Micros(q.old), int64(most))
-			return int(n), err
-		})
-		if err != nil {
-			return fmt.Errorf("drop old rows of the greylist: %w", err)
-		}
+	err := db.DropWhere(ctx, l.cfg.DB, "greylist_try", "hash", "first < ?", db.Micros(now.Add(-l.cfg.Window)))
+	if err == nil {
+		err = db.DropWhere(ctx, l.cfg.DB, "greylist_known", "network", "seen < ?", db.Micros(now.Add(-l.cfg.Keep)))
+	}
+	if err != nil {
+		return fmt.Errorf("drop old rows of the greylist: %w", err)
 	}
 	var rows int64
 	if err := l.cfg.DB.View(ctx, func(tx db.Tx) error { return tx.QueryRow(`SELECT COUNT(*) FROM greylist_try`).Scan(&rows) }); err != nil {

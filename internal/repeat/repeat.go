@@ -155,9 +155,5 @@ func (r *Register) Run(ctx context.Context) error {
 }
 
 func (r *Register) sweep(ctx context.Context) error {
-	old := db.Micros(r.c.Now().Add(-r.c.Keep))
-	return db.Chunks(ctx, r.c.DB, func(tx db.Tx, limit int) (int, error) {
-		n, err := tx.Exec(`DELETE FROM repeat WHERE key IN (SELECT key FROM repeat WHERE at < ? LIMIT ?)`, old, limit)
-		return int(n), err
-	})
+	return db.DropWhere(ctx, r.c.DB, "repeat", "key", "at < ?", db.Micros(r.c.Now().Add(-r.c.Keep)))
 }

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"math"
 	"slices"
 	"time"
 
@@ -171,11 +170,9 @@ const keepDays = 90
 // Sweep drops what is old and what is beyond the bounds, in chunks. Run calls it each hour.
 func (s *Store) Sweep(ctx context.Context) error {
 	today := day(s.cfg.Now())
-	// It is asked twice how old rows are: PostgreSQL does not look for them anew when it has waited for another
-	// node that made one young again.
-	err := s.drop(ctx, `DELETE FROM reputation WHERE day < ? AND (kind, hash) IN (SELECT kind, hash FROM reputation WHERE day < ? LIMIT ?)`, all, today-keepDays, today-keepDays)
+	err := db.DropWhere(ctx, s.cfg.DB, "reputation", "kind, hash", "day < ?", today-keepDays)
 	if err == nil {
-		err = s.drop(ctx, `DELETE FROM correspondent WHERE expires < ? AND (account, hash) IN (SELECT account, hash FROM correspondent WHERE expires < ? LIMIT ?)`, all, today, today)
+		err = db.DropWhere(ctx, s.cfg.DB, "correspondent", "account, hash", "expires < ?", today)
 	}
 	if err != nil {
 		return fmt.Errorf("drop old reputation: %w", err)
@@ -189,9 +186,6 @@ func (s *Store) Sweep(ctx context.Context) error {
 	}
 	return s.sweepAccounts(ctx)
 }
-
-// all is no bound for drop.
-const all = math.MaxInt64
 
 // drop runs a DELETE with a LIMIT as its last parameter until it has removed n rows or finds none.
 func (s *Store) drop(ctx context.Context, query string, n int64, args ...any) error {

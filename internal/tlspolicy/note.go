@@ -272,22 +272,16 @@ func (s *Store) expire(ctx context.Context) error {
 	now := s.cfg.Now()
 	old := day(now.Add(-keepCounts))
 	for _, q := range []struct {
-		text  string
-		bound int64
+		table, key, condition string
+		bound                 int64
 	}{
-		{"DELETE FROM tls_count WHERE (" + countKey + ") IN (SELECT " + countKey + " FROM tls_count WHERE day < ? LIMIT 400)", old},
-		{"DELETE FROM tls_applied WHERE (day, hash) IN (SELECT day, hash FROM tls_applied WHERE day < ? LIMIT 400)", old},
-		{"DELETE FROM tls_reported WHERE (day, domain) IN (SELECT day, domain FROM tls_reported WHERE day < ? LIMIT 400)", old},
-		{"DELETE FROM tls_memory WHERE (domain, host) IN (SELECT domain, host FROM tls_memory WHERE seen < ? LIMIT 400)", db.Micros(now.Add(-rememberFor))},
+		{"tls_count", countKey, "day < ?", old},
+		{"tls_applied", "day, hash", "day < ?", old},
+		{"tls_reported", "day, domain", "day < ?", old},
+		{"tls_memory", "domain, host", "seen < ?", db.Micros(now.Add(-rememberFor))},
 	} {
-		for n := int64(1); n > 0; {
-			err := s.cfg.DB.UpdateLow(ctx, func(tx db.Tx) (err error) {
-				n, err = tx.Exec(q.text, q.bound)
-				return err
-			})
-			if err != nil {
-				return err
-			}
+		if err := db.DropWhere(ctx, s.cfg.DB, q.table, q.key, q.condition, q.bound); err != nil {
+			return err
 		}
 	}
 	return nil

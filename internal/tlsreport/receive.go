@@ -253,15 +253,5 @@ func (r *Receiver) Run(ctx context.Context) error {
 
 // Expire drops old reports.
 func (r *Receiver) Expire(ctx context.Context) error {
-	old := r.cfg.Now().Add(-r.cfg.Keep).Unix() / 86400
-	for n := int64(1); n > 0; {
-		err := r.cfg.DB.UpdateLow(ctx, func(tx db.Tx) (err error) {
-			n, err = tx.Exec("DELETE FROM tls_received WHERE id IN (SELECT id FROM tls_received WHERE day < ? LIMIT 400)", old)
-			return err
-		})
-		if err != nil {
-			return err
-		}
-	}
-	return nil
+	return db.DropWhere(ctx, r.cfg.DB, "tls_received", "id", "day < ?", r.cfg.Now().Add(-r.cfg.Keep).Unix()/86400)
 }

@@ -144,8 +144,5 @@ func (journal) drop(tx db.Tx, account envelope.AccountID, key string) error {
 
 // forget drops the rows of an account.
 func (j journal) forget(ctx context.Context, account envelope.AccountID) error {
-	return db.Chunks(ctx, j.db, func(tx db.Tx, limit int) (int, error) {
-		n, err := tx.Exec(`DELETE FROM fetched WHERE account = ? AND key IN (SELECT key FROM fetched WHERE account = ? LIMIT ?)`, int64(account), int64(account), limit)
-		return int(n), err
-	})
+	return db.DropWhere(ctx, j.db, "fetched", "key", "account = ?", int64(account))
 }
