@@ -135,7 +135,7 @@ func New(c Config) (*Client, error) {
 	if c.Dial == nil {
 		c.Dial = new(net.Dialer).DialContext
 	}
-	client := &Client{config: c, slots: make(chan struct{}, c.Scans)}
+	client := &Client{config: c, slots: make(chan struct{}, c.Scans), rest: rest{begun: make(chan struct{})}}
 	client.buffers.New = func() any {
 		b := make([]byte, bufferOctets)
 		return &b

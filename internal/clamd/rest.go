@@ -29,9 +29,6 @@ type rest struct {
 func (r *rest) wait() <-chan struct{} {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.begun == nil {
-		r.begun = make(chan struct{})
-	}
 	return r.begun
 }
 
@@ -65,11 +62,8 @@ func (r *rest) answered(there bool) {
 	r.asking = false
 	switch {
 	case there && r.rests:
-		r.rests, r.begun = false, nil
+		r.rests, r.begun = false, make(chan struct{})
 	case !there && !r.rests:
-		if r.begun == nil {
-			r.begun = make(chan struct{})
-		}
 		r.rests = true
 		close(r.begun)
 	}
@@ -91,6 +85,11 @@ func (c *Client) admit(ctx context.Context) error {
 	if !rests || ask && c.isBack(ctx) {
 		return nil
 	}
+	return c.resting()
+}
+
+// resting is the failure of a scan while clamd is left alone.
+func (c *Client) resting() error {
 	return &Error{Address: c.config.Address, Kind: ErrTimeout, Err: errRests}
 }
 

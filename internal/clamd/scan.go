@@ -86,7 +86,7 @@ func (c *Client) exchange(parent context.Context, rests <-chan struct{}, work fu
 	select {
 	case c.slots <- struct{}{}:
 	case <-rests:
-		return &Error{Address: c.config.Address, Kind: ErrTimeout, Err: errRests}
+		return c.resting()
 	case <-ctx.Done():
 		return c.failure(parent, ctx, &Error{Kind: ErrBusy})
 	}
