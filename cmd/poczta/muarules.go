@@ -84,10 +84,9 @@ func condition(text string) (k store.Condition, err error) {
 	if k.Field = next(); strings.EqualFold(k.Field, "not") {
 		k.Not, k.Field = true, next()
 	}
-	if name, isHeader := cutPrefixFold(k.Field, "header:"); isHeader {
-		k.Field = "header:" + name
-	} else {
-		k.Field = strings.ToLower(k.Field)
+	kind, name, named := strings.Cut(k.Field, ":")
+	if k.Field = strings.ToLower(kind); named { // a header field's name stays as it is written
+		k.Field += ":" + name
 	}
 	k.Op, k.Value = strings.ToLower(next()), strings.TrimSpace(text)
 	switch {
@@ -102,14 +101,6 @@ func condition(text string) (k store.Condition, err error) {
 		return k, errors.New("a regular expression follows matches")
 	}
 	return k, err
-}
-
-// cutPrefixFold is strings.CutPrefix without regard to case, for ASCII.
-func cutPrefixFold(s, prefix string) (after string, found bool) {
-	if len(s) < len(prefix) || !strings.EqualFold(s[:len(prefix)], prefix) {
-		return s, false
-	}
-	return s[len(prefix):], true
 }
 
 type muaRulesAddCmd struct {

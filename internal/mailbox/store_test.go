@@ -238,19 +238,25 @@ func TestSweep(t *testing.T) {
 	})
 }
 
+// removeFive delivers and removes five messages of 4,000 octets, and returns their unique-ids.
+func removeFive(t *testing.T, h *posttest.House) (ids []string) {
+	t.Helper()
+	for range 5 {
+		ids = append(ids, h.Deliver(t, ala, posttest.Long(4000)).String())
+		h.Clock.Advance(time.Second)
+		if err := open(t, h.Mailboxes, ala, true).Remove(t.Context(), []int{0}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return ids
+}
+
 func TestRetentionIsBoundedByQuota(t *testing.T) {
 	o := posttest.Options{Mailbox: func(c *mailbox.Config) {
 		c.Quota = func(context.Context, envelope.AccountID) (int64, error) { return 10_000, nil }
 	}}
 	eachWith(t, o, func(t *testing.T, h *posttest.House) {
-		var ids []string
-		for range 5 {
-			ids = append(ids, h.Deliver(t, ala, posttest.Long(4000)).String())
-			h.Clock.Advance(time.Second)
-			if err := open(t, h.Mailboxes, ala, true).Remove(t.Context(), []int{0}); err != nil {
-				t.Fatal(err)
-			}
-		}
+		ids := removeFive(t, h)
 		if err := h.Mailboxes.Sweep(t.Context()); err != nil {
 			t.Fatal(err)
 		}
@@ -283,14 +289,7 @@ func TestRestoredWhileSwept(t *testing.T) {
 				return 10_000, nil
 			}
 		}})
-		var ids []string
-		for range 5 {
-			ids = append(ids, h.Deliver(t, ala, posttest.Long(4000)).String())
-			h.Clock.Advance(time.Second)
-			if err := open(t, h.Mailboxes, ala, true).Remove(t.Context(), []int{0}); err != nil {
-				t.Fatal(err)
-			}
-		}
+		ids := removeFive(t, h)
 		meanwhile = func() {
 			if n, err := h.Mailboxes.Restore(t.Context(), ala, "", mailbox.Selection{UniqueIDs: ids[2:]}); n != 3 || err != nil {
 				t.Error(n, err)

@@ -88,19 +88,30 @@ func (s *Store) setFlags(ctx context.Context, k folderOf, group []located, set, 
 	}
 	changed, err := s.mailboxes.SetFlags(ctx, mailbox.FlagChange{Account: k.account, Login: s.cfg.Login(k.account), Mailbox: k.name, UIDs: uids, Set: set, Unset: unset,
 		Within: func(tx db.Tx, changed []mailbox.Entry) error {
-			moved = nil
-			for i := 0; i < len(group) && len(changed) < len(group); i++ {
-				at, err := readPlace(tx, group[i].id)
-				if err != nil && err != ErrNotFound {
+			if moved = nil; len(changed) < len(group) {
+				var err error
+				if moved, err = movedFrom(tx, group); err != nil {
 					return err
-				}
-				if err == nil && (at.number != group[i].number || at.uid != group[i].uid) {
-					moved = append(moved, group[i].id)
 				}
 			}
 			return mirrorFlags(tx, changed)
 		}})
 	return len(changed), moved, err
+}
+
+// movedFrom are those letters that do not lie where they were located.
+func movedFrom(tx db.Tx, group []located) (moved []LetterID, err error) {
+	for _, l := range group {
+		at, err := readPlace(tx, l.id)
+		switch {
+		case err == ErrNotFound:
+		case err != nil:
+			return nil, err
+		case at.number != l.number || at.uid != l.uid:
+			moved = append(moved, l.id)
+		}
+	}
+	return moved, nil
 }
 
 // mirrorFlags writes the flags of entries to their letters.
